@@ -1,0 +1,117 @@
+"""Curves: what a figure draws, in one form that is both drawn and written down as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+
+__all__ = ["COLUMNS", "Curve", "in_panel", "table"]
+
+COLUMNS = ("panel", "series", "checkpoint", "layer", "x_name", "x", "y_name", "y", "drawn_as")
+"""Columns of every table of numbers, one row a point."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points that belong together, in order of x, and how honest axes treat each.
+
+    Attributes:
+        series: what it is, such as ``loss`` or ``deep relative trust``.
+        x: positions.
+        y: values; NaN where there is none.
+        x_name: name of x in tables.
+        y_name: name of y in tables.
+        faded: True where a value is below its noise floor; None for nowhere.
+        checkpoint: the checkpoint's name, where it belongs to one.
+        layer: the layer's name, where it belongs to one.
+        log_x: whether x is drawn on a log axis, which has no place for zero.
+        log_y: the same for y.
+        overflows: whether a missing value after a finite one means an overflow (otherwise only +inf does).
+        panel: where it is drawn, in figures of several panels.
+    """
+
+    series: str
+    x: Floats
+    y: Floats
+    x_name: str
+    y_name: str
+    faded: npt.NDArray[np.bool_] | None = None
+    checkpoint: str = ""
+    layer: str = ""
+    log_x: bool = True
+    log_y: bool = True
+    overflows: bool = False
+    panel: str = ""
+
+    @property
+    def placed(self) -> npt.NDArray[np.bool_]:
+        """Where x has a place on its axis."""
+        return np.isfinite(self.x) & (~np.bool_(self.log_x) | (self.x > 0))
+
+    @property
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """Where there is a point to draw: finite, and positive on log axes."""
+        return self.placed & np.isfinite(self.y) & (~np.bool_(self.log_y) | (self.y > 0))
+
+    @property
+    def below_noise(self) -> npt.NDArray[np.bool_]:
+        """The drawn points that lie below their noise floor."""
+        return self.shown & (np.zeros(self.x.shape, bool) if self.faded is None else self.faded)
+
+    @property
+    def overflowed(self) -> npt.NDArray[np.bool_]:
+        """Where the value is +inf, or missing after a finite one where that means the same."""
+        infinite = self.placed & np.isposinf(self.y)
+        if not self.overflows:
+            return infinite
+        finite = np.isfinite(self.y)
+        began = np.logical_or.accumulate(finite) if finite.size else finite
+        return infinite | (self.placed & began & np.isnan(self.y))
+
+    def first_overflow(self) -> float | None:
+        """The smallest x at which it overflowed, None if it did not."""
+        where = self.x[self.overflowed]
+        return float(where.min()) if where.size else None
+
+    def drawn_as(self) -> list[str]:
+        """For each point ``line``, ``below noise floor``, ``overflow`` (the marked one), ``after overflow`` or ``not drawn``."""
+        words = np.full(self.x.shape, "not drawn", dtype=object)
+        words[self.shown] = "line"
+        words[self.below_noise] = "below noise floor"
+        words[self.overflowed] = "after overflow"
+        words[self.overflowed & (self.x == self.first_overflow())] = "overflow"
+        return [str(word) for word in words]
+
+
+def in_panel(panel: str, curves: Iterable[Curve]) -> list[Curve]:
+    """The same curves, each with the name of its panel."""
+    return [replace(curve, panel=panel) for curve in curves]
+
+
+def table(curves: Iterable[Curve]) -> pd.DataFrame:
+    """The numbers of ``curves`` as a tidy table with ``COLUMNS``, one row a point."""
+    parts = [
+        pd.DataFrame(
+            {
+                "panel": curve.panel,
+                "series": curve.series,
+                "checkpoint": curve.checkpoint,
+                "layer": curve.layer,
+                "x_name": curve.x_name,
+                "x": curve.x,
+                "y_name": curve.y_name,
+                "y": curve.y,
+                "drawn_as": curve.drawn_as(),
+            },
+            columns=list(COLUMNS),
+        )
+        for curve in curves
+        if curve.x.size
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))

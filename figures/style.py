@@ -1,0 +1,104 @@
+"""Styles as plain rcParams dictionaries, used in a context, and colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "FULL_WIDTH",
+    "PAPER",
+    "RGB",
+    "category_colors",
+    "checkpoint_colors",
+    "context",
+    "layer_colors",
+]
+
+RGB = tuple[float, float, float]
+
+COLUMN_WIDTH = 3.3
+"""Width in inches of a figure in one column of a paper."""
+FULL_WIDTH = 6.75
+"""Width in inches of a figure across the page."""
+
+PAPER: Mapping[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same figure on every machine
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "0.9",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.columnspacing": 1.2,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.0,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": None,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.fonttype": "path",
+    "svg.hashsalt": "deep-relative-trust",  # without it every SVG has new random ids
+}
+"""The one style of this project's figures."""
+
+
+def context(**changes: Any) -> AbstractContextManager[None]:
+    """A context in which new figures have the style ``PAPER``; the settings outside are left alone.
+
+    Args:
+        changes: further rcParams, with ``_`` for ``.`` (``font_size=9``).
+    """
+    return mpl.rc_context({**PAPER, **{key.replace("_", ".", 1): value for key, value in changes.items()}})
+
+
+def _sampled(name: str, count: int, last: float) -> list[RGB]:
+    positions = np.linspace(0.0, last, count) if count > 1 else np.zeros(count)
+    return [tuple(float(part) for part in color[:3]) for color in mpl.colormaps[name](positions)]  # type: ignore[misc]
+
+
+def checkpoint_colors(count: int) -> list[RGB]:
+    """One colour for each of ``count`` checkpoints in training order: viridis, as in the paper.
+
+    The brightest yellow is left out, since it can hardly be seen on white.
+    """
+    return _sampled("viridis", count, 0.93)
+
+
+def layer_colors(count: int) -> list[RGB]:
+    """One colour for each of ``count`` layers from input to output: plasma, not to be taken for checkpoints."""
+    return _sampled("plasma", count, 0.88)
+
+
+def category_colors(names: Sequence[str]) -> dict[str, RGB]:
+    """One colour for each name, from seaborn's colour-blind-safe palette (it repeats after ten)."""
+    from seaborn import color_palette  # slow to import, and needed only here
+
+    palette = color_palette("colorblind", max(len(names), 1))
+    return {name: tuple(float(part) for part in color) for name, color in zip(names, palette, strict=False)}  # type: ignore[misc]

@@ -1,0 +1,31 @@
+"""Freeze a network, perturb it relatively, and measure: data flows from here to ``analysis`` and ``figures``.
+
+``import probes`` is light; the heavy parts load when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probes.errors import InputError as InputError
+    from probes.slices import SliceSettings as SliceSettings
+    from probes.slices import measure_slice as measure_slice
+    from probes.store import load as load
+
+_HOMES = {
+    "InputError": "probes.errors",
+    "SliceSettings": "probes.slices",
+    "load": "probes.store",
+    "measure_slice": "probes.slices",
+}
+
+__all__ = ["InputError", "SliceSettings", "load", "measure_slice"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'probes' has no attribute {name!r}")

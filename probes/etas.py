@@ -1,0 +1,56 @@
+"""Grids of the relative perturbation strength η."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.errors import InputError
+
+__all__ = ["parse_etas"]
+
+_LOG_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 20)])
+
+
+def parse_etas(spec: str) -> npt.NDArray[np.float64]:
+    """The strictly increasing grid of η that ``spec`` names, always with 0 in front.
+
+    Args:
+        spec: ``log`` (0 and 20 points from 1e-4 to 1, evenly spaced in log η), ``paper`` (0, 0.001, …, 0.099,
+            the published Figure 1), ``a:b:n`` (n points from a to b, evenly spaced) or a comma list.
+
+    Raises:
+        InputError: the grid is empty, unsorted, negative or not made of numbers.
+    """
+    text = spec.strip()
+    if text == "log":
+        return _LOG_GRID.copy()
+    if text == "paper":
+        return np.arange(100) / 1000.0
+    fix = "give paper, log, a:b:n or a comma list such as 0.001,0.01,0.1"
+    try:
+        if ":" in text:
+            first, last, count = text.split(":")
+            number = int(count)
+            if not 1 <= number <= 1_000_000:
+                raise InputError(f"--etas {spec}: the number of points must be from 1 to 1000000; {fix}")
+            values = np.linspace(float(first), float(last), number)
+        else:
+            values = np.array([float(part) for part in text.split(",") if part.strip()])
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--etas {spec}: not a grid of numbers; {fix}") from error
+    if values.size == 0:
+        raise InputError(f"--etas {spec!r}: the grid is empty; {fix}")
+    if not all(math.isfinite(value) for value in values):
+        raise InputError(f"--etas {spec}: every eta must be finite; {fix}")
+    if values.min() < 0:
+        raise InputError(f"--etas {spec}: eta is a relative size and cannot be negative; {fix}")
+    if np.any(np.diff(values) <= 0):
+        raise InputError(f"--etas {spec}: the etas must increase strictly; {fix}")
+    if values[-1] == 0:
+        raise InputError(f"--etas {spec}: the grid holds nothing but 0; {fix}")
+    return values if values[0] == 0 else np.concatenate([[0.0], values])

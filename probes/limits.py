@@ -1,0 +1,125 @@
+"""The measured step limit: the smallest η > 0 at which the loss is back at its starting value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from scipy.optimize import brentq
+
+__all__ = ["StepLimit", "find_step_limit"]
+
+
+@dataclass
+class StepLimit:
+    """What the search found.
+
+    Attributes:
+        measured: the limit; 0 where the loss rises at once, NaN where it had not returned when the search ended.
+        searched_to: the largest η that was evaluated.
+        evaluations: how many losses the search itself evaluated.
+    """
+
+    measured: float
+    searched_to: float
+    evaluations: int
+
+
+@dataclass
+class _Search:
+    """Loss differences, each η evaluated once."""
+
+    loss: Callable[[float], float]
+    start: float
+    known: dict[float, float] = field(default_factory=dict)
+    evaluations: int = 0
+
+    def rise(self, eta: float) -> float:
+        """𝓛(η) − 𝓛(0); a loss that overflowed counts as an infinite rise."""
+        if eta not in self.known:
+            self.evaluations += 1
+            self.known[eta] = self.loss(eta) - self.start
+        value = self.known[eta]
+        return math.inf if math.isnan(value) else value
+
+
+def find_step_limit(
+    loss: Callable[[float], float],
+    *,
+    start: float,
+    slope: float,
+    guess: float,
+    known: dict[float, float] | None = None,
+    largest: float = 8.0,
+    tolerance: float = 2e-3,
+) -> StepLimit:
+    """Find the smallest root η > 0 of 𝓛(η) − 𝓛(0), bracketed by known losses and refined by Brent's method.
+
+    The root is sought in log η, for the rise divided by η (which removes the root at 0 and tends to the slope there),
+    its size compressed by asinh so that an exploding loss does not slow the search down.
+
+    Args:
+        loss: full-batch loss as a function of η.
+        start: 𝓛(0).
+        slope: 𝓛'(0) along the slice; where it is not negative there is no descent and the limit is 0.
+        guess: where to look first when nothing is known, for instance the slice-curvature limit.
+        known: losses already measured on a grid; the first of them at or above ``start`` ends the bracket.
+        largest: give up beyond this η.
+        tolerance: relative accuracy of the limit.
+    """
+    search = _Search(loss, start, {eta: value - start for eta, value in (known or {}).items() if eta > 0})
+    grid_end = max(search.known, default=0.0)
+    if not slope < 0:
+        return StepLimit(0.0, grid_end, 0)
+    low, high = _bracket(search, guess, largest)
+    searched_to = max(search.known, default=0.0)
+    if high is None:
+        return StepLimit(math.nan, searched_to, search.evaluations)
+    if low is None:
+        return StepLimit(0.0, searched_to, search.evaluations)
+
+    def height(log_eta: float) -> float:
+        eta = math.exp(log_eta)
+        rise = search.rise(eta)
+        return math.asinh(min(rise / (eta * -slope), 1e300))
+
+    # Halve the bracket in log η while its upper end is so high that interpolation would be blind.
+    while math.log(high / low) > tolerance and search.rise(high) > 10 * max(-slope * high, abs(start)):
+        middle = math.sqrt(low * high)
+        if search.rise(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    if math.log(high / low) <= tolerance:
+        return StepLimit(math.sqrt(low * high), searched_to, search.evaluations)
+    search.known[math.exp(math.log(low))] = search.rise(low)
+    search.known[math.exp(math.log(high))] = search.rise(high)
+    root = brentq(height, math.log(low), math.log(high), xtol=tolerance, rtol=1e-12)
+    return StepLimit(math.exp(root), searched_to, search.evaluations)
+
+
+def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | None, float | None]:
+    """The last η known to descend below the first known to have risen.
+
+    Returns:
+        (low, high); high is None where the loss never returned, low is None where no descent can be seen at all.
+    """
+    if not search.known:
+        search.rise(min(max(guess, 1e-6), largest) if math.isfinite(guess) else largest)
+    risen = [eta for eta in sorted(search.known) if search.rise(eta) >= 0]
+    if not risen:
+        eta = max(search.known)
+        while search.rise(eta) < 0:
+            if eta >= largest:
+                return eta, None
+            eta = min(2 * eta, largest)
+        risen = [eta]
+    high = risen[0]
+    below = [eta for eta in search.known if eta < high]
+    low = max(below, default=high / 4)
+    while search.rise(low) >= 0:
+        high, low = low, low / 4
+        if low < 1e-12:
+            return None, high
+    return low, high

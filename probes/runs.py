@@ -1,0 +1,216 @@
+"""``probe run``: measure the slice of every checkpoint, keep each as soon as it is measured, continue what was begun."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from probes.checkpoints import find_checkpoints, read_checkpoint
+from probes.data import DataSet, load_data
+from probes.errors import InputError
+from probes.losses import resolve_loss
+from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
+from probes.specs import load_callable
+from probes.store import RunFolder
+from probes.subjects import Subject, check_data_fits, load_subject
+
+__all__ = ["Source", "measure_run", "prepare"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where networks, data and the loss come from, as the user gave them.
+
+    Attributes:
+        checkpoints: files and folders.
+        network: a callable that makes the module, for networks that are no plain perceptrons.
+        activation: φ of a foreign perceptron.
+        residual: whether a foreign perceptron adds its layers' inputs.
+        key: the state_dict to take where a file holds several.
+        data: a name, file or callable; None takes what the checkpoints say they were trained on.
+        examples: keep only that many examples.
+        loss: a name or callable; None means cross-entropy for labels.
+    """
+
+    checkpoints: tuple[str, ...]
+    network: str | None = None
+    activation: str | None = None
+    residual: bool = False
+    key: str | None = None
+    data: str | None = None
+    examples: int | None = None
+    loss: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything read and checked, nothing measured."""
+
+    subjects: list[Subject]
+    data: DataSet
+    loss: str
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` is the GPU where there is one.
+
+    Raises:
+        InputError: a device that this machine lacks.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not available here; use cpu or auto") from error
+    return name
+
+
+def prepare(source: Source) -> Prepared:
+    """Read every checkpoint and the data and see that they fit together, before anything is measured.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    paths = find_checkpoints([Path(path) for path in source.checkpoints])
+    factory = load_callable(source.network, option="--network") if source.network is not None else None
+    subjects = [
+        load_subject(
+            read_checkpoint(path, key=source.key),
+            network=factory,
+            activation=source.activation,
+            residual=source.residual,
+        )
+        for path in paths
+    ]
+    _same_network(subjects, paths)
+    details = subjects[0].details
+    spec = source.data or details.get("data")
+    if spec is None:
+        raise InputError(f"{paths[0]}: does not say what data it was trained on; add --data mnist, or a file with x and y")
+    data = load_data(str(spec), examples=source.examples or details.get("examples"))
+    loss, _ = resolve_loss(source.loss or details.get("loss"), data.y)
+    check_data_fits(subjects[0], data, loss)
+    return Prepared(_unique_labels(subjects), data, loss)
+
+
+def _same_network(subjects: list[Subject], paths: list[Path]) -> None:
+    first = subjects[0]
+    shapes = {name: tensor.shape for name, tensor in first.network.state_dict().items()}
+    for subject, path in zip(subjects, paths, strict=True):
+        own = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
+        if own != shapes or subject.names != first.names or subject.perceptron != first.perceptron:
+            raise InputError(f"{path}: is of another network than {paths[0]}; probe different networks in different runs")
+
+
+def _unique_labels(subjects: list[Subject]) -> list[Subject]:
+    """Labels that tell checkpoints apart, also when files of the same name come from different folders."""
+    labels = [subject.label for subject in subjects]
+    if len(set(labels)) == len(labels):
+        return subjects
+    return [replace(subject, label=f"{index}:{subject.label}") for index, subject in enumerate(subjects)]
+
+
+def _following(subjects: list[Subject], index: int) -> Mapping[str, Tensor] | None:
+    if index + 1 >= len(subjects):
+        return None
+    return {name: parameter.detach() for name, parameter in subjects[index + 1].network.named_parameters()}
+
+
+def _measured_subjects(subjects: list[Subject], direction: str) -> list[Subject]:
+    """The last checkpoint has no update to follow."""
+    if direction != "update":
+        return subjects
+    if len(subjects) < 2:
+        raise InputError("--direction update: needs at least two checkpoints, in training order")
+    return subjects[:-1]
+
+
+def slices(
+    prepared: Prepared, settings: SliceSettings, *, skip: Callable[[int], bool] | None = None, what: str = "probing"
+) -> Iterator[tuple[int, xr.Dataset]]:
+    """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error."""
+    measured = _measured_subjects(prepared.subjects, settings.direction)
+    todo = [index for index in range(len(measured)) if skip is None or not skip(index)]
+    function = resolve_loss(prepared.loss, prepared.data.y)[1]
+    total = len(measured) * evaluations_per_slice(settings)
+    done = (len(measured) - len(todo)) * evaluations_per_slice(settings)
+    with tqdm(total=total, initial=done, desc=what, unit="eta", disable=None, file=sys.stderr) as bar:
+        for index in todo:
+            subject = measured[index]
+            bar.set_postfix_str(subject.label)
+            dataset = measure_slice(
+                subject.network,
+                prepared.data.x,
+                prepared.data.y,
+                settings=settings,
+                loss=function,
+                names=subject.names,
+                label=subject.label,
+                following=_following(prepared.subjects, index),
+                progress=lambda count: bar.update(count) and None,
+            )
+            yield index, _described(dataset, subject, prepared)
+
+
+def _described(dataset: xr.Dataset, subject: Subject, prepared: Prepared) -> xr.Dataset:
+    """Add what is known of the checkpoint and what is needed to repeat the run."""
+    details = subject.details
+    coordinates = {
+        "step": details.get("step"),
+        "epoch": details.get("epoch"),
+        "train_accuracy": details.get("train_accuracy"),
+    }
+    for name, value in coordinates.items():
+        number = float(value) if isinstance(value, int | float) else float("nan")
+        dataset = dataset.assign_coords({name: ("checkpoint", [number])})
+    dataset = dataset.assign_coords(weights_hash=("checkpoint", [subject.digest]))
+    dataset.attrs |= {
+        "loss": prepared.loss,
+        "data": prepared.data.spec,
+        "data_hash": prepared.data.digest(),
+        "noise_floor": float(dataset["noise_floor"].max()),
+        "versions": versions(),
+        "command": " ".join(sys.argv),
+        "threads": torch.get_num_threads(),
+    }
+    return dataset
+
+
+def versions() -> str:
+    """Versions of what computes, in one line."""
+    packages = ("deep-relative-trust", "torch", "numpy", "scipy", "xarray")
+    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+
+
+def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str = "probing") -> RunFolder:
+    """Measure every checkpoint's slice into ``out``, skipping what is there already.
+
+    Raises:
+        InputError: anything given that cannot be used; what was measured before stays.
+    """
+    settings = replace(settings, device=resolve_device(settings.device))
+    prepared = prepare(source)
+    measured = _measured_subjects(prepared.subjects, settings.direction)
+    plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    plan |= {
+        "checkpoints": [subject.digest for subject in measured],
+        "data": prepared.data.digest(),
+        "loss": prepared.loss,
+        "network": str(prepared.subjects[0].perceptron or source.network),
+    }
+    folder = RunFolder(out)
+    folder.open(plan, {"versions": versions(), "command": sys.argv, "data": prepared.data.spec})
+    for index, dataset in slices(prepared, settings, skip=folder.has_slice, what=what):
+        folder.write_slice(index, dataset)
+    return folder

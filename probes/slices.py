@@ -1,0 +1,388 @@
+"""The slice: freeze a network, perturb every layer relatively along a direction, and measure what breaks."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
+from probes.errors import InputError
+from probes.evaluation import FullBatch, left_as_found, moved_along
+from probes.jacobians import Jacobians, Linearisation, gate_change, relative_change
+from probes.limits import find_step_limit
+from probes.losses import ExampleLoss, resolve_loss
+from probes.networks import Perceptron
+from probes.noise import measure_noise_floor
+from probes.spectra import spectrum
+
+__all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
+
+
+@dataclass(frozen=True)
+class SliceSettings:
+    """How a slice is measured; everything here is written into the results.
+
+    Attributes:
+        etas: increasing grid, 0 first.
+        direction: a name of :data:`probes.directions.DIRECTIONS`.
+        layers: whose gradients are measured: ``all``, ``first`` or a glob over reported names. All are perturbed.
+        samples: examples whose output change is kept.
+        jacobian: examples whose Jacobian change is measured (0: none).
+        spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights at every η too.
+        biases: ``move`` (the released protocol) or ``fixed``.
+        limit: whether the step limit is searched for.
+        curvature: whether the directional second derivative is computed.
+        seed: of the noise direction.
+        dtype: ``float32`` or ``float64``.
+        device: a torch device.
+        chunk: examples at once.
+    """
+
+    etas: npt.NDArray[np.float64]
+    direction: str = "gradient"
+    layers: str = "all"
+    samples: int = 200
+    jacobian: int = 0
+    spectra: str = "weights"
+    biases: str = "move"
+    limit: bool = True
+    curvature: bool = True
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    chunk: int = 500
+
+
+def evaluations_per_slice(settings: SliceSettings) -> int:
+    """How many times a slice reports progress: once for each η."""
+    return len(settings.etas)
+
+
+def measure_slice(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    settings: SliceSettings,
+    loss: str | ExampleLoss | None = None,
+    names: Mapping[str, str] | None = None,
+    label: str = "network",
+    following: Mapping[str, Tensor] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> xr.Dataset:
+    """Measure one slice of a frozen network, leaving the network exactly as it was found.
+
+    Args:
+        network: maps x (n, …) to outputs (n, …); its weights are taken as they are.
+        x: inputs (n, …).
+        y: targets (n, …).
+        settings: what to measure, and how.
+        loss: a name of :data:`probes.losses.LOSSES`, or losses (n,) of outputs and targets; None: cross-entropy for labels.
+        names: the module's parameters, in forward order, to the names reported for them (default: the module's own).
+        label: the checkpoint's name in the result.
+        following: the next checkpoint's parameters, for the direction ``update``.
+        progress: called with 1 after each η.
+
+    Returns:
+        Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are described in
+        the README.
+
+    Raises:
+        InputError: settings that do not fit, or a stochastic network.
+    """
+    function = resolve_loss(loss, y)[1] if loss is None or isinstance(loss, str) else loss
+    if settings.dtype not in ("float32", "float64"):
+        raise InputError(f"--dtype {settings.dtype}: known are float32, float64")
+    reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
+    with left_as_found(network):
+        batch = FullBatch(
+            network,
+            x,
+            y,
+            function,
+            dtype=getattr(torch, settings.dtype),
+            device=settings.device,
+            chunk=settings.chunk,
+        )
+        return _Slice(batch, settings, reported, following).measure(label, progress)
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """part / whole with 0/0 = 0 and x/0 = inf."""
+    if whole > 0 or math.isnan(part) or math.isnan(whole):
+        return part / whole
+    return 0.0 if part == 0 else math.inf
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float((a.double() * b.double()).sum())
+
+
+class _Slice:
+    """One slice in the making."""
+
+    def __init__(
+        self,
+        batch: FullBatch,
+        settings: SliceSettings,
+        reported: dict[str, str],
+        following: Mapping[str, Tensor] | None,
+    ) -> None:
+        self.batch, self.settings, self.reported = batch, settings, reported
+        self.names = list(reported)
+        missing = [name for name in self.names if name not in batch.frozen]
+        if missing:
+            raise InputError(f"the network has no parameter {missing[0]}")
+        self.is_weight = [batch.frozen[name].ndim >= 2 for name in self.names]
+        self.weights = [name for name, weight in zip(self.names, self.is_weight, strict=True) if weight]
+        if not self.weights:
+            raise InputError("the network has no weight matrix to perturb")
+        self.measured = self._chosen_layers()
+        samples = min(settings.samples, len(batch))
+        self.samples = max(samples, min(settings.jacobian, len(batch)))
+        self.base = batch.evaluate(batch.frozen, wanted=self.names, samples=self.samples)
+        self.direction, self.update_size = self._direction(following)
+        self.gradient_norms = {name: _norm(self.base.gradients[name]) for name in self.names}
+        self.weight_norms = {name: _norm(batch.frozen[name]) for name in self.names}
+
+    def _chosen_layers(self) -> list[str]:
+        choice = self.settings.layers
+        if choice == "all":
+            return self.names
+        if choice == "first":
+            return self.weights[:1]
+        chosen = [name for name in self.names if fnmatch.fnmatchcase(self.reported[name], choice)]
+        if not chosen:
+            known = ", ".join(self.reported[name] for name in self.names[:6])
+            raise InputError(f"--layers {choice}: matches no layer (there are {known}, …)")
+        return chosen
+
+    def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], float]:
+        settings, frozen = self.settings, self.batch.frozen
+        moving = [name for name in self.names if settings.biases == "move" or frozen[name].ndim >= 2]
+        if settings.direction == "gradient":
+            gradients = {name: self.base.gradients[name] for name in moving}
+            return gradient_direction(frozen, gradients), math.nan
+        if settings.direction == "noise":
+            return noise_direction(frozen, moving, seed=settings.seed), math.nan
+        if settings.direction == "update":
+            if following is None:
+                raise InputError("--direction update: needs the checkpoint that follows; give at least two")
+            return update_direction(frozen, following, moving)
+        raise InputError(f"--direction {settings.direction}: unknown; known are {', '.join(DIRECTIONS)}")
+
+    def measure(self, label: str, progress: Callable[[int], None] | None) -> xr.Dataset:
+        settings, batch = self.settings, self.batch
+        floor = measure_noise_floor(batch, self.base, self.names)
+        etas = settings.etas
+        columns = {name: k for k, name in enumerate(self.names)}
+        layered = (len(etas), len(self.names))
+        table: dict[str, npt.NDArray[np.float64]] = {
+            name: np.full(layered, np.nan)
+            for name in (
+                "gradient_change",
+                "gradient_difference",
+                "gradient_cosine",
+                "gradient_norm",
+                "relative_perturbation",
+                "perturbation_norm",
+            )
+        }
+        losses, accuracies, slopes = (np.full(len(etas), np.nan) for _ in range(3))
+        output_change = np.full((len(etas), self.samples), np.nan)
+        perturbed_condition = np.full(layered, np.nan)
+        sensitivity = _Sensitivity(self) if settings.jacobian > 0 else None
+        whole_gradient = set(self.direction) <= set(self.measured)
+        for row, eta in enumerate(etas):
+            moved = moved_along(batch.frozen, self.direction, float(eta))
+            result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
+            losses[row], accuracies[row] = result.loss, result.accuracy
+            output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()
+            for name in self.names:
+                change = _norm(moved[name].double() - batch.frozen[name].double()) if name in self.direction else 0.0
+                table["perturbation_norm"][row, columns[name]] = change
+                table["relative_perturbation"][row, columns[name]] = _ratio(change, self.weight_norms[name])
+            for name, gradient in result.gradients.items():
+                self._breakdown(table, row, columns[name], name, gradient)
+            if whole_gradient:
+                slopes[row] = sum(_dot(result.gradients[name], self.direction[name]) for name in self.direction)
+            if settings.spectra == "slice":
+                for name in self.weights:
+                    perturbed_condition[row, columns[name]] = spectrum(moved[name]).condition_number
+            if sensitivity is not None:
+                sensitivity.record(row, moved)
+            if progress is not None:
+                progress(1)
+        base_slope = sum(_dot(self.base.gradients[name], self.direction[name]) for name in self.direction)
+        per_layer = self._per_layer(floor.gradients)
+        scalars = self._scalars(losses, base_slope)
+        dims = ("checkpoint", "eta", "layer")
+        variables: dict[str, Any] = {
+            "loss": (dims[:2], losses[None]),
+            "accuracy": (dims[:2], accuracies[None]),
+            "slope": (dims[:2], slopes[None]),
+            "output_change": (("checkpoint", "eta", "example"), output_change[None]),
+        }
+        variables |= {name: (dims, values[None]) for name, values in table.items()}
+        variables |= {name: (("checkpoint", "layer"), values[None]) for name, values in per_layer.items()}
+        variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
+        variables["loss_noise_floor"] = (("checkpoint",), np.array([floor.loss]))
+        if settings.spectra == "slice":
+            variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
+        if sensitivity is not None:
+            variables |= sensitivity.variables()
+        return xr.Dataset(variables, coords=self._coordinates(label, output_change.shape[1]), attrs=self._attributes())
+
+    def _breakdown(
+        self, table: dict[str, npt.NDArray[np.float64]], row: int, column: int, name: str, gradient: Tensor
+    ) -> None:
+        before = self.base.gradients[name]
+        size, norm = self.gradient_norms[name], _norm(gradient)
+        difference = _norm(gradient.double() - before.double())
+        table["gradient_norm"][row, column] = norm
+        table["gradient_difference"][row, column] = difference
+        table["gradient_change"][row, column] = _ratio(difference, size)
+        if size > 0 and norm > 0:
+            table["gradient_cosine"][row, column] = _dot(gradient, before) / size / norm
+
+    def _per_layer(self, floors: Mapping[str, float]) -> dict[str, npt.NDArray[np.float64]]:
+        """What belongs to the frozen weights and the direction, whatever η."""
+        keys = (
+            "weight_norm",
+            "spectral_norm",
+            "condition_number",
+            "direction_spectral_norm",
+            "direction_condition_number",
+            "perturbation_cosine",
+            "noise_floor",
+        )
+        values = {key: np.full(len(self.names), np.nan) for key in keys}
+        for k, name in enumerate(self.names):
+            values["weight_norm"][k] = self.weight_norms[name]
+            values["noise_floor"][k] = floors[name]
+            step = self.direction.get(name)
+            if step is not None:
+                length, size = _norm(step), self.gradient_norms[name]
+                if length > 0 and size > 0:
+                    values["perturbation_cosine"][k] = -_dot(step, self.base.gradients[name]) / length / size
+            if self.is_weight[k]:
+                own = spectrum(self.batch.frozen[name])
+                values["spectral_norm"][k], values["condition_number"][k] = own.spectral_norm, own.condition_number
+                if step is not None:
+                    moved = spectrum(step)
+                    values["direction_spectral_norm"][k] = moved.spectral_norm
+                    values["direction_condition_number"][k] = moved.condition_number
+        return values
+
+    def _scalars(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
+        """Slope and curvature at 0, and the step limit by root finding on the slice."""
+        settings, batch = self.settings, self.batch
+        values = {"slope_at_zero": slope, "update_size": self.update_size}
+        curvature = batch.directional_curvature(self.direction) if settings.curvature else math.nan
+        values["curvature"] = curvature
+        if settings.limit:
+            found = find_step_limit(
+                lambda eta: batch.loss(moved_along(batch.frozen, self.direction, eta)),
+                start=self.base.loss,
+                slope=slope,
+                guess=2 * -slope / curvature if curvature > 0 else 0.1,
+                known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
+            )
+            values |= {
+                "step_limit": found.measured,
+                "step_limit_searched_to": found.searched_to,
+                "step_limit_evaluations": float(found.evaluations),
+            }
+        return values
+
+    def _coordinates(self, label: str, examples: int) -> dict[str, Any]:
+        shapes = [tuple(self.batch.frozen[name].flatten(1).shape) if weight else (0, 0) for name, weight in self._kinds()]
+        return {
+            "checkpoint": [label],
+            "eta": self.settings.etas,
+            "layer": [self.reported[name] for name in self.names],
+            "example": np.arange(examples, dtype=np.int32),
+            "is_weight": ("layer", np.array(self.is_weight)),
+            "rows": ("layer", np.array([rows for rows, _ in shapes], dtype=np.int32)),
+            "columns": ("layer", np.array([columns for _, columns in shapes], dtype=np.int32)),
+            "activation": ("layer", self._activations()),
+        }
+
+    def _kinds(self) -> list[tuple[str, bool]]:
+        return list(zip(self.names, self.is_weight, strict=True))
+
+    def _activations(self) -> list[str]:
+        """The function that follows each weight matrix, where that is known; empty elsewhere."""
+        network = self.batch.network
+        found = dict.fromkeys(self.names, "")
+        if isinstance(network, Perceptron):
+            found |= dict.fromkeys(self.weights, network.spec.activation)
+            found[self.weights[-1]] = "identity"
+        return [found[name] for name in self.names]
+
+    def _attributes(self) -> dict[str, Any]:
+        network, settings = self.batch.network, self.settings
+        spec = network.spec if isinstance(network, Perceptron) else None
+        return {
+            "architecture": "perceptron" if spec is not None else type(network).__name__,
+            "residual": str(spec.residual).lower() if spec is not None else "unknown",
+            "norm": spec.norm if spec is not None else "unknown",
+            "biases": str(any(spec.biases)).lower() if spec is not None else "unknown",
+            "biases_moved": str(any(not w and n in self.direction for n, w in self._kinds())).lower(),
+            "batchnorm": "running statistics",
+            "direction": settings.direction,
+            "direction_hash": hash_of(self.direction),
+            "layers": settings.layers,
+            "dtype": settings.dtype,
+            "device": str(self.batch.device),
+            "chunk": settings.chunk,
+            "seed": str(settings.seed),
+            "number_of_examples": len(self.batch),
+        }
+
+
+class _Sensitivity:
+    """The Jacobians' and gates' change along the slice, for a few examples."""
+
+    def __init__(self, measured: _Slice) -> None:
+        self.slice = measured
+        count = min(measured.settings.jacobian, len(measured.batch))
+        kept = max(count, min(measured.settings.samples, len(measured.batch)))
+        self.probe = Jacobians(measured.batch, samples=count, weights=measured.weights)
+        self.before: Linearisation = self.probe.measure(measured.batch.frozen)
+        self.count = count
+        shape = (len(measured.settings.etas), len(measured.names), kept)  # NaN beyond the sample
+        self.jacobian_change = np.full(shape, np.nan)
+        self.gate_change = np.full(shape, np.nan)
+
+    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
+        after = self.probe.measure(moved)
+        for k, name in enumerate(self.slice.names):
+            if name in self.before.jacobians:
+                change = relative_change(self.before.jacobians[name], after.jacobians[name])
+                self.jacobian_change[row, k, : self.count] = change.cpu().numpy()
+            if name in self.before.gates:
+                change = gate_change(self.before.gates[name], after.gates[name])
+                self.gate_change[row, k, : self.count] = change.cpu().numpy()
+        if self.before.gates:  # the last layer is linear
+            self.gate_change[row, self.slice.names.index(self.slice.weights[-1]), : self.count] = 0.0
+
+    def variables(self) -> dict[str, Any]:
+        dims = ("checkpoint", "eta", "layer", "example")
+        found: dict[str, Any] = {"jacobian_change": (dims, self.jacobian_change[None])}
+        if self.before.gates:
+            found["gate_change"] = (dims, self.gate_change[None])
+        return found

@@ -1,0 +1,155 @@
+"""A subject is what is probed: a network with its weights, the names to report, and what is known of its structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.checkpoints import Checkpoint
+from probes.data import DataSet
+from probes.errors import InputError
+from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
+
+__all__ = ["Subject", "check_data_fits", "load_subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A frozen network.
+
+    Attributes:
+        label: what it is called in results.
+        network: the module, holding the weights to probe.
+        names: names of the module's parameters, in forward order, to the names reported for them.
+        details: what the checkpoint says of itself (step, epoch, …).
+        digest: hash of the weights.
+    """
+
+    label: str
+    network: nn.Module
+    names: Mapping[str, str]
+    details: Mapping[str, Any]
+    digest: str
+
+    @property
+    def perceptron(self) -> PerceptronSpec | None:
+        """The description, where the network is a perceptron of ours or was recognised as one."""
+        return self.network.spec if isinstance(self.network, Perceptron) else None
+
+
+def load_subject(
+    checkpoint: Checkpoint,
+    *,
+    network: Callable[[], Any] | None = None,
+    activation: str | None = None,
+    residual: bool = False,
+) -> Subject:
+    """Put a checkpoint's tensors into the network that they belong to.
+
+    Args:
+        checkpoint: what was read.
+        network: the user's callable that makes the module; without it, the checkpoint's own description or, for a
+            foreign file, the plain perceptron that the tensors' shapes spell.
+        activation: φ of a foreign perceptron.
+        residual: whether a foreign perceptron's hidden layers add their input.
+
+    Raises:
+        InputError: the tensors do not fit.
+    """
+    tensors = dict(checkpoint.tensors)
+    details = checkpoint.details
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):  # building a module draws initial weights; the caller's stream stays
+        try:
+            if network is not None:
+                module = network()
+                if not isinstance(module, nn.Module):
+                    raise InputError(f"--network: the callable returned {type(module).__name__}, not a torch module")
+                names = {name: name for name, _ in module.named_parameters()}
+            elif "network" in details:
+                module = Perceptron(PerceptronSpec.from_json(details["network"]))
+                if activation is not None and activation != module.spec.activation:
+                    raise InputError(f"--activation {activation}: the checkpoint says {module.spec.activation}")
+                names = {name: name for name, _ in module.named_parameters()}
+            else:
+                spec, mapping = infer_perceptron(
+                    tensors, activation=activation, residual=residual, ordered=checkpoint.ordered
+                )
+                tensors = {mapping[name]: tensor for name, tensor in tensors.items()}
+                reported = {ours: theirs for theirs, ours in mapping.items()}
+                module = Perceptron(spec)
+                names = {name: reported[name] for name, _ in module.named_parameters()}
+        except InputError as error:
+            raise InputError(f"{checkpoint.path}: {error}") from error
+    _fill(module, tensors, checkpoint)
+    return Subject(checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest())
+
+
+def _forward_order(module: nn.Module, names: dict[str, str]) -> dict[str, str]:
+    """A perceptron's layer and norm parameters interleaved as data meets them; others as they were registered."""
+    if not isinstance(module, Perceptron):
+        return names
+    kinds = {"layers": 0, "norms": 1}
+    return {name: names[name] for name in sorted(names, key=lambda name: (_index(name), kinds[name.split(".")[0]]))}
+
+
+def _index(name: str) -> int:
+    return int(name.split(".")[1])
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    """Load the tensors, naming the first that does not fit.
+
+    Raises:
+        InputError: a missing or unexpected name, or another shape.
+    """
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in tensors:
+            raise InputError(f"{checkpoint.path}: no tensor {name}, which the network needs")
+        if tensors[name].shape != tensor.shape:
+            raise InputError(
+                f"{checkpoint.path}: tensor {name} has shape {tuple(tensors[name].shape)},"
+                f" the network needs {tuple(tensor.shape)}"
+            )
+    for name in tensors:
+        if name not in own:
+            raise InputError(f"{checkpoint.path}: tensor {name} has no place in the network")
+    converted = {
+        name: tensor.to(torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        for name, tensor in tensors.items()
+    }
+    module.load_state_dict(converted, assign=True)
+    module.requires_grad_(True)
+
+
+def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
+    """Refuse data that the perceptron cannot take, before anything runs.
+
+    Raises:
+        InputError: other input width, or labels out of range.
+    """
+    spec = subject.perceptron
+    if spec is None:
+        return
+    width = int(data.x[0].numel())
+    if width != spec.widths[0]:
+        raise InputError(f"--data {data.spec}: x has {width} features, {subject.label} takes {spec.widths[0]}")
+    classes = spec.widths[-1]
+    if loss == "cross-entropy":
+        low, high = int(data.y.min()), int(data.y.max())
+        if low < 0 or high >= classes:
+            raise InputError(
+                f"--data {data.spec}: labels run from {low} to {high}, but {subject.label} has {classes} outputs"
+                f" (labels 0 to {classes - 1})"
+            )
+    elif loss in ("mse", "bce-with-logits"):
+        count = int(data.y[0].numel())
+        if count != classes:
+            raise InputError(
+                f"--data {data.spec}: y has {count} values an example, {subject.label} has {classes} outputs"
+            )

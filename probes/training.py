@@ -1,0 +1,330 @@
+"""``probe train``: perceptrons, with checkpoints where they are wanted and the accuracy of every step recorded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from probes.checkpoints import write_checkpoint
+from probes.data import DataSet, load_data
+from probes.errors import InputError
+from probes.files import make_folder, write_atomically
+from probes.losses import accuracy_of, resolve_loss
+from probes.networks import Perceptron, PerceptronSpec
+from trust.optim import Fromage
+
+__all__ = ["OPTIMIZERS", "TrainingPlan", "checkpoint_steps", "train"]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "fromage": Fromage,
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+}
+_PAPER_SHALLOW = "0:0,0:12,0:24,0:48,0:96,1,3,5,7,9"
+_STATE = ".training-state"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that decides a training run.
+
+    Attributes:
+        network: the perceptron.
+        data: a data spec of :func:`probes.data.load_data`.
+        examples: train on only that many examples.
+        loss: a loss of :data:`probes.losses.LOSSES`; None: cross-entropy for labels.
+        optimizer: a name of :data:`OPTIMIZERS`.
+        lr: step size of the first epoch.
+        lr_decay: factor on the step size after each epoch.
+        epochs: how many.
+        epoch_steps: steps that count as an epoch (None: one pass over the data).
+        batch_size: examples a step.
+        checkpoints: see :func:`checkpoint_steps`.
+        seed: of the initial weights and of the order of the data.
+    """
+
+    network: PerceptronSpec
+    data: str = "mnist"
+    examples: int | None = None
+    loss: str | None = None
+    optimizer: str = "fromage"
+    lr: float = 0.01
+    lr_decay: float = 0.9
+    epochs: int = 10
+    epoch_steps: int | None = None
+    batch_size: int = 250
+    checkpoints: str = "10"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot train.
+
+        Raises:
+            InputError: it names the option.
+        """
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"--optimizer {self.optimizer}: unknown; known are {', '.join(OPTIMIZERS)}")
+        for option, value in (("--lr", self.lr), ("--lr-decay", self.lr_decay)):
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{option} {value}: must be a positive number")
+        for option, count in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
+            if count < 1:
+                raise InputError(f"{option} {count}: must be at least 1")
+        if self.epoch_steps is not None and self.epoch_steps < 1:
+            raise InputError(f"--epoch-steps {self.epoch_steps}: must be at least 1")
+
+
+def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool) -> list[int]:
+    """The steps before which a checkpoint is saved, so that 0 is the initial network.
+
+    Args:
+        spec: a number n (n checkpoints from the first to the last step, evenly spaced), ``paper`` (the published
+            schedule), or a comma list of ``epoch`` and ``epoch:batch``.
+        epochs: how many epochs there are; an epoch of that number is the end of training.
+        epoch_steps: steps in an epoch.
+        shallow: whether ``paper`` means the schedule of the 2-layer and the residual network.
+
+    Raises:
+        InputError: it cannot be read, or lies beyond the end.
+    """
+    total = epochs * epoch_steps
+    text = spec.strip()
+    if text == "paper":
+        text = _PAPER_SHALLOW if shallow else ",".join(str(epoch) for epoch in range(10))
+    fix = "give a number, paper, or a list such as 0:0,0:12,1,3"
+    try:
+        if text.isdecimal():
+            count = int(text)
+            if not 1 <= count <= total + 1:
+                raise InputError(f"--checkpoints {spec}: from 1 to {total + 1} fit into {total} steps")
+            if count == 1:
+                return [total]
+            return sorted({round(place * total / (count - 1)) for place in range(count)})
+        steps: set[int] = set()
+        for part in text.split(","):
+            epoch, _, batch = part.partition(":")
+            steps.add(int(epoch) * epoch_steps + int(batch or "0"))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--checkpoints {spec}: not a schedule; {fix}") from error
+    if not steps or min(steps) < 0 or max(steps) > total:
+        raise InputError(f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}")
+    return sorted(steps)
+
+
+@dataclass
+class _State:
+    """A training run between two steps."""
+
+    model: Perceptron
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    permutation: Tensor
+    step: int
+    history: list[tuple[int, int, float, float, float]]
+
+    def save(self, path: Path, plan: str) -> None:
+        """Write all that is needed to go on exactly as if nothing had happened."""
+        content = {
+            "plan": plan,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "permutation": self.permutation,
+            "step": self.step,
+            "history": torch.tensor(self.history, dtype=torch.float64),
+        }
+        write_atomically(path, lambda stream: torch.save(content, stream))
+
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Take up what :meth:`save` wrote."""
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.order.set_state(content["order"])
+        self.permutation = content["permutation"]
+        self.step = content["step"]
+        rows = content["history"].tolist()
+        self.history = [(int(step), int(epoch), loss, accuracy, lr) for step, epoch, loss, accuracy, lr in rows]
+
+
+def train(plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: str = "training") -> list[Path]:
+    """Train, saving checkpoints as it goes; the same call on the same folder continues or finds it done.
+
+    Writes ``checkpoint-000000.safetensors`` and so on (the number is the step), and ``training.csv`` with the loss and
+    accuracy of every step's batch before that step.
+
+    Returns:
+        The checkpoints' files, in training order.
+
+    Raises:
+        InputError: options or data that do not fit, or a folder that holds something else.
+    """
+    data = data if data is not None else load_data(plan.data, examples=plan.examples)
+    epoch_steps = plan.epoch_steps or math.ceil(len(data) / plan.batch_size)
+    shallow = plan.network.depth <= 2 or plan.network.residual
+    steps = checkpoint_steps(plan.checkpoints, epochs=plan.epochs, epoch_steps=epoch_steps, shallow=shallow)
+    loss_name, loss = resolve_loss(plan.loss, data.y)
+    _check_widths(plan, data, loss_name)
+    signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
+    state = _begin(plan)
+    _open_folder(out, signature)
+    _continue(state, out, signature)
+    details = {
+        "network": plan.network.to_json(),
+        "data": plan.data,
+        "examples": plan.examples,
+        "data_hash": data.digest(),
+        "loss": loss_name,
+        "optimizer": plan.optimizer,
+        "lr": plan.lr,
+        "lr_decay": plan.lr_decay,
+        "batch_size": plan.batch_size,
+        "seed": plan.seed,
+    }
+    total = plan.epochs * epoch_steps
+    with tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar:
+        while True:
+            if state.step in steps:
+                _save_checkpoint(state, out, data, details, epoch_steps)
+                _write_history(out, state)
+                state.save(out / _STATE, signature)
+            if state.step >= total:
+                break
+            _step(state, data, loss, plan, epoch_steps)
+            bar.update(1)
+    _write_history(out, state)
+    state.save(out / _STATE, signature)
+    return [out / _checkpoint_name(step) for step in steps]
+
+
+def _check_widths(plan: TrainingPlan, data: DataSet, loss: str) -> None:
+    width = int(data.x[0].numel())
+    if plan.network.widths[0] != width:
+        raise InputError(f"--data {plan.data}: x has {width} features, the network takes {plan.network.widths[0]}")
+    if loss == "cross-entropy" and (int(data.y.min()) < 0 or int(data.y.max()) >= plan.network.widths[-1]):
+        raise InputError(f"--data {plan.data}: labels must be from 0 to {plan.network.widths[-1] - 1}")
+    if plan.batch_size > len(data):
+        raise InputError(f"--batch-size {plan.batch_size}: there are only {len(data)} examples")
+    if plan.network.norm == "batch" and plan.batch_size < 2:
+        raise InputError("--batch-size 1: batch norm needs at least 2 examples a batch")
+
+
+def _begin(plan: TrainingPlan) -> _State:
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(plan.seed)
+        model = Perceptron(plan.network)
+    optimizer = OPTIMIZERS[plan.optimizer](model.parameters(), lr=plan.lr)
+    order = torch.Generator().manual_seed(plan.seed)
+    return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
+
+
+def _open_folder(out: Path, signature: str) -> None:
+    manifest = out / "training.json"
+    if manifest.is_file():
+        try:
+            same = json.loads(manifest.read_text("utf-8")) == json.loads(signature)
+        except ValueError:
+            same = False
+        if not same:
+            raise InputError(f"{out}: holds another training run; choose another --out")
+        return
+    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise InputError(f"{out}: is not empty and holds no training run of ours; choose another --out")
+    make_folder(out)
+    write_atomically(manifest, signature.encode())
+
+
+def _continue(state: _State, out: Path, signature: str) -> None:
+    path = out / _STATE
+    if not path.is_file():
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["plan"] == signature:
+            state.restore(content)
+    except Exception as error:  # a damaged file: unpickling raises anything
+        raise InputError(f"{path}: is damaged ({type(error).__name__}); delete it to train from the start") from error
+
+
+def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:
+    """Endless batches, a new order for each pass; the position follows from the step alone."""
+    per_pass = math.ceil(count / size)
+    while True:
+        place = state.step % per_pass
+        if place == 0:
+            state.permutation = torch.randperm(count, generator=state.order)
+        yield state.permutation[place * size : (place + 1) * size]
+
+
+def _step(
+    state: _State, data: DataSet, loss: Callable[[Tensor, Tensor], Tensor], plan: TrainingPlan, epoch_steps: int
+) -> None:
+    epoch = state.step // epoch_steps
+    lr = plan.lr * plan.lr_decay**epoch
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    index = next(_batches(state, len(data), plan.batch_size))
+    x, y = data.x[index].to(torch.float32), data.y[index]
+    state.model.train()
+    state.optimizer.zero_grad()
+    outputs = state.model(x)
+    mean = loss(outputs, y).mean()
+    mean.backward()  # type: ignore[no-untyped-call]
+    hits = accuracy_of(outputs.detach(), y)
+    accuracy = float("nan") if hits is None else float(hits) / len(y)
+    state.history.append((state.step, epoch, float(mean.detach()), accuracy, lr))
+    state.optimizer.step()
+    state.step += 1
+
+
+def _checkpoint_name(step: int) -> str:
+    return f"checkpoint-{step:06d}.safetensors"
+
+
+def _save_checkpoint(
+    state: _State, out: Path, data: DataSet, details: dict[str, Any], epoch_steps: int
+) -> None:
+    tensors = state.model.state_dict()
+    if any(not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower --lr")
+    own = {
+        "step": state.step,
+        "epoch": state.step / epoch_steps,
+        "train_accuracy": _accuracy(state.model, data),
+    }
+    write_checkpoint(out / _checkpoint_name(state.step), tensors, {**details, **own})
+
+
+def _accuracy(model: nn.Module, data: DataSet) -> float | None:
+    """Accuracy on the whole training set, in evaluation mode; None where the targets are not labels."""
+    model.eval()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, len(data), 1000):
+            y = data.y[start : start + 1000]
+            hits = accuracy_of(model(data.x[start : start + 1000].to(torch.float32)), y)
+            if hits is None:
+                return None
+            right += int(hits)
+    return right / len(data)
+
+
+def _write_history(out: Path, state: _State) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "epoch", "loss", "accuracy", "lr"])
+    writer.writerows(state.history)
+    write_atomically(out / "training.csv", text.getvalue().encode())

@@ -1,0 +1,95 @@
+"""The mathematics of deep relative trust: numbers and arrays in, numbers and arrays out.
+
+* norms: Frobenius and spectral norms, condition numbers, relative norms
+* activations: activation functions by name, and their transmission constants α and β
+* distance: deep relative trust D(r) = ∏(1 + r_k) − 1, and distances between two networks
+* theorem1: bounds on the change of a network's output and of its layers' Jacobians
+* descent: Lemma 1, Lemma 2's step limits, and the curvature's
+* optim: the Fromage optimiser (the only part that needs torch, imported on first use)
+
+Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
+result has no axes left it is a NumPy scalar. Bounds that multiply constants are in log10. Infinite means
+that nothing is bounded; NaN never comes out, and never goes in unnoticed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trust.activations import (
+    KNOWN_ACTIVATIONS,
+    Activation,
+    Transmission,
+    activation,
+    modelled_transmission,
+    transmission,
+)
+from trust.descent import curvature_step_limit, lemma1_bound, lemma2_step_limit, log10_lemma2_step_limit
+from trust.distance import (
+    deep_relative_trust,
+    distance_between,
+    euclidean_distance,
+    log10_deep_relative_trust,
+    relative_perturbations,
+)
+from trust.norms import (
+    as_array,
+    as_matrix,
+    condition_number,
+    frobenius_norm,
+    relative_norm,
+    singular_values,
+    spectral_norm,
+    stable_rank,
+)
+from trust.theorem1 import (
+    log10_function_bound,
+    log10_gated_jacobian_bound,
+    log10_jacobian_bound,
+    log10_layerwise_function_bound,
+    log10_theorem1_constant,
+)
+
+if TYPE_CHECKING:
+    from trust.optim import Fromage
+
+__all__ = [
+    "KNOWN_ACTIVATIONS",
+    "Activation",
+    "Fromage",
+    "Transmission",
+    "activation",
+    "as_array",
+    "as_matrix",
+    "condition_number",
+    "curvature_step_limit",
+    "deep_relative_trust",
+    "distance_between",
+    "euclidean_distance",
+    "frobenius_norm",
+    "lemma1_bound",
+    "lemma2_step_limit",
+    "log10_deep_relative_trust",
+    "log10_function_bound",
+    "log10_gated_jacobian_bound",
+    "log10_jacobian_bound",
+    "log10_layerwise_function_bound",
+    "log10_lemma2_step_limit",
+    "log10_theorem1_constant",
+    "modelled_transmission",
+    "relative_norm",
+    "relative_perturbations",
+    "singular_values",
+    "spectral_norm",
+    "stable_rank",
+    "transmission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Fromage, and with it torch, on first use."""
+    if name == "Fromage":
+        from trust.optim import Fromage
+
+        return Fromage
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

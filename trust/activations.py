@@ -1,0 +1,186 @@
+"""Activation functions by name, and their transmission: how much they can shrink or stretch a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from trust import _scalar_functions as f
+from trust.norms import Array, Numbers, as_array
+
+_Pair = tuple[f.Function, f.Function]
+
+# Activations of one parameter: its default (PyTorch's), whether it must be positive, and what it makes.
+_PARAMETRIC: dict[str, tuple[float, bool, Callable[[float], _Pair]]] = {
+    "leaky_relu": (0.01, False, f.leaky_relu),
+    "elu": (1.0, True, f.elu),
+    "celu": (1.0, True, lambda alpha: f.elu(alpha, width=alpha)),
+    "softplus": (1.0, True, f.softplus),
+}
+_FIXED: dict[str, _Pair] = {
+    "identity": (lambda x: x, np.ones_like),
+    "relu": f.leaky_relu(0.0),
+    "tanh": (np.tanh, f.tanh_derivative),
+    "sigmoid": (f.sigmoid, f.sigmoid_derivative),
+    "gelu": (f.gelu, f.gelu_derivative),
+    "gelu_tanh": (f.gelu_tanh, f.gelu_tanh_derivative),
+    "silu": (lambda x: x * f.sigmoid(x), f.silu_derivative),
+    "mish": (f.mish, f.mish_derivative),
+    "selu": f.elu(f.SELU_ALPHA, scale=f.SELU_SCALE),
+    "softsign": (f.softsign, f.softsign_derivative),
+}
+KNOWN_ACTIVATIONS: tuple[str, ...] = tuple(sorted({*_FIXED, *_PARAMETRIC}))
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A scalar activation φ, applied entry by entry.
+
+    Attributes:
+        name: the spec with its parameter filled in, such as "leaky_relu:0.01".
+        function: φ, from numbers of any shape to a float64 array of that shape.
+        derivative: φ' likewise; at a kink PyTorch's value, so relu'(0) = 0 and leaky_relu'(0) = slope.
+        zero_at_zero: whether φ(0) = 0, a premise of every bound on a network's output norm.
+    """
+
+    name: str
+    function: Callable[[Numbers], Array]
+    derivative: Callable[[Numbers], Array]
+    zero_at_zero: bool
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """Constants with α|x − y| ≤ |φ(x) − φ(y)| ≤ β|x − y| for all x, y.
+
+    Attributes:
+        alpha: α ≥ 0, no unit; 0 makes every bound with 1/α infinite.
+        beta: β ≥ α.
+    """
+
+    alpha: float
+    beta: float
+
+    def __post_init__(self) -> None:
+        """Refuse constants that no function has."""
+        if not 0 <= self.alpha <= self.beta < float("inf"):
+            raise ValueError(f"expected 0 ≤ alpha ≤ beta < ∞, got alpha={self.alpha}, beta={self.beta}")
+
+
+def activation(spec: str) -> Activation:
+    """The activation that a spec names: "relu", "tanh", "leaky_relu:0.1", "elu:1.0", "softplus:2".
+
+    Definitions and default parameters are those of torch.nn.functional, but for softplus beyond its
+    threshold, where PyTorch returns x: it is log(1 + e^(bx))/b throughout here (they differ by at most
+    2.1e-9/b).
+
+    Raises:
+        ValueError: for an unknown name, with the known ones, or for a bad parameter.
+    """
+    name, parameter = _parse(spec)
+    if parameter is None:
+        function, derivative = _FIXED[name]
+    else:
+        function, derivative = _PARAMETRIC[name][2](parameter)
+        name = f"{name}:{parameter:.17g}" if float(f"{parameter:g}") != parameter else f"{name}:{parameter:g}"
+    return Activation(
+        name=name,
+        function=_quiet(function),
+        derivative=_quiet(derivative),
+        zero_at_zero=bool(function(as_array(0.0)) == 0),
+    )
+
+
+def _quiet(function: f.Function) -> Callable[[Numbers], Array]:
+    """The function on any kind of numbers; what overflows near 1e308 is infinite, without a warning."""
+
+    def quiet(x: Numbers) -> Array:
+        with np.errstate(over="ignore"):
+            return np.asarray(function(as_array(x)))
+
+    return quiet
+
+
+def transmission(spec: str) -> Transmission:
+    """The best constants: α = inf and β = sup of |φ(x) − φ(y)| / |x − y| over x ≠ y.
+
+    Worked out from φ', to about 1e-10: β = sup|φ'|; α = inf|φ'| where φ' keeps one sign and stays away from
+    0, and else 0 (φ is flat somewhere, saturates, or is not injective).
+
+    Raises:
+        ValueError: as `activation`.
+    """
+    _parse(spec)  # before the cache, which would refuse an unhashable spec in its own words
+    return _transmission(spec)
+
+
+def modelled_transmission(spec: str) -> Transmission:
+    """The constants that the paper's model uses: α = β = 1/2 for ReLU, the true ones for everything else.
+
+    ReLU's 1/2 models half of the units being off. It is no bound: ReLU's own constants are α = 0 and β = 1.
+
+    Raises:
+        ValueError: as `activation`.
+    """
+    return Transmission(0.5, 0.5) if _parse(spec)[0] == "relu" else transmission(spec)
+
+
+def _parse(spec: str) -> tuple[str, float | None]:
+    """Name and parameter of a spec; None for an activation that has no parameter."""
+    known = f"known: {', '.join(KNOWN_ACTIVATIONS)} (with a parameter: {', '.join(sorted(_PARAMETRIC))})"
+    if not isinstance(spec, str):
+        raise ValueError(f"an activation is named by text, got {spec!r}; {known}")
+    name, colon, text = spec.strip().lower().partition(":")
+    if name in _FIXED:
+        if colon:
+            raise ValueError(f"activation {name!r} takes no parameter, got {spec!r}; {known}")
+        return name, None
+    if name not in _PARAMETRIC:
+        raise ValueError(f"unknown activation {spec!r}; {known}")
+    default, positive, _ = _PARAMETRIC[name]
+    try:
+        parameter = float(text) if colon else default
+    except ValueError:
+        raise ValueError(f"activation {spec!r}: parameter {text!r} is not a number; {known}") from None
+    if not np.isfinite(parameter) or (positive and parameter <= 0):
+        wanted = "positive and finite" if positive else "finite"
+        raise ValueError(f"activation {spec!r}: the parameter must be {wanted}; {known}")
+    return name, parameter
+
+
+@lru_cache(maxsize=256)
+def _transmission(spec: str) -> Transmission:
+    from scipy.optimize import minimize_scalar
+
+    derivative = activation(spec).derivative
+    # Both limits, both sides of the kink at 0, and everything in between: fine where functions turn,
+    # coarser far out.
+    far = np.geomspace(20.0, 1e6, 2_000)
+    right = np.concatenate([[1e-300, 1e-9], np.arange(1, 10_001) / 500.0, far, [1e300]])
+    grid = np.concatenate([-right[::-1], [0.0], right])
+    values = derivative(grid)
+
+    extremes = []
+    for sign in (1.0, -1.0):
+        heights = sign * values
+        best = float(heights.max())
+        # Refine each interior peak between its neighbours; Brent's 1e-8 in x is 1e-16 in a smooth peak's
+        # height.
+        interior = heights[1:-1]
+        is_peak = (interior >= heights[:-2]) & (interior >= heights[2:])
+        strict = (interior > heights[:-2]) | (interior > heights[2:])
+        for i in np.flatnonzero(is_peak & strict) + 1:
+            peak = minimize_scalar(
+                lambda x, sign=sign: -sign * float(derivative(x)),
+                bounds=(grid[i - 1], grid[i + 1]),
+                method="bounded",
+                options={"xatol": 1e-10},
+            )
+            best = max(best, -float(peak.fun))
+        extremes.append(sign * best)
+    highest, lowest = extremes
+    alpha = 0.0 if lowest <= 0 <= highest else min(abs(lowest), abs(highest))
+    return Transmission(alpha=alpha, beta=max(abs(lowest), abs(highest)))
