@@ -15,13 +15,16 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.curves import Curve
+from figures.labels import evenly_chosen
 
 __all__ = [
     "BELOW_NOISE",
+    "CHECKPOINT",
     "OVERFLOW",
     "axes_or_new",
     "color_key",
     "draw_curve",
+    "gathered_legend",
     "legend_above",
     "mark_edge",
     "note_if_empty",
@@ -30,6 +33,7 @@ __all__ = [
 
 OVERFLOW = "overflow"
 BELOW_NOISE = "below noise floor"
+CHECKPOINT = "checkpoint"
 _MARK_HEIGHT, _MARK_SPACING = 0.975, 0.045  # in shares of the axes' height
 
 
@@ -114,26 +118,40 @@ def _once(ax: Axes, label: str) -> str:
 
 def legend_above(ax: Axes, *, columns: int = 2) -> None:
     """A legend of the labelled lines above the axes, where it can cover no data; none if there are no labels."""
-    handles, labels = ax.get_legend_handles_labels()
-    if not handles:
-        return
-    if BELOW_NOISE in labels or OVERFLOW in labels:  # these stand for every colour: shown in grey
-        handles = [_grey(h) if text in (BELOW_NOISE, OVERFLOW) else h for h, text in zip(handles, labels, strict=True)]
-    ax.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.01),
-        borderaxespad=0.0,
-        borderpad=0.2,
-        ncols=min(columns, len(labels)),
-    )
+    handles = _handles([ax])
+    if handles:
+        ax.legend(
+            list(handles.values()),
+            list(handles),
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.01),
+            borderaxespad=0.0,
+            borderpad=0.2,
+            ncols=min(columns, len(handles)),
+        )
+
+
+def gathered_legend(figure: Figure, axes: Iterable[Axes], *, columns: int = 5) -> None:
+    """One legend for all ``axes`` below them, each label once."""
+    handles = _handles(axes)
+    if handles:
+        columns = min(columns, len(handles))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
+    """Each label's first artist; what stands for every colour is shown in grey."""
+    found: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, _grey(handle) if label in (BELOW_NOISE, OVERFLOW, CHECKPOINT) else handle)
+    return found
 
 
 def _grey(handle: Any) -> Any:
     if not isinstance(handle, Line2D):
         return handle
-    hollow = handle.get_marker() == "o"
+    hollow = handle.get_linestyle() == ":"
     return Line2D(
         [],
         [],
@@ -157,7 +175,7 @@ def color_key(ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, t
     key = ax.inset_axes((1.03, 0.0, 0.035, 1.0))
     mappable = ScalarMappable(BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors)))
     bar = ax.get_figure(root=True).colorbar(mappable, cax=key)  # type: ignore[union-attr]
-    written = sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+    written = evenly_chosen(range(count), most)
     bar.set_ticks(written, labels=[labels[k] for k in written])
     bar.ax.tick_params(length=0, pad=2, labelsize="small")
     bar.ax.minorticks_off()
@@ -171,7 +189,7 @@ def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: fl
 
     What ``ax`` showed before, if it held something, stays in view.
     """
-    ends = [lower, upper]
+    ends = [lower, upper, *(ax.get_ylim() if ax.get_autoscaley_on() is False else ())]
     for curve in curves:
         ends += [10.0 ** math.floor(math.log10(float(value))) for value in _least(curve)]
         ends += [10.0 ** math.ceil(math.log10(float(value))) for value in _most(curve)]

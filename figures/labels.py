@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["Progress", "checkpoint_names", "claim_label", "label_of", "layer_label", "training_progress", "weight_layers"]
+__all__ = [
+    "Progress",
+    "checkpoint_names",
+    "checkpoint_position",
+    "checkpoint_title",
+    "claim_label",
+    "evenly_chosen",
+    "label_of",
+    "shortened",
+    "training_progress",
+    "weight_layers",
+]
+
+T = TypeVar("T")
 
 _CLAIMS = {
     "theorem1-function": "Theorem 1",
@@ -83,9 +97,35 @@ def weight_layers(data: xr.Dataset) -> list[str]:
     return [name for name, weight in zip(names, kept, strict=True) if weight]
 
 
-def layer_label(layers: Sequence[str], layer: str) -> str:
-    """The number of ``layer`` among ``layers``, counted from 1 as in the paper."""
-    return str(list(layers).index(layer) + 1)
+def checkpoint_position(data: xr.Dataset, checkpoint: str | int) -> int:
+    """The position of a checkpoint given by name or position (negative ones count from the end).
+
+    Raises:
+        ValueError: there is none of that name or at that position.
+    """
+    count = data.sizes["checkpoint"]
+    if isinstance(checkpoint, int):
+        if not -count <= checkpoint < count:
+            raise ValueError(f"there is no checkpoint {checkpoint}: there are {count}")
+        return checkpoint % count
+    names = checkpoint_names(data)
+    if checkpoint not in names:
+        raise ValueError(f"there is no checkpoint {checkpoint!r}: there are {', '.join(names[:6])}, …")
+    return names.index(checkpoint)
+
+
+def checkpoint_title(data: xr.Dataset, checkpoint: int) -> str:
+    """A title for the checkpoint at position ``checkpoint``, such as ``step 96``."""
+    name = training_progress(data).name
+    return f"{name} {label_of(data, checkpoint)}" if name != "checkpoint" else label_of(data, checkpoint)
+
+
+def evenly_chosen(items: Sequence[T], most: int) -> list[T]:
+    """All of ``items``, or ``most`` of them, evenly spaced, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    positions = np.linspace(0, len(items) - 1, most).round().astype(int)
+    return [items[k] for k in positions]
 
 
 def claim_label(claim: str) -> str:

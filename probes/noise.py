@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes.errors import InputError
 from probes.evaluation import Evaluation, FullBatch
+from probes.jacobians import relative_change
 
 __all__ = ["NoiseFloor", "measure_noise_floor"]
 
@@ -24,10 +25,14 @@ class NoiseFloor:
         gradients: for each parameter, the larger of the relative differences between two evaluations at η = 0, and
             between the working precision and a better one (for float64: another order of summation) on a small sample.
         loss: the same for the loss.
+        outputs: the same for an example's outputs, the worst on the sample.
+        repeat: the second evaluation at η = 0.
     """
 
     gradients: dict[str, float]
     loss: float
+    outputs: float
+    repeat: Evaluation
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
@@ -36,18 +41,19 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float(difference / size) if bool(size > 0) else 0.0
 
 
-def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str]) -> NoiseFloor:
+def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0) -> NoiseFloor:
     """Evaluate again, and on a small sample against float64.
 
     Args:
         batch: what is measured.
         first: its evaluation at the frozen weights.
         names: parameters whose gradients count.
+        samples: how many examples' outputs the second evaluation keeps.
 
     Raises:
         InputError: the two evaluations differ by more than rounding: the network or loss is stochastic.
     """
-    again = batch.evaluate(batch.frozen, wanted=names)
+    again = batch.evaluate(batch.frozen, wanted=names, samples=samples)
     repeat = {name: _relative(again.gradients[name], first.gradients[name]) for name in names}
     worst = max(repeat, key=lambda name: repeat[name])
     if repeat[worst] > _STOCHASTIC:
@@ -57,15 +63,14 @@ def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str]) -
         )
     x, y = batch.x[:_SAMPLE], batch.y[:_SAMPLE]
     exact = torch.float64
-    settings = {"device": batch.device, "chunk": batch.chunk}
-    working = FullBatch(batch.network, x, y, batch.loss_function, dtype=batch.dtype, **settings)  # type: ignore[arg-type]
-    if batch.dtype == exact:
-        settings["chunk"] = 37
-        reference = FullBatch(batch.network, x.flip(0), y.flip(0), batch.loss_function, dtype=exact, **settings)  # type: ignore[arg-type]
-    else:
-        reference = FullBatch(batch.network, x, y, batch.loss_function, dtype=exact, **settings)  # type: ignore[arg-type]
-    a = working.evaluate(working.frozen, wanted=names)
-    b = reference.evaluate(reference.frozen, wanted=names)
+    rows = len(x)
+    chunk = 37 if batch.dtype == exact else batch.chunk  # float64 is checked against another order of summation
+    network, loss_of, device = batch.network, batch.loss_function, batch.device
+    working = FullBatch(network, x, y, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
+    reference = FullBatch(network, x.flip(0), y.flip(0), loss_of, dtype=exact, device=device, chunk=chunk)
+    a = working.evaluate(working.frozen, wanted=names, samples=rows)
+    b = reference.evaluate(reference.frozen, wanted=names, samples=rows)
+    outputs = relative_change(b.outputs.flip(0), a.outputs)
     floors = {name: max(repeat[name], _relative(a.gradients[name], b.gradients[name])) for name in names}
     loss = max(abs(again.loss - first.loss), abs(a.loss - b.loss)) / max(abs(b.loss), 1e-300)
-    return NoiseFloor(floors, loss)
+    return NoiseFloor(floors, loss, float(outputs[torch.isfinite(outputs)].max()), again)

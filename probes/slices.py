@@ -186,7 +186,7 @@ class _Slice:
 
     def measure(self, label: str, progress: Callable[[int], None] | None) -> xr.Dataset:
         settings, batch = self.settings, self.batch
-        floor = measure_noise_floor(batch, self.base, self.names)
+        floor = measure_noise_floor(batch, self.base, self.names, samples=self.samples)
         etas = settings.etas
         columns = {name: k for k, name in enumerate(self.names)}
         layered = (len(etas), len(self.names))
@@ -208,14 +208,18 @@ class _Slice:
         whole_gradient = set(self.direction) <= set(self.measured)
         for row, eta in enumerate(etas):
             moved = moved_along(batch.frozen, self.direction, float(eta))
-            result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
+            if eta == 0:  # the noise floor's second evaluation is the measurement at 0
+                result = floor.repeat
+            else:
+                result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
             losses[row], accuracies[row] = result.loss, result.accuracy
             output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()
             for name in self.names:
                 change = _norm(moved[name].double() - batch.frozen[name].double()) if name in self.direction else 0.0
                 table["perturbation_norm"][row, columns[name]] = change
                 table["relative_perturbation"][row, columns[name]] = _ratio(change, self.weight_norms[name])
-            for name, gradient in result.gradients.items():
+            for name in self.measured:
+                gradient = result.gradients[name]
                 self._breakdown(table, row, columns[name], name, gradient)
             if whole_gradient:
                 slopes[row] = sum(_dot(result.gradients[name], self.direction[name]) for name in self.direction)
@@ -240,6 +244,7 @@ class _Slice:
         variables |= {name: (("checkpoint", "layer"), values[None]) for name, values in per_layer.items()}
         variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
         variables["loss_noise_floor"] = (("checkpoint",), np.array([floor.loss]))
+        variables["output_noise_floor"] = (("checkpoint",), np.array([floor.outputs]))
         if settings.spectra == "slice":
             variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
         if sensitivity is not None:
@@ -347,6 +352,7 @@ class _Slice:
             "direction_hash": hash_of(self.direction),
             "layers": settings.layers,
             "dtype": settings.dtype,
+            "epsilon": torch.finfo(self.batch.dtype).eps,
             "device": str(self.batch.device),
             "chunk": settings.chunk,
             "seed": str(settings.seed),

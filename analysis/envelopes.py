@@ -1,0 +1,33 @@
+"""A claim's two sides along the slice, ready to draw: the worst and the median measurement, and the bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from trust.claims import Claim
+
+__all__ = ["envelope"]
+
+
+def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
+    """Measured and bound in log10 over (checkpoint, eta) and, for a claim about layers, layer.
+
+    Returns:
+        ``log10_measured`` (the largest over examples), ``log10_measured_median``, ``log10_bound``; None where the run did
+        not measure what the claim speaks of.
+    """
+    if any(name not in measurements for name in claim.needs):
+        return None
+    measured, bound = claim.measured(measurements), claim.bound(measurements)
+    if "eta" not in measured.dims:
+        return None
+    worst = middle = measured
+    if "example" in measured.dims:
+        worst, middle = measured.max("example"), measured.median("example")
+    if "example" in bound.dims:
+        bound = bound.where(np.isfinite(bound), np.inf).max("example")
+    bound = xr.broadcast(bound, worst)[0].transpose(*worst.dims)
+    found = xr.Dataset({"log10_measured": worst, "log10_measured_median": middle, "log10_bound": bound})
+    found.attrs["claim"] = claim.id
+    return found

@@ -1,0 +1,93 @@
+"""Which model of trust explains the slice: a product over layers, or one Lipschitz constant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from trust.claims._quantities import above_noise, log10, log10_trust, perturbed
+
+__all__ = ["Growth", "compare_growth"]
+
+_WHOLE = "all parameters"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Two models with one constant each, fitted at small η and judged on the η that they have not seen.
+
+    Attributes:
+        checkpoint: label.
+        layer: a weight matrix, or ``all parameters``.
+        fitted_to: the largest η of the fit.
+        judged_to: the largest η of the judgement.
+        points: how many η were judged.
+        deep_relative_trust: root mean square of log10(measured / C·D(r)) over the judged η.
+        euclidean: the same for log10(measured / K·‖ΔW‖).
+    """
+
+    checkpoint: str
+    layer: str
+    fitted_to: float
+    judged_to: float
+    points: int
+    deep_relative_trust: float
+    euclidean: float
+
+    @property
+    def better(self) -> str:
+        """The model with the smaller error: ``deep-relative-trust``, ``euclidean-trust`` or ``undecided``."""
+        if not self.points or abs(self.deep_relative_trust - self.euclidean) < 0.01:
+            return "undecided"
+        return "deep-relative-trust" if self.deep_relative_trust < self.euclidean else "euclidean-trust"
+
+
+def compare_growth(measurements: xr.Dataset) -> list[Growth]:
+    """Fit and judge both models for the whole gradient and for every weight matrix's.
+
+    The constants are the geometric means of measured over model on the lower half (in log η) of the η at which the
+    change is above the noise; the judgement is on the upper half. For a layer, ‖ΔW‖ is still that of all parameters.
+    """
+    own = perturbed(measurements)
+    trust = log10_trust(own)
+    moved = log10((own["perturbation_norm"] ** 2).sum("layer") ** 0.5)
+    evident = above_noise(own)
+    whole = log10((own["gradient_difference"] ** 2).sum("layer", skipna=False) ** 0.5)
+    etas = own["eta"].values
+    found: list[Growth] = []
+    for place, checkpoint in enumerate(own["checkpoint"].values):
+        at = {"checkpoint": place}
+        models = trust.isel(at).values, moved.isel(at).values
+        seen = np.isfinite(whole.isel(at).values) & evident.isel(at).any("layer").values
+        found.append(_judge(str(checkpoint), _WHOLE, etas, whole.isel(at).values, seen, *models))
+        for index in np.flatnonzero(own["is_weight"].values):
+            change = log10(own["gradient_change"].isel({**at, "layer": index})).values
+            layer = str(own["layer"].values[index])
+            mask = evident.isel({**at, "layer": index}).values
+            found.append(_judge(str(checkpoint), layer, etas, change, mask, *models))
+    return found
+
+
+def _judge(
+    checkpoint: str,
+    layer: str,
+    etas: npt.NDArray[np.float64],
+    change: npt.NDArray[np.float64],
+    seen: npt.NDArray[np.bool_],
+    trust: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.float64],
+) -> Growth:
+    places = np.flatnonzero(seen & np.isfinite(trust) & np.isfinite(moved) & np.isfinite(change))
+    if places.size < 2:
+        nan = float("nan")
+        return Growth(checkpoint, layer, nan, nan, 0, nan, nan)
+    half = places.size // 2
+    fit, test = places[:half], places[half:]
+    errors = []
+    for model in (trust, moved):
+        constant = float(np.mean(change[fit] - model[fit]))
+        errors.append(float(np.sqrt(np.mean((change[test] - model[test] - constant) ** 2))))
+    return Growth(checkpoint, layer, float(etas[fit[-1]]), float(etas[test[-1]]), test.size, *errors)

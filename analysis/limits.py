@@ -1,0 +1,39 @@
+"""The step limits of every checkpoint side by side."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from trust.claims._quantities import constant_at_small_eta, cos_theta
+from trust.claims.steps import calibrated_limit, curvature_limit, lemma2_limit
+from trust.descent import curvature_step_limit
+
+__all__ = ["step_limits"]
+
+
+def step_limits(measurements: xr.Dataset) -> xr.Dataset:
+    """Lemma 2's, the calibrated, the slice curvature's and the measured step limit (checkpoint).
+
+    Returns:
+        ``lemma2``, ``calibrated``, ``curvature`` (from the difference of slopes), ``curvature_hessian`` (from the Hessian,
+        blind to ReLU's kinks; NaN where it was not computed), ``measured`` (NaN where the loss had not returned at
+        ``searched_to``), ``cos_theta`` and ``constant``.
+    """
+    limits = {
+        "lemma2": 10.0 ** lemma2_limit(measurements),
+        "calibrated": 10.0 ** calibrated_limit(measurements),
+        "curvature": 10.0 ** curvature_limit(measurements),
+        "measured": measurements["step_limit"],
+        "searched_to": measurements["step_limit_searched_to"],
+        "cos_theta": cos_theta(measurements),
+        "constant": constant_at_small_eta(measurements),
+        "evaluations": measurements["step_limit_evaluations"],
+    }
+    hessian = measurements["curvature"]
+    known = hessian.notnull() & measurements["slope_at_zero"].notnull()
+    limits["curvature_hessian"] = xr.apply_ufunc(
+        lambda slope, curvature: curvature_step_limit(slope=slope, curvature=curvature),
+        measurements["slope_at_zero"].fillna(-1.0),
+        hessian.fillna(1.0),
+    ).where(known)
+    return xr.Dataset(limits)

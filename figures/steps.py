@@ -1,0 +1,78 @@
+"""The four limits on the step through training: Lemma 2's, the calibrated, the slice curvature's and the measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+import xarray as xr
+from matplotlib.axes import Axes
+
+from figures import style
+from figures.curves import Curve, table
+from figures.drawing import axes_or_new, draw_curve, legend_above, mark_edge, note_if_empty
+from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress
+
+__all__ = ["numbers_of_step_limits", "plot_step_limits"]
+
+_LIMITS = {
+    # variable: (label, marker, line)
+    "lemma2": ("Lemma 2", "s", "--"),
+    "calibrated": ("Lemma 2, calibrated", "D", "-"),
+    "curvature": ("slice curvature", "v", "-."),
+    "measured": ("measured", "o", "-"),
+}
+_UNREACHED = "measured: above, search ended here"
+_ZERO = "limit is 0: loss rises at once"
+_INFINITE = "no limit (infinite)"
+
+
+def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool = True) -> Axes:
+    """Each limit on η against training, on a log axis.
+
+    Where the loss had not come back to its start when the search ended, the measured limit is an arrow
+    upwards from the largest η searched. A limit of zero is a triangle at the lower edge, an infinite one at the upper.
+
+    Args:
+        limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured`` and ``searched_to`` (checkpoint); those
+            missing are left out.
+        ax: where to draw; None for a new figure.
+        legend: whether to write one above the axes.
+    """
+    ax = axes_or_new(ax)
+    ax.set_yscale("log")
+    progress = training_progress(limits)
+    curves = _curves(limits, progress)
+    colors = style.category_colors(list(_LIMITS))
+    colors["measured"] = (0.0, 0.0, 0.0)
+    for curve in curves:
+        if curve.series == "searched_to":
+            _draw_arrows(ax, curve)
+            continue
+        label, marker, line = _LIMITS[curve.series]
+        color = colors[curve.series]
+        draw_curve(
+            ax, curve, color=color, marker=marker, markersize=3, linestyle=line, label=label, overflow=_INFINITE
+        )
+        for x in curve.x[curve.y == 0]:
+            mark_edge(ax, float(x), color=color, label=_ZERO, bottom=True)
+    set_progress_axis(ax, progress)
+    ax.set_ylabel("step limit on η")
+    note_if_empty(ax, curves, "no step limit is known")
+    if legend:
+        legend_above(ax)
+    return ax
+
+
+def numbers_of_step_limits(limits: xr.Dataset) -> pd.DataFrame:
+    """What ``plot_step_limits`` draws, one row a point."""
+    return table(_curves(limits, training_progress(limits)))
+
+
+def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
+    """A curve for each limit, and one for where the search ended without finding the measured one."""
+    curves = [_curve(name, _values(limits, name), progress) for name in _LIMITS if name in limits]
+    if "searched_to" in limits and "measured" in limits:
+        missing = np.isnan(_values(limits, "measured"))
+        curves.append(_curve("searched_to", np.where(missing, _values(limits, "searched_to"), np.nan), progress))
+    names = np.array(checkpoint_names(limits))
+    return [_named(curve, names) for curve in curves]

@@ -1,0 +1,64 @@
+"""What a claim is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import xarray as xr
+
+__all__ = ["Claim", "Measurements", "Premise", "Quantity"]
+
+Measurements = xr.Dataset
+"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example`` (their names are in the README)."""
+
+Quantity = Callable[[Measurements], xr.DataArray]
+"""Measurements to numbers, labelled with at least ``checkpoint``."""
+
+
+@dataclass(frozen=True)
+class Premise:
+    """One condition of a claim.
+
+    Attributes:
+        name: short, in words.
+        statement: what must be true.
+        check: measurements to booleans, labelled with ``checkpoint`` and any dims that the truth depends on.
+        needs: variables without which it cannot be checked.
+    """
+
+    name: str
+    statement: str
+    check: Quantity
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An inequality measured ≤ bound, with the premises under which it is claimed.
+
+    Attributes:
+        id: the name under which it is reported.
+        source: who says so, and where.
+        statement: the inequality, in words and symbols.
+        left: what is measured, in words.
+        measured: log10 of the left side; −inf where nothing changed, NaN where it is no evidence.
+        bound: log10 of the right side; +inf where nothing is claimed.
+        premises: empty for a model that is offered without any.
+        needs: variables without which it is not measured.
+        add: what to add to the run to have them.
+        log10_constant: log10 of the constant that the claim multiplies with, or of the one that would save it.
+        number: place in lists.
+    """
+
+    id: str
+    source: str
+    statement: str
+    left: str
+    measured: Quantity
+    bound: Quantity
+    premises: tuple[Premise, ...] = ()
+    needs: tuple[str, ...] = ()
+    add: str = ""
+    log10_constant: Quantity | None = None
+    number: int = 1000

@@ -1,0 +1,86 @@
+"""Premises that several claims share."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from trust.activations import activation, transmission
+from trust.claims._claim import Measurements, Premise
+from trust.claims._quantities import condition_number, cos_theta, perturbed, weights
+
+__all__ = [
+    "CHAIN",
+    "DESCENT",
+    "INJECTIVE",
+    "KAPPA",
+    "NO_BIASES",
+    "STEP_SIZE",
+    "TRANSMISSION",
+    "VALLEY",
+]
+
+
+def _always(measurements: Measurements, value: bool) -> xr.DataArray:
+    labels = measurements["checkpoint"]
+    return xr.DataArray(np.full(labels.size, value), coords={"checkpoint": labels.values}, dims="checkpoint")
+
+
+def _is_chain(measurements: Measurements) -> xr.DataArray:
+    attributes = measurements.attrs
+    plain = attributes.get("architecture") == "perceptron" and attributes.get("residual") == "false"
+    return _always(measurements, plain and attributes.get("norm") == "none")
+
+
+def _has_no_biases(measurements: Measurements) -> xr.DataArray:
+    return _always(measurements, measurements.attrs.get("biases") == "false")
+
+
+def _transmits(measurements: Measurements) -> xr.DataArray:
+    names = [str(name) for name in weights(measurements)["activation"].values]
+    good = all(names) and all(activation(name).zero_at_zero and transmission(name).alpha > 0 for name in names)
+    return _always(measurements, good)
+
+
+def _covers(measurements: Measurements) -> xr.DataArray:
+    """Whether κ covers W̃_k: measured, or by Weyl σ_min(W̃) ≥ σ_min(W) − ‖ΔW‖₂ and σ_max(W̃) ≤ σ_max(W) + ‖ΔW‖₂."""
+    own = perturbed(weights(measurements))
+    kappa = condition_number(measurements)
+    if "perturbed_condition_number" in own:
+        return kappa >= own["perturbed_condition_number"]
+    size = own["eta"] * own["direction_spectral_norm"]
+    smallest = own["spectral_norm"] / own["condition_number"] - size
+    upper = xr.where(smallest > 0, (own["spectral_norm"] + size) / smallest, np.inf)
+    return kappa >= upper
+
+
+def _injective(measurements: Measurements) -> xr.DataArray:
+    own = weights(measurements)
+    return ((own["rows"] >= own["columns"]) & np.isfinite(own["condition_number"])).all("layer")
+
+
+def _valley(measurements: Measurements) -> xr.DataArray:
+    """J at the input of layer l passes through layers l..L: once a width has grown, none after it may shrink."""
+    own = weights(measurements)
+    grows = (own["rows"] > own["columns"]).values
+    shrinks = (own["rows"] < own["columns"]).values
+    good = [not any(grows[k:place].any() for place in np.flatnonzero(shrinks)) for k in range(grows.size)]
+    return _always(measurements, True) & xr.DataArray(good, coords={"layer": own["layer"].values}, dims="layer")
+
+
+def _step_size(measurements: Measurements) -> xr.DataArray:
+    """r_l ≤ η but for the rounding of W̃ in float32."""
+    own = perturbed(weights(measurements))
+    return own["relative_perturbation"] <= own["eta"] * (1 + 1e-3)
+
+
+CHAIN = Premise("plain chain", "f is a multilayer perceptron without residual connections and norm layers", _is_chain)
+NO_BIASES = Premise("no biases", "no layer has a bias", _has_no_biases)
+TRANSMISSION = Premise(
+    "transmission", "φ_k(0) = 0 and α_k‖x − y‖ ≤ ‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with α_k > 0", _transmits
+)
+KAPPA = Premise("kappa", "κ ≥ the condition number of every W_k, W̃_k and ΔW_k", _covers)
+INJECTIVE = Premise("injective", "every W_k is injective (no layer is narrower than the one before)", _injective)
+VALLEY = Premise("valley widths", "from layer l on the widths shrink up to some layer and then grow", _valley)
+DESCENT = Premise("descent direction", "θ = max_l θ_l < 90°", lambda measurements: cos_theta(measurements) > 0)
+STEP_SIZE = Premise("step size", "r_l ≤ η for every weight matrix", _step_size)

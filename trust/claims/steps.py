@@ -1,0 +1,167 @@
+"""Step-size limits: each claims that the loss is below its start for every η up to the limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from trust.claims._claim import Claim, Measurements, Premise
+from trust.claims._premises import DESCENT, STEP_SIZE
+from trust.claims._quantities import (
+    constant_at_small_eta,
+    cos_theta,
+    depth,
+    effective_constant,
+    log10,
+    perturbed,
+    smallest_evident,
+    weights,
+)
+from trust.claims.theorem1 import FUNCTION
+from trust.descent import curvature_step_limit, log10_lemma2_step_limit
+
+__all__ = [
+    "CALIBRATED",
+    "LEMMA2",
+    "SLICE_CURVATURE",
+    "WITH_CONSTANT",
+    "calibrated_limit",
+    "curvature_limit",
+    "lemma2_limit",
+    "slice_curvature",
+]
+
+_PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
+_SAFE = "𝓛(η) < 𝓛(0) for every 0 < η <"
+
+
+def _limit(measurements: Measurements, log10_constant: xr.DataArray | float) -> xr.DataArray:
+    """log10 of (1 + cos θ / C)^(1/L) − 1 (checkpoint); NaN where C or θ is not known."""
+    cosine = cos_theta(measurements)
+    constant = xr.zeros_like(cosine) + log10_constant
+    known = cosine.notnull() & constant.notnull()
+    count = depth(measurements)
+    found = xr.apply_ufunc(
+        lambda c, k: log10_lemma2_step_limit(depth=count, cos_theta=c, log10_constant=k),
+        cosine.fillna(1.0),
+        constant.fillna(0.0),
+    )
+    return found.where(known)
+
+
+def lemma2_limit(measurements: Measurements) -> xr.DataArray:
+    """log10 of Lemma 2's limit (checkpoint)."""
+    return _limit(measurements, 0.0)
+
+
+def calibrated_limit(measurements: Measurements) -> xr.DataArray:
+    """log10 of Lemma 2's limit with C = max_l C_l at small η (checkpoint)."""
+    return _limit(measurements, log10(constant_at_small_eta(measurements)))
+
+
+def slice_curvature(measurements: Measurements) -> xr.DataArray:
+    """𝓛'' along the slice as a difference of slopes, at the smallest η where it is 100 times the noise (checkpoint).
+
+    Unlike the Hessian it sees the kinks of ReLU that the examples cross on the way.
+    """
+    slope = measurements["slope"]
+    rise = slope - measurements["slope_at_zero"]
+    noise = abs(measurements["slope_at_zero"]) * measurements["noise_floor"].max("layer")
+    evident = (measurements["eta"] > 0) & (abs(rise) >= 100 * noise) & np.isfinite(rise)
+    return smallest_evident((rise / measurements["eta"].where(measurements["eta"] > 0)).where(evident))[0]
+
+
+def curvature_limit(measurements: Measurements) -> xr.DataArray:
+    """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint); NaN where the slopes were not measured."""
+    curvature = slice_curvature(measurements)
+    slope = measurements["slope_at_zero"]
+    known = curvature.notnull() & slope.notnull()
+    found = xr.apply_ufunc(
+        lambda s, c: curvature_step_limit(slope=s, curvature=c), slope.fillna(-1.0), curvature.fillna(1.0)
+    )
+    return log10(found).where(known)
+
+
+def _measured_limit(claimed: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """log10 of the measured limit; +inf where the loss never returned within a search that went as far as claimed."""
+    limit = log10(measurements["step_limit"])
+    beyond = measurements["step_limit"].isnull() & (10.0**claimed <= measurements["step_limit_searched_to"])
+    return xr.where(beyond, np.inf, limit)
+
+
+def _no_faster(measurements: Measurements) -> xr.DataArray:
+    """Whether the breakdown stays at or below C·D(r) up to the calibrated limit (rounding allowed)."""
+    own = perturbed(weights(measurements))
+    inside = own["eta"] <= 10.0 ** calibrated_limit(measurements)
+    constant = effective_constant(own)
+    return (constant <= constant_at_small_eta(measurements) * (1 + 1e-6)) | constant.isnull() | ~inside
+
+
+NO_FASTER = Premise(
+    "no faster than C·D", "every layer's breakdown is at most C·D(r) up to the limit", _no_faster, ("gradient_change",)
+)
+
+
+def _claim(
+    id: str,
+    source: str,
+    limit: str,
+    claimed: object,
+    premises: tuple[Premise, ...],
+    number: int,
+    *,
+    needs: tuple[str, ...] = (),
+    log10_constant: object = None,
+) -> Claim:
+    return Claim(
+        id=id,
+        source=source,
+        statement=f"{_SAFE} {limit}",
+        left="the claimed limit, against the measured one",
+        measured=claimed,  # type: ignore[arg-type]
+        bound=lambda measurements: _measured_limit(claimed(measurements), measurements),  # type: ignore[operator]
+        premises=premises,
+        needs=("step_limit", "perturbation_cosine", *needs),
+        add="the search for the step limit (leave out --no-limit)",
+        log10_constant=log10_constant,  # type: ignore[arg-type]
+        number=number,
+    )
+
+
+def _theorem1_constant(measurements: Measurements) -> xr.DataArray:
+    assert FUNCTION.log10_constant is not None
+    return FUNCTION.log10_constant(measurements)
+
+
+LEMMA2 = _claim("lemma2", f"{_PAPER}, Lemma 2", "(1 + cos θ)^(1/L) − 1", lemma2_limit, (DESCENT, STEP_SIZE), 50)
+
+WITH_CONSTANT = _claim(
+    "lemma2-with-constant",
+    "NeurIPS 2020 reviews of the paper, review 2: Lemma 2 with Theorem 1's constant",
+    "(1 + cos θ / C)^(1/L) − 1 with C = (βκ²/α)^L",
+    lambda measurements: _limit(measurements, _theorem1_constant(measurements)),
+    (DESCENT, STEP_SIZE),
+    51,
+    log10_constant=_theorem1_constant,
+)
+
+CALIBRATED = _claim(
+    "lemma2-calibrated",
+    "this toolkit: Lemma 2 with the constant that was measured",
+    "(1 + cos θ / C)^(1/L) − 1 with C = max_l C_l at small η",
+    calibrated_limit,
+    (DESCENT, STEP_SIZE, NO_FASTER),
+    52,
+    needs=("gradient_change",),
+    log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
+)
+
+SLICE_CURVATURE = _claim(
+    "slice-curvature",
+    "this toolkit: the edge of stability 2/λ along the slice",
+    "2|𝓛'(0)| / 𝓛'' along the slice",
+    curvature_limit,
+    (DESCENT,),
+    60,
+    needs=("slope",),
+)

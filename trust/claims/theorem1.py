@@ -1,0 +1,183 @@
+"""Theorem 1 of Bernstein et al. (2020), as published and with constants of its own for each layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from trust.claims._claim import Claim, Measurements
+from trust.claims._premises import CHAIN, INJECTIVE, KAPPA, NO_BIASES, TRANSMISSION, VALLEY
+from trust.claims._quantities import (
+    EVIDENCE,
+    along_layers,
+    condition_number,
+    depth,
+    log10,
+    perturbed,
+    transmissions,
+    weights,
+)
+from trust.theorem1 import (
+    log10_function_bound,
+    log10_gated_jacobian_bound,
+    log10_jacobian_bound,
+    log10_layerwise_function_bound,
+    log10_theorem1_constant,
+)
+
+_PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
+
+
+def _evident(change: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """log10, NaN where rounding alone could have made it."""
+    return log10(change).where(change >= EVIDENCE * measurements["output_noise_floor"])
+
+
+def _function_change(measurements: Measurements) -> xr.DataArray:
+    return _evident(perturbed(measurements)["output_change"], measurements)
+
+
+def _jacobian_change(measurements: Measurements) -> xr.DataArray:
+    return _evident(perturbed(weights(measurements))["jacobian_change"], measurements)
+
+
+def _common(measurements: Measurements) -> tuple[float, float]:
+    """The common α and β of the published form, ReLU modelled as in the paper; (0, 1) where φ is not known."""
+    found = transmissions(measurements, modelled=True)
+    if found is None:
+        return 0.0, 1.0
+    return float(found[0].min()), float(found[1].max())
+
+
+def _relative(measurements: Measurements) -> xr.DataArray:
+    return perturbed(weights(measurements))["relative_perturbation"]
+
+
+def _published_function(measurements: Measurements) -> xr.DataArray:
+    alpha, beta = _common(measurements)
+    return along_layers(
+        lambda r, kappa: log10_function_bound(r, condition_number=kappa, alpha=alpha, beta=beta),
+        _relative(measurements),
+        condition_number(measurements),
+    )
+
+
+def _published_constant(measurements: Measurements) -> xr.DataArray:
+    alpha, beta = _common(measurements)
+    count = depth(measurements)
+    return xr.apply_ufunc(
+        lambda kappa: log10_theorem1_constant(condition_number=kappa, alpha=alpha, beta=beta, depth=count),
+        condition_number(measurements),
+    )
+
+
+def _layerwise_function(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(weights(measurements))
+    found = transmissions(measurements, modelled=False)
+    if found is None:
+        return xr.full_like(own["relative_perturbation"].isel(layer=0, drop=True), np.inf)
+    injective = (own["rows"] >= own["columns"]).values
+    smallest = (own["spectral_norm"] / own["condition_number"]).where(
+        xr.DataArray(injective, coords={"layer": own["layer"].values}, dims="layer"), 0.0
+    )
+
+    def bound(r: object, top: object, bottom: object, kappa: object, alpha: object, beta: object) -> object:
+        return log10_layerwise_function_bound(
+            r,  # type: ignore[arg-type]
+            spectral_norms=top,  # type: ignore[arg-type]
+            smallest_singular_values=bottom,  # type: ignore[arg-type]
+            perturbation_condition_numbers=kappa,  # type: ignore[arg-type]
+            alphas=alpha,  # type: ignore[arg-type]
+            betas=beta,  # type: ignore[arg-type]
+        )
+
+    return along_layers(
+        bound, own["relative_perturbation"], own["spectral_norm"], smallest, own["direction_condition_number"], *found
+    )
+
+
+def _by_layer(measurements: Measurements, *, gated: bool) -> xr.DataArray:
+    """The Jacobian's bound at the input of each layer l: its product runs over the layers l..L."""
+    relative = _relative(measurements)
+    kappa = condition_number(measurements)
+    if gated:
+        found = transmissions(measurements, modelled=False)
+        alpha, beta = (0.0, 1.0) if found is None else (float(found[0].min()), float(found[1].max()))
+        gates = perturbed(weights(measurements))["gate_change"]
+    else:
+        alpha, beta = _common(measurements)
+    parts = []
+    for k in range(relative.sizes["layer"]):
+        above = {"layer": slice(k, None)}
+        if gated:
+            part = along_layers(
+                lambda r, s, c: log10_gated_jacobian_bound(
+                    r, gate_changes=np.nan_to_num(s, nan=0.0, posinf=np.inf), condition_number=c, alpha=alpha, beta=beta
+                ),
+                relative.isel(above),
+                gates.isel(above),
+                kappa,
+            )
+        else:
+            part = along_layers(
+                lambda r, c: log10_jacobian_bound(r, condition_number=c, alpha=alpha, beta=beta),
+                relative.isel(above),
+                kappa,
+            )
+        parts.append(part)
+    return xr.concat(parts, dim="layer").assign_coords(layer=relative["layer"].values)
+
+
+FUNCTION = Claim(
+    id="theorem1-function",
+    source=f"{_PAPER}, Theorem 1a",
+    statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1]",
+    left="relative output change, example by example",
+    measured=_function_change,
+    bound=_published_function,
+    premises=(CHAIN, NO_BIASES, TRANSMISSION, KAPPA),
+    needs=("output_change",),
+    add="--samples N",
+    log10_constant=_published_constant,
+    number=10,
+)
+
+LAYERWISE = Claim(
+    id="theorem1-function-layerwise",
+    source="this toolkit, from the proof of Theorem 1a",
+    statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ ∏_k (β_k‖W_k‖₂ / (α_k σ_min(W_k))) · [∏_k (1 + κ(ΔW_k) r_k) − 1]",
+    left="relative output change, example by example",
+    measured=_function_change,
+    bound=_layerwise_function,
+    premises=(CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE),
+    needs=("output_change",),
+    add="--samples N",
+    number=11,
+)
+
+JACOBIAN = Claim(
+    id="theorem1-jacobian",
+    source=f"{_PAPER}, Theorem 1b",
+    statement="‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) · [∏_{k>l} (1 + r_k) − 1]",
+    left="relative change of the layer-to-output Jacobian, example by example",
+    measured=_jacobian_change,
+    bound=lambda measurements: _by_layer(measurements, gated=False),
+    premises=(CHAIN, NO_BIASES, TRANSMISSION, KAPPA),
+    needs=("jacobian_change",),
+    add="--jacobian N",
+    log10_constant=_published_constant,
+    number=12,
+)
+
+GATED = Claim(
+    id="theorem1-jacobian-gated",
+    source="this toolkit, from the proof of Theorem 1b with the gates' own change",
+    statement="‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) · [∏_{k>l} (1 + r_k)(1 + s_k) − 1]",
+    left="relative change of the layer-to-output Jacobian, example by example",
+    measured=_jacobian_change,
+    bound=lambda measurements: _by_layer(measurements, gated=True),
+    premises=(CHAIN, TRANSMISSION, KAPPA, VALLEY),
+    needs=("jacobian_change", "gate_change"),
+    add="--jacobian N",
+    number=13,
+)
