@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from figures import style
-from figures.curves import Curve, in_panel, table
+from figures.curves import Curve, table
 from figures.drawing import axes_or_new, draw_curve, gathered_legend, legend_above, note_if_empty
 from figures.labels import checkpoint_names, checkpoint_position, checkpoint_title, claim_label, evenly_chosen
 
@@ -173,7 +173,9 @@ def _curves(envelopes: Envelopes, checkpoint: str | int, layer: str = "") -> lis
             suffix = f" ({claim_label(claim)})" if seen else ""
             seen.append(values[_WORST])
             for key, word in ((_WORST, "measured, worst example"), (_MEDIAN, "measured, median")):
-                curve = Curve(word + suffix, x, values[key], "eta", key, checkpoint=name, layer=layer, log_y=False)
+                curve = Curve(
+                    word + suffix, x, values[key], "eta", key, checkpoint=name, layer=layer, log_y=False
+                )
                 measured.append(curve)
         bound = Curve(claim, x, values[_BOUND], "eta", _BOUND, checkpoint=name, layer=layer, log_y=False)
         bounds.append(bound)

@@ -14,6 +14,7 @@ __all__ = ["COLUMNS", "Curve", "in_panel", "table"]
 COLUMNS = ("panel", "series", "checkpoint", "layer", "x_name", "x", "y_name", "y", "drawn_as")
 """Columns of every table of numbers, one row a point."""
 
+Names = str | tuple[str, ...]
 Floats = npt.NDArray[np.float64]
 
 
@@ -28,11 +29,12 @@ class Curve:
         x_name: name of x in tables.
         y_name: name of y in tables.
         faded: True where a value is below its noise floor; None for nowhere.
-        checkpoint: the checkpoint's name, where it belongs to one.
-        layer: the layer's name, where it belongs to one.
+        checkpoint: the name of the checkpoint it belongs to, or one for each point; empty for none.
+        layer: the same of the layer.
         log_x: whether x is drawn on a log axis, which has no place for zero.
         log_y: the same for y.
         overflows: whether a missing value after a finite one means an overflow (otherwise only +inf does).
+        mark_all: whether every overflow and every zero is marked at the axis's edge (otherwise the first overflow).
         panel: where it is drawn, in figures of several panels.
     """
 
@@ -42,11 +44,12 @@ class Curve:
     x_name: str
     y_name: str
     faded: npt.NDArray[np.bool_] | None = None
-    checkpoint: str = ""
-    layer: str = ""
+    checkpoint: Names = ""
+    layer: Names = ""
     log_x: bool = True
     log_y: bool = True
     overflows: bool = False
+    mark_all: bool = False
     panel: str = ""
 
     @property
@@ -74,18 +77,29 @@ class Curve:
         began = np.logical_or.accumulate(finite) if finite.size else finite
         return infinite | (self.placed & began & np.isnan(self.y))
 
-    def first_overflow(self) -> float | None:
-        """The smallest x at which it overflowed, None if it did not."""
-        where = self.x[self.overflowed]
-        return float(where.min()) if where.size else None
+    @property
+    def marked_above(self) -> npt.NDArray[np.bool_]:
+        """The overflows that get a mark at the upper edge."""
+        where = self.overflowed
+        return where if self.mark_all or not where.any() else where & (self.x == self.x[where].min())
+
+    @property
+    def marked_below(self) -> npt.NDArray[np.bool_]:
+        """The zeros that get a mark at the lower edge."""
+        return self.placed & (self.y == 0) & np.bool_(self.log_y and self.mark_all)
 
     def drawn_as(self) -> list[str]:
-        """For each point ``line``, ``below noise floor``, ``overflow`` (the marked one), ``after overflow`` or ``not drawn``."""
+        """How each point is drawn.
+
+        ``line``, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow`` (past the
+        mark) or ``not drawn``.
+        """
         words = np.full(self.x.shape, "not drawn", dtype=object)
         words[self.shown] = "line"
         words[self.below_noise] = "below noise floor"
         words[self.overflowed] = "after overflow"
-        words[self.overflowed & (self.x == self.first_overflow())] = "overflow"
+        words[self.marked_above] = "overflow"
+        words[self.marked_below] = "zero"
         return [str(word) for word in words]
 
 
@@ -101,8 +115,8 @@ def table(curves: Iterable[Curve]) -> pd.DataFrame:
             {
                 "panel": curve.panel,
                 "series": curve.series,
-                "checkpoint": curve.checkpoint,
-                "layer": curve.layer,
+                "checkpoint": _each(curve.checkpoint),
+                "layer": _each(curve.layer),
                 "x_name": curve.x_name,
                 "x": curve.x,
                 "y_name": curve.y_name,
@@ -115,3 +129,7 @@ def table(curves: Iterable[Curve]) -> pd.DataFrame:
         if curve.x.size
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _each(names: Names) -> str | list[str]:
+    return names if isinstance(names, str) else list(names)

@@ -46,7 +46,14 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 
 def draw_curve(
-    ax: Axes, curve: Curve, *, color: Any, overflow: str = OVERFLOW, marks: bool = True, **line: Any
+    ax: Axes,
+    curve: Curve,
+    *,
+    color: Any,
+    overflow: str = OVERFLOW,
+    zero: str = "zero",
+    marks: bool = True,
+    **line: Any,
 ) -> list[Line2D]:
     """Draw the points of ``curve``: a line, hollow points below the noise floor, a triangle where it overflows.
 
@@ -54,8 +61,9 @@ def draw_curve(
         ax: where.
         curve: what.
         color: of all its parts.
-        overflow: the legend's word for the triangle.
-        marks: whether an overflow is marked.
+        overflow: the legend's word for the triangle at the upper edge.
+        zero: the legend's word for the triangle at the lower edge.
+        marks: whether there are triangles.
         line: further properties of the line, such as ``label``.
 
     Returns:
@@ -80,9 +88,11 @@ def draw_curve(
             alpha=0.7,
             label=_once(ax, BELOW_NOISE),
         )
-    first = curve.first_overflow() if marks else None
-    if first is not None:
-        artists.append(mark_edge(ax, first, color=color, label=overflow))
+    if marks:
+        artists += [mark_edge(ax, float(x), color=color, label=overflow) for x in curve.x[curve.marked_above]]
+        artists += [
+            mark_edge(ax, float(x), color=color, label=zero, bottom=True) for x in curve.x[curve.marked_below]
+        ]
     return artists
 
 
@@ -165,7 +175,9 @@ def _grey(handle: Any) -> Any:
     )
 
 
-def color_key(ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, title: str, most: int = 10) -> Axes:
+def color_key(
+    ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, title: str, most: int = 10
+) -> Axes:
     """A thin key to the right of ``ax``, one colour a label; of more than ``most`` labels only some are written.
 
     Returns:
@@ -173,7 +185,9 @@ def color_key(ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, t
     """
     count = len(labels)
     key = ax.inset_axes((1.03, 0.0, 0.035, 1.0))
-    mappable = ScalarMappable(BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors)))
+    mappable = ScalarMappable(
+        BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors))
+    )
     bar = ax.get_figure(root=True).colorbar(mappable, cax=key)  # type: ignore[union-attr]
     written = evenly_chosen(range(count), most)
     bar.set_ticks(written, labels=[labels[k] for k in written])

@@ -27,7 +27,7 @@ from figures.drawing import (
     note_if_empty,
     set_log_limits,
 )
-from figures.labels import checkpoint_names, label_of, training_progress, weight_layers
+from figures.labels import checkpoint_names, label_of, set_progress_axis, training_progress, weight_layers
 from figures.network import Network
 
 __all__ = [
@@ -131,12 +131,8 @@ def plot_training_accuracy(
         label = "checkpoint" if k == 0 else "_"
         ax.plot(dots.x[k : k + 1], dots.y[k : k + 1], "o", markersize=4.5, color=color, zorder=3, label=label)
     progress = training_progress(measurements)
-    if progress.name == "step":
-        ax.set_xscale("symlog", linthresh=10, linscale=0.6)
-        furthest = max(float(np.nanmax(part.x)) for part in (past, dots) if part is not None and part.x.size)
-        ax.set_xlim(-1.0, max(furthest, 10.0) * 1.3)
+    set_progress_axis(ax, progress)
     ax.set_ylim(-0.04, 1.06)
-    ax.set_xlabel(progress.title)
     ax.set_ylabel("training accuracy")
     note_if_empty(ax, [dots] if past is None else [past, dots], "accuracy not known")
     if legend:
@@ -185,7 +181,9 @@ def numbers_of_breakdown(
     return table([*curves, *_limit_curves(measurements, lemma2_limit)])
 
 
-def numbers_of_training_accuracy(measurements: xr.Dataset, history: pd.DataFrame | None = None) -> pd.DataFrame:
+def numbers_of_training_accuracy(
+    measurements: xr.Dataset, history: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """What ``plot_training_accuracy`` draws, one row a point."""
     past, dots = _accuracy_curves(measurements, history)
     return table([dots] if past is None else [dots, past])
@@ -214,7 +212,10 @@ def _loss_curves(measurements: xr.Dataset) -> list[Curve]:
     values = measurements["loss"].transpose("checkpoint", "eta").values
     x = _etas(measurements)
     names = checkpoint_names(measurements)
-    return [Curve("loss", x, y, "eta", "loss", checkpoint=n, overflows=True) for n, y in zip(names, values, strict=True)]
+    return [
+        Curve("loss", x, y, "eta", "loss", checkpoint=n, overflows=True)
+        for n, y in zip(names, values, strict=True)
+    ]
 
 
 def _breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) -> list[Curve]:
@@ -270,7 +271,17 @@ def _accuracy_curves(measurements: xr.Dataset, history: pd.DataFrame | None) -> 
     else:
         accuracy = measurements["accuracy"].sel(eta=0.0).values
     y = np.asarray(accuracy, dtype=np.float64).reshape(progress.values.shape)
-    dots = Curve("checkpoint", progress.values, y, progress.name, "accuracy", log_x=False, log_y=False)
+    names = tuple(checkpoint_names(measurements))
+    dots = Curve(
+        "checkpoint",
+        progress.values,
+        y,
+        progress.name,
+        "accuracy",
+        checkpoint=names,
+        log_x=False,
+        log_y=False,
+    )
     if history is None or progress.name not in history or "accuracy" not in history or not len(history):
         return None, dots
     x, batch = (history[name].to_numpy(dtype=np.float64) for name in (progress.name, "accuracy"))
@@ -288,7 +299,9 @@ def _draw_limits(ax: Axes, curves: Sequence[Curve]) -> None:
     colors = style.checkpoint_colors(len(curves)) if len(curves) > 1 else ["0.3"]
     for k, (curve, color) in enumerate(zip(curves, colors, strict=False)):
         label = _LEMMA2 if k == 0 else "_"
-        ax.axvline(float(curve.x[0]), color=color, linestyle=(0, (1, 1.2)), linewidth=1.0, zorder=1.5, label=label)
+        ax.axvline(
+            float(curve.x[0]), color=color, linestyle=(0, (1, 1.2)), linewidth=1.0, zorder=1.5, label=label
+        )
 
 
 def _finish_slices(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "Progress",
@@ -18,6 +20,7 @@ __all__ = [
     "claim_label",
     "evenly_chosen",
     "label_of",
+    "set_progress_axis",
     "shortened",
     "training_progress",
     "weight_layers",
@@ -55,7 +58,9 @@ class Progress:
     @property
     def title(self) -> str:
         """The axis label."""
-        return {"step": "training step", "epoch": "epoch", "checkpoint": "checkpoint (in training order)"}[self.name]
+        return {"step": "training step", "epoch": "epoch", "checkpoint": "checkpoint (in training order)"}[
+            self.name
+        ]
 
 
 def training_progress(data: xr.Dataset) -> Progress:
@@ -66,6 +71,21 @@ def training_progress(data: xr.Dataset) -> Progress:
             if np.isfinite(values).all() and np.unique(values).size == values.size:
                 return Progress(name, values)
     return Progress("checkpoint", np.arange(data.sizes["checkpoint"], dtype=np.float64))
+
+
+def set_progress_axis(ax: Axes, progress: Progress) -> None:
+    """Make x the axis of training: its label, whole numbers, and for steps a scale that shows the first ones apart.
+
+    Checkpoints tend to lie closer together early in training, so steps are linear up to 10 and logarithmic from there.
+    """
+    ax.set_xlabel(progress.title)
+    if progress.name != "step":
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        return
+    ax.set_xscale("symlog", linthresh=10, linscale=0.6)
+    ends = ax.dataLim.intervalx
+    furthest = max(10.0, *(float(end) for end in (*ends, *progress.values) if np.isfinite(end)))
+    ax.set_xlim(-1.0, furthest * 1.3)
 
 
 def checkpoint_names(data: xr.Dataset) -> list[str]:

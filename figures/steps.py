@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 import xarray as xr
@@ -9,7 +11,7 @@ from matplotlib.axes import Axes
 
 from figures import style
 from figures.curves import Curve, table
-from figures.drawing import axes_or_new, draw_curve, legend_above, mark_edge, note_if_empty
+from figures.drawing import axes_or_new, draw_curve, legend_above, note_if_empty
 from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress
 
 __all__ = ["numbers_of_step_limits", "plot_step_limits"]
@@ -50,11 +52,8 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
             continue
         label, marker, line = _LIMITS[curve.series]
         color = colors[curve.series]
-        draw_curve(
-            ax, curve, color=color, marker=marker, markersize=3, linestyle=line, label=label, overflow=_INFINITE
-        )
-        for x in curve.x[curve.y == 0]:
-            mark_edge(ax, float(x), color=color, label=_ZERO, bottom=True)
+        look: dict[str, Any] = {"marker": marker, "markersize": 3, "linestyle": line, "label": label}
+        draw_curve(ax, curve, color=color, overflow=_INFINITE, zero=_ZERO, **look)
     set_progress_axis(ax, progress)
     ax.set_ylabel("step limit on η")
     note_if_empty(ax, curves, "no step limit is known")
@@ -70,9 +69,16 @@ def numbers_of_step_limits(limits: xr.Dataset) -> pd.DataFrame:
 
 def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
     """A curve for each limit, and one for where the search ended without finding the measured one."""
-    curves = [_curve(name, _values(limits, name), progress) for name in _LIMITS if name in limits]
-    if "searched_to" in limits and "measured" in limits:
-        missing = np.isnan(_values(limits, "measured"))
-        curves.append(_curve("searched_to", np.where(missing, _values(limits, "searched_to"), np.nan), progress))
-    names = np.array(checkpoint_names(limits))
-    return [_named(curve, names) for curve in curves]
+    values = {name: np.asarray(limits[name].values, dtype=np.float64) for name in _LIMITS if name in limits}
+    if "searched_to" in limits and "measured" in values:
+        end = np.asarray(limits["searched_to"].values, dtype=np.float64)
+        values["searched_to"] = np.where(np.isnan(values["measured"]), end, np.nan)
+    names = tuple(checkpoint_names(limits))
+    common: dict[str, Any] = {"checkpoint": names, "log_x": False, "mark_all": True}
+    return [Curve(name, progress.values, y, progress.name, "eta", **common) for name, y in values.items()]
+
+
+def _draw_arrows(ax: Axes, curve: Curve) -> None:
+    if curve.shown.any():
+        x, y = curve.x[curve.shown], curve.y[curve.shown]
+        ax.plot(x, y, linestyle="none", marker=r"$\uparrow$", markersize=9, color="black", label=_UNREACHED)

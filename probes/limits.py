@@ -110,6 +110,8 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
     risen = [eta for eta in sorted(search.known) if search.rise(eta) >= 0]
     if not risen:
         eta = max(search.known)
+        if math.isfinite(guess) and eta < guess < largest:
+            eta = guess
         while search.rise(eta) < 0:
             if eta >= largest:
                 return eta, None

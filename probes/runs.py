@@ -21,10 +21,10 @@ from probes.errors import InputError
 from probes.losses import resolve_loss
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import load_callable
-from probes.store import RunFolder
+from probes.store import RunFolder, join
 from probes.subjects import Subject, check_data_fits, load_subject
 
-__all__ = ["Source", "measure_run", "prepare"]
+__all__ = ["Source", "measure", "measure_run", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def slices(
                 names=subject.names,
                 label=subject.label,
                 following=_following(prepared.subjects, index),
-                progress=lambda count: bar.update(count) and None,
+                progress=bar.update,
             )
             yield index, _described(dataset, subject, prepared)
 
@@ -191,6 +191,16 @@ def versions() -> str:
     """Versions of what computes, in one line."""
     packages = ("deep-relative-trust", "torch", "numpy", "scipy", "xarray")
     return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+
+
+def measure(source: Source, settings: SliceSettings, *, what: str = "probing") -> xr.Dataset:
+    """Measure every checkpoint's slice and keep nothing on disk.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    settings = replace(settings, device=resolve_device(settings.device))
+    return join([dataset for _, dataset in slices(prepare(source), settings, what=what)])
 
 
 def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str = "probing") -> RunFolder:

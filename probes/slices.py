@@ -77,7 +77,7 @@ def measure_slice(
     names: Mapping[str, str] | None = None,
     label: str = "network",
     following: Mapping[str, Tensor] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> xr.Dataset:
     """Measure one slice of a frozen network, leaving the network exactly as it was found.
 
@@ -184,7 +184,7 @@ class _Slice:
             return update_direction(frozen, following, moving)
         raise InputError(f"--direction {settings.direction}: unknown; known are {', '.join(DIRECTIONS)}")
 
-    def measure(self, label: str, progress: Callable[[int], None] | None) -> xr.Dataset:
+    def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
         settings, batch = self.settings, self.batch
         floor = measure_noise_floor(batch, self.base, self.names, samples=self.samples)
         etas = settings.etas

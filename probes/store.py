@@ -19,7 +19,7 @@ import xarray as xr
 from probes.errors import InputError
 from probes.files import make_folder, write_atomically, writing_errors
 
-__all__ = ["SCHEMA", "RunFolder", "export_csv", "load"]
+__all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load"]
 
 SCHEMA = 1
 
@@ -136,14 +136,20 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     if not files:
         raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
     parts = [_read_slice(file) for file in files]
+    joined = join(parts)
+    planned = manifest["plan"].get("checkpoints", [])
+    joined.attrs["complete"] = str(len(files) == len(planned)).lower()
+    return joined
+
+
+def join(parts: list[xr.Dataset]) -> xr.Dataset:
+    """The measurements of several checkpoints of one run as one Dataset, in the order given."""
     joined = xr.concat(parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact")
     joined.attrs = dict(parts[0].attrs)
     for name in {name for part in parts for name in part.attrs}:
-        values = [part.attrs.get(name) for part in parts]
-        if any(not np.array_equal(value, values[0]) for value in values):
-            joined.attrs[name] = ", ".join(str(value) for value in values)
-    planned = manifest["plan"].get("checkpoints", [])
-    joined.attrs["complete"] = str(len(files) == len(planned)).lower()
+        values = [str(part.attrs.get(name)) for part in parts]
+        if len(set(values)) > 1:
+            joined.attrs[name] = ", ".join(values)
     return joined
 
 

@@ -1,0 +1,110 @@
+"""All figures of a report, with the numbers that they drew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.bounds import (
+    draw_function_bounds,
+    draw_jacobian_bounds,
+    numbers_of_function_bounds,
+    numbers_of_jacobian_bounds,
+)
+from figures.constants import draw_constants, numbers_of_constants
+from figures.drawing import gathered_legend
+from figures.figure1 import draw_figure1, numbers_of_figure1
+from figures.network import Network
+from figures.saving import save_figure
+from figures.steps import numbers_of_step_limits, plot_step_limits
+
+__all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
+
+
+def write_report_figures(
+    folder: Path, networks: Sequence[Network], *, formats: Sequence[str] = ("png", "pdf")
+) -> list[Path]:
+    """Draw and save everything that there is to show of ``networks``.
+
+    The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``bounds-SLUG`` and
+    ``jacobian-SLUG`` (the last two where envelopes of such claims are given), each with its CSV.
+
+    Args:
+        folder: where to; made if it is missing.
+        networks: a row each of figure 1.
+        formats: as for ``save_figure``.
+
+    Returns:
+        The files, in the order written.
+
+    Raises:
+        ValueError: no network, an unknown format, or two networks of the same file name.
+        OSError: a file cannot be written.
+    """
+    slugs = [network.slug for network in networks]
+    if len(set(slugs)) != len(slugs):
+        raise ValueError(f"networks need different titles, got {', '.join(repr(n.title) for n in networks)}")
+    written: list[Path] = []
+
+    def save(name: str, figure: Figure, numbers: pd.DataFrame) -> None:
+        written.extend(save_figure(figure, folder / name, numbers, formats=formats))
+
+    save("figure1", draw_figure1(networks), numbers_of_figure1(networks))
+    save("limits", draw_step_limits(networks), numbers_of_all_step_limits(networks))
+    for network in networks:
+        save(
+            f"constants-{network.slug}",
+            draw_constants(network.summary),
+            numbers_of_constants(network.summary),
+        )
+        function = _about(network.envelopes, "function", layered=False)
+        if function:
+            save(
+                f"bounds-{network.slug}", draw_function_bounds(function), numbers_of_function_bounds(function)
+            )
+        jacobian = _about(network.envelopes, "jacobian", layered=True)
+        if jacobian:
+            save(
+                f"jacobian-{network.slug}",
+                draw_jacobian_bounds(jacobian),
+                numbers_of_jacobian_bounds(jacobian),
+            )
+    return written
+
+
+def draw_step_limits(networks: Sequence[Network]) -> Figure:
+    """``plot_step_limits`` of each network, side by side."""
+    with style.context():
+        width = style.FULL_WIDTH if len(networks) > 1 else style.COLUMN_WIDTH
+        figure = Figure(figsize=(width, 2.7), layout="constrained")
+        row = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+        for ax, network in zip(row, networks, strict=True):
+            plot_step_limits(network.limits, ax=ax, legend=False)
+            ax.set_title(network.title)
+            ax.label_outer()
+            ax.tick_params(labelbottom=True)
+        gathered_legend(figure, row, columns=4 if len(networks) > 1 else 2)
+    return figure
+
+
+def numbers_of_all_step_limits(networks: Sequence[Network]) -> pd.DataFrame:
+    """What ``draw_step_limits`` draws; ``panel`` says which network."""
+    parts = [numbers_of_step_limits(network.limits).assign(panel=network.title) for network in networks]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _about(envelopes: Mapping[str, xr.Dataset], subject: str, *, layered: bool) -> dict[str, xr.Dataset]:
+    """The envelopes of claims about ``subject``, with something measured, over layers or not."""
+    return {
+        claim: envelope
+        for claim, envelope in envelopes.items()
+        if subject in claim
+        and "eta" in envelope.dims
+        and ("layer" in envelope.dims) == layered
+        and bool(envelope["log10_measured"].notnull().any())
+    }

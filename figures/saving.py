@@ -1,0 +1,91 @@
+"""Saving a figure and the numbers that it drew: whole files or none, and the same bytes for the same figure."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+import xarray as xr
+from matplotlib.figure import Figure
+
+from figures import style
+
+__all__ = ["FORMATS", "save_figure"]
+
+_DOTS_PER_INCH = 200
+_METADATA: dict[str, dict[str, Any]] = {  # None keeps matplotlib from writing its version or the time
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+FORMATS = tuple(_METADATA)
+"""What a figure can be saved as."""
+
+
+def save_figure(
+    figure: Figure,
+    path_stem: Path,
+    numbers: pd.DataFrame | xr.Dataset,
+    *,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> list[Path]:
+    """Save ``figure`` in each format, and the numbers that it drew as CSV.
+
+    A file appears only when it is complete, so an interruption leaves the former one. The same figure gives the
+    same bytes: no time and no random ids are written.
+
+    Args:
+        figure: to save.
+        path_stem: folder and name; each file adds its ending. The folder is made if it is missing.
+        numbers: what the figure drew; a Dataset becomes a table with one row a coordinate.
+        formats: of ``FORMATS``.
+
+    Returns:
+        The files written: the formats in the order given, then the CSV.
+
+    Raises:
+        ValueError: an unknown format (then nothing is written).
+        OSError: a file cannot be written.
+    """
+    unknown = [name for name in formats if name not in _METADATA]
+    if unknown:
+        raise ValueError(f"unknown figure format {unknown[0]!r}: known are {', '.join(FORMATS)}")
+    path_stem.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in formats:
+        content = io.BytesIO()
+        with style.context():
+            figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
+        written.append(_write(_with_ending(path_stem, name), content.getvalue()))
+    frame = numbers.to_dataframe().reset_index() if isinstance(numbers, xr.Dataset) else numbers
+    text = frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
+    return [*written, _write(_with_ending(path_stem, "csv"), text.encode())]
+
+
+def _with_ending(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}.{ending}")  # with_suffix would cut a name with a dot in it
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write beside ``path``, then rename: the file is whole or not there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,439 @@
+"""The command ``probe``: options in, one call into the package, tables or one JSON document out.
+
+Heavy libraries are imported inside the commands, so that ``probe --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from probes.errors import InputError
+
+if TYPE_CHECKING:
+    from probes.runs import Source
+    from probes.slices import SliceSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on standard output, nothing else."
+)
+_OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+
+
+class _Group(click.Group):
+    """Turns bad input into one line and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"probe: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            sys.stderr.close()  # whoever read our output has gone; nothing is left to say
+            ctx.exit(0)
+        except KeyboardInterrupt:
+            click.echo("probe: interrupted; the same command continues where it was", err=True)
+            ctx.exit(130)
+        except (MemoryError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"probe: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="deep-relative-trust", prog_name="probe")
+def main(debug: bool) -> None:
+    """Measure how neural networks break under relative perturbations, beside the bounds that say how they should.
+
+    Freeze a trained network at its checkpoints, perturb every layer relatively along a direction, record loss and
+    gradient breakdown (run), and put them beside the bounds, with a verdict on each claim (report).
+    """
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order in which help shows them."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_SOURCE = _options(
+    click.argument("checkpoints", nargs=-1, required=True, type=click.Path()),
+    click.option(
+        "--network", help="package.module:callable or file.py:callable that returns the torch module."
+    ),
+    click.option(
+        "--activation", help="Activation of a foreign perceptron, e.g. relu, leaky_relu:0.1, tanh, gelu."
+    ),
+    click.option("--residual", is_flag=True, help="A foreign perceptron's hidden layers add their input."),
+    click.option("--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."),
+    click.option(
+        "--data",
+        help="mnist, mnist:FOLDER, a file with x and y (.npz, .pt, .safetensors) or file.py:callable.",
+    ),
+    click.option("--examples", type=int, help="Use only the first N examples of the data."),
+    click.option(
+        "--loss", help="cross-entropy, mse, bce-with-logits or file.py:callable [default: by the labels]."
+    ),
+)
+
+_MEASURE = _options(
+    click.option(
+        "--direction",
+        type=click.Choice(["gradient", "noise", "update"]),
+        default="gradient",
+        show_default=True,
+        help="Against the full-batch gradient, layerwise Gaussian noise, or the real step to the next checkpoint.",
+    ),
+    click.option(
+        "--biases",
+        type=click.Choice(["move", "fixed"]),
+        default="move",
+        show_default=True,
+        help="Whether vectors (biases, norm layers) are perturbed too, as in the paper's released protocol.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise direction."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float64"]),
+        default="float32",
+        show_default=True,
+        help="Working precision.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
+    click.option(
+        "--chunk", type=int, default=500, show_default=True, help="Examples at once; changes rounding only."
+    ),
+)
+
+
+def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
+    from probes.runs import Source
+
+    names = ("network", "activation", "residual", "key", "data", "examples", "loss")
+    return Source(checkpoints, **{name: options[name] for name in names})
+
+
+def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
+    from probes.slices import SliceSettings
+
+    names = ("direction", "biases", "seed", "dtype", "device", "chunk")
+    settings = SliceSettings(**{name: options[name] for name in names}, **fixed)
+    for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
+        if value < least:
+            raise InputError(f"{option} {value}: must be at least {least}")
+    return settings
+
+
+@main.command()
+@_SOURCE
+@click.option(
+    "--etas",
+    default="log",
+    show_default=True,
+    help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
+    " or a comma list. 0 is always included.",
+)
+@_MEASURE
+@click.option(
+    "--layers",
+    default="all",
+    show_default=True,
+    help="Whose gradients are measured: all, first, or a glob over parameter names. All layers are perturbed.",
+)
+@click.option(
+    "--samples", type=int, default=200, show_default=True, help="Examples whose output change is kept."
+)
+@click.option(
+    "--jacobian",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Examples whose layer-to-output Jacobians are measured.",
+)
+@click.option(
+    "--spectra",
+    type=click.Choice(["weights", "slice"]),
+    default="weights",
+    show_default=True,
+    help="Singular values of the frozen weights and the direction, or of the perturbed weights at each eta too.",
+)
+@click.option(
+    "--limit/--no-limit", default=True, show_default=True, help="Search for the measured step limit."
+)
+@click.option(
+    "--curvature/--no-curvature",
+    default=True,
+    show_default=True,
+    help="Differentiate twice for the Hessian's curvature along the slice.",
+)
+@_OUT
+@_JSON
+def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
+
+    What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
+    """
+    from probes.etas import parse_etas
+    from probes.reports import copy_history, find, noise_line, self_check_lines
+    from probes.runs import measure_run
+
+    own = {name: options[name] for name in ("layers", "samples", "jacobian", "spectra", "limit", "curvature")}
+    settings = _settings(options, etas=parse_etas(options["etas"]), **own)
+    measure_run(_source(checkpoints, options), settings, out)
+    copy_history(checkpoints, out)
+    findings = find(out)
+    if as_json:
+        measured = [str(label) for label in findings.measurements["checkpoint"].values]
+        _print_json(
+            {
+                "results": str(out),
+                "checkpoints": measured,
+                "checks": [_check(check) for check in findings.checks],
+            }
+        )
+        return
+    click.echo(self_check_lines(findings.checks))
+    click.echo(noise_line(findings.measurements))
+    click.echo(
+        f"{findings.measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
+    )
+
+
+def _check(check: Any) -> dict[str, Any]:
+    return {"check": check.check, "checkpoint": check.checkpoint, "outcome": check.outcome.value}
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for figures and report.md [default: FOLDER/report].",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["png", "pdf", "svg"]),
+    default=("png", "pdf"),
+    show_default=True,
+    help="Figure formats; give it again for more than one.",
+)
+@_JSON
+def report(folder: Path, out: Path | None, formats: tuple[str, ...], as_json: bool) -> None:
+    """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
+    from probes.reports import find, report_json, terminal_summary, write_report
+
+    findings = find(folder)
+    target = out or folder / "report"
+    figures = write_report([findings], target, formats=formats)
+    if as_json:
+        _print_json(report_json([findings], figures))
+        return
+    click.echo(terminal_summary(findings))
+    click.echo(f"figures, their numbers and report.md are in {target}")
+
+
+@main.command()
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "paper"]),
+    default="quick",
+    show_default=True,
+    help="quick: width 256, a few minutes. paper: width 784 and the published schedule and grid, hours.",
+)
+@click.option(
+    "--data",
+    default="mnist",
+    show_default=True,
+    help="mnist (5,000 embedded images) or mnist:FOLDER (the full 60,000).",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the networks and of the data's order."
+)
+@click.option("--device", default="auto", show_default=True, help="Where to probe: auto, cpu, cuda, …")
+@_OUT
+@_JSON
+def figure1(preset: str, data: str, seed: int, device: str, out: Path, as_json: bool) -> None:
+    """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
+    from probes.figure1 import reproduce
+    from probes.reports import report_json, terminal_summary, write_report
+
+    findings = reproduce(preset, out, data=data, seed=seed, device=device)
+    figures = write_report(findings, out / "report")
+    if as_json:
+        _print_json(report_json(findings, figures))
+        return
+    for one in findings:
+        click.echo(terminal_summary(one))
+        click.echo()
+    click.echo(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")
+
+
+@main.command()
+@click.option("--depth", type=int, default=2, show_default=True, help="Number of weight matrices L.")
+@click.option("--width", type=int, default=784, show_default=True, help="Units in each hidden layer.")
+@click.option(
+    "--activation",
+    default="relu",
+    show_default=True,
+    help="relu, leaky_relu:0.1, tanh, gelu, silu, elu:1, softplus:1, identity, …; the last layer is linear.",
+)
+@click.option("--residual", is_flag=True, help="Hidden layers of equal width add their input.")
+@click.option(
+    "--norm",
+    type=click.Choice(["none", "batch", "layer"]),
+    default="none",
+    show_default=True,
+    help="Norm layer before each activation.",
+)
+@click.option("--bias/--no-bias", default=True, show_default=True, help="Whether layers have biases.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(["fromage", "sgd", "adam"]),
+    default="fromage",
+    show_default=True,
+    help="Fromage, or torch's SGD or Adam.",
+)
+@click.option("--lr", type=float, default=0.01, show_default=True, help="Step size of the first epoch.")
+@click.option(
+    "--lr-decay", type=float, default=0.9, show_default=True, help="Factor on the step size after each epoch."
+)
+@click.option("--epochs", type=int, default=10, show_default=True, help="How many epochs.")
+@click.option(
+    "--epoch-steps", type=int, help="Steps that count as an epoch [default: one pass over the data]."
+)
+@click.option("--batch-size", type=int, default=250, show_default=True, help="Examples in a step.")
+@click.option("--data", default="mnist", show_default=True, help="As for probe run.")
+@click.option("--examples", type=int, help="Train on only the first N examples.")
+@click.option("--loss", help="cross-entropy, mse or bce-with-logits [default: by the labels].")
+@click.option(
+    "--checkpoints",
+    default="10",
+    show_default=True,
+    help="N evenly spaced from start to end, paper (the published schedule), or a list of epoch:batch.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the weights and of the data's order."
+)
+@_OUT
+@_JSON
+def train(out: Path, as_json: bool, **options: Any) -> None:
+    """Train a perceptron and save checkpoints that carry all that probe run needs; run it again to continue."""
+    from probes.data import load_data
+    from probes.networks import PerceptronSpec
+    from probes.training import TrainingPlan
+    from probes.training import train as train_network
+
+    depth, width = options.pop("depth"), options.pop("width")
+    if depth < 1 or width < 1:
+        raise InputError("--depth and --width must be at least 1")
+    data = load_data(options["data"], examples=options["examples"])
+    labels = not data.y.is_floating_point()
+    outputs = int(data.y.max()) + 1 if labels and data.y.ndim == 1 else int(data.y[0].numel())
+    network = PerceptronSpec(
+        widths=(int(data.x[0].numel()), *[width] * (depth - 1), outputs),
+        activation=options.pop("activation"),
+        residual=options.pop("residual"),
+        norm=options.pop("norm"),
+        biases=(options.pop("bias"),) * depth,
+    )
+    files = train_network(TrainingPlan(network=network, **options), out, data=data)
+    if as_json:
+        _print_json({"checkpoints": [str(path) for path in files]})
+        return
+    click.echo(f"{len(files)} checkpoints and training.csv are in {out}; next: probe run {out} --out RESULTS")
+
+
+@main.command()
+@_SOURCE
+@_MEASURE
+@_JSON
+def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Lemma 2's, the calibrated, the slice curvature's and the measured step limit of each CHECKPOINT."""
+    import numpy as np
+
+    from probes import tables
+    from probes.reports import analyse, limits_json
+    from probes.runs import measure
+
+    settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False)
+    findings = analyse(measure(_source(checkpoints, options), settings, what="limits"), title="limits")
+    if as_json:
+        _print_json(limits_json(findings))
+        return
+    click.echo(tables.plain(tables.limits_table(findings.limits)))
+
+
+@main.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--key", help="Which state_dict to take where a file holds several.")
+@_JSON
+def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
+    """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
+    from probes import tables
+    from probes.distances import distance_between_files
+
+    found = distance_between_files(before, after, key=key)
+    if as_json:
+        _print_json(found)
+        return
+    rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
+    rows += [[layer["name"], tables.number(layer["relative"])] for layer in found["layers"]]
+    click.echo(tables.plain(rows))
+    click.echo(f"deep relative trust ∏(1 + r) − 1 = {tables.number(found['distance'], 6)}")
+
+
+@main.command()
+@_JSON
+def claims(as_json: bool) -> None:
+    """What can be tested: each claim's statement, premises and source."""
+    from probes.reports import claims_json
+
+    found = claims_json()
+    if as_json:
+        _print_json(found)
+        return
+    for claim in found:
+        click.echo(click.style(claim["claim"], bold=True))
+        click.echo(f"    {claim['statement']}")
+        click.echo(f"    measures: {claim['measures']}")
+        for name, statement in claim["premises"].items():
+            click.echo(f"    premise {name}: {statement}")
+        if not claim["premises"]:
+            click.echo("    no premises")
+        click.echo(f"    source: {claim['source']}\n")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def export(folder: Path, file: Path) -> None:
+    """Write the measurements in FOLDER as a tidy table: one row a number, FILE.csv."""
+    from probes.store import export_csv, load
+
+    rows = export_csv(load(folder), file)
+    click.echo(f"{rows} rows written to {file}")
+
+
+def _print_json(document: Any) -> None:
+    json.dump(document, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")

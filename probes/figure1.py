@@ -1,0 +1,157 @@
+"""``probe figure1``: the paper's Figure 1 from nothing: train, measure, report, and continue where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.data import DataSet, load_data
+from probes.errors import InputError
+from probes.etas import parse_etas
+from probes.files import make_folder, write_atomically
+from probes.networks import PerceptronSpec
+from probes.reports import Findings, copy_history, find
+from probes.runs import Source, measure_run
+from probes.slices import SliceSettings
+from probes.training import TrainingPlan, train
+
+__all__ = ["PRESETS", "reproduce"]
+
+_PUBLISHED_EPOCH = 240  # steps: 60,000 images in batches of 250
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large a reproduction is.
+
+    Attributes:
+        width: of the hidden layers.
+        etas: of the slices.
+        jacobian: examples whose Jacobians are measured.
+        curvature: whether the Hessian's curvature is computed beside the slopes'.
+        chunk: examples at once.
+        schedule: for a network's name, the epochs, steps an epoch (None: one pass), decay and checkpoints.
+    """
+
+    width: int
+    etas: npt.NDArray[np.float64]
+    jacobian: int
+    curvature: bool
+    chunk: int
+    schedule: dict[str, tuple[int, int | None, float, str]]
+
+
+_NETWORKS = {  # name: title, depth, residual
+    "2-layer": ("2 layers", 2, False),
+    "16-layer": ("16 layers", 16, False),
+    "16-layer-residual": ("16 layers, residual", 16, True),
+}
+
+PRESETS: dict[str, Callable[[], Preset]] = {
+    "quick": lambda: Preset(
+        width=256,
+        etas=np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 16)]),
+        jacobian=8,
+        curvature=False,
+        chunk=1000,
+        schedule={
+            "2-layer": (20, None, 0.9, "0:0,0:2,0:4,0:8,0:16,1:12,3,6,10,20"),
+            "16-layer": (80, None, 0.97, "10"),
+            "16-layer-residual": (20, None, 0.9, "0:0,0:2,0:4,0:8,0:16,1:12,3,6,10,20"),
+        },
+    ),
+    "paper": lambda: Preset(
+        width=784,
+        etas=parse_etas("paper"),
+        jacobian=8,
+        curvature=True,
+        chunk=500,
+        schedule=dict.fromkeys(_NETWORKS, (10, _PUBLISHED_EPOCH, 0.9, "paper")),
+    ),
+}
+
+
+def reproduce(
+    preset: str, out: Path, *, data: str = "mnist", seed: int = 0, device: str = "auto"
+) -> list[Findings]:
+    """Train the three networks, measure their slices and analyse them; what is there already is not done again.
+
+    Args:
+        preset: a name of :data:`PRESETS`.
+        out: the folder for everything.
+        data: a data spec; ``mnist:FOLDER`` for the full 60,000 images.
+        seed: of the initial weights and the data's order.
+        device: for the slices.
+
+    Raises:
+        InputError: another reproduction is in the folder, or it cannot be written.
+    """
+    plan = PRESETS[preset]()
+    made = load_data(data)
+    _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed})
+    found: list[Findings] = []
+    for number, (name, (title, depth, residual)) in enumerate(_NETWORKS.items(), 1):
+        checkpoints, measurements = out / name / "checkpoints", out / name / "measurements"
+        print(f"[{number}/{len(_NETWORKS)}] {title}: training, then probing", file=sys.stderr, flush=True)
+        train(
+            _training(plan, name, depth, residual, made, data, seed),
+            checkpoints,
+            data=made,
+            what=f"train {name}",
+        )
+        settings = SliceSettings(
+            etas=plan.etas, jacobian=plan.jacobian, curvature=plan.curvature, chunk=plan.chunk, device=device
+        )
+        measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
+        copy_history([str(checkpoints)], measurements)
+        found.append(find(measurements, title=title))
+    return found
+
+
+def _training(
+    plan: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
+) -> TrainingPlan:
+    epochs, epoch_steps, decay, checkpoints = plan.schedule[name]
+    inputs = math.prod(data.x.shape[1:])
+    network = PerceptronSpec(
+        widths=(inputs, *[plan.width] * (depth - 1), 10),
+        activation="relu",
+        residual=residual,
+        biases=(True,) * depth,
+    )
+    return TrainingPlan(
+        network=network,
+        data=spec,
+        epochs=epochs,
+        epoch_steps=epoch_steps,
+        lr=0.01,
+        lr_decay=decay,
+        batch_size=250,
+        checkpoints=checkpoints,
+        seed=seed,
+    )
+
+
+def _claim_folder(out: Path, plan: dict[str, object]) -> None:
+    marker = out / "figure1.json"
+    if marker.is_file():
+        try:
+            existing = json.loads(marker.read_text("utf-8"))
+        except ValueError:
+            existing = None
+        if existing != plan:
+            raise InputError(
+                f"{out}: holds another reproduction (its figure1.json differs); choose another --out"
+            )
+        return
+    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise InputError(f"{out}: is not empty and holds no reproduction; choose another --out")
+    make_folder(out)
+    write_atomically(marker, (json.dumps(plan) + "\n").encode())

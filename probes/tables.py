@@ -1,0 +1,190 @@
+"""Tables for reading on a terminal and in the report: numbers in, text out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from analysis.growth import Growth
+from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.verdicts import Verdict
+
+__all__ = [
+    "checks_table",
+    "constants_table",
+    "growth_table",
+    "limits_table",
+    "markdown",
+    "plain",
+    "verdict_table",
+]
+
+Rows = list[list[str]]
+"""The first row is the heading."""
+
+
+def plain(rows: Rows) -> str:
+    """Columns aligned with spaces, a rule below the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+
+
+def markdown(rows: Rows) -> str:
+    """A Markdown table."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits; a dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def _power(exponent: float) -> str:
+    """10 to the ``exponent`` as a reader wants it."""
+    if math.isnan(exponent) or math.isinf(exponent):
+        return number(exponent)
+    return number(10.0**exponent) if -4 < exponent < 6 else f"10^{number(exponent)}"
+
+
+def _span(values: Sequence[float], show: object = number) -> str:
+    """Smallest to largest."""
+    known = [value for value in values if not math.isnan(value)]
+    if not known:
+        return "–"
+    text = [show(min(known)), show(max(known))]  # type: ignore[operator]
+    return text[0] if text[0] == text[1] else f"{text[0]} to {text[1]}"
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
+    """One row a claim: how often each status came out over the checkpoints, the worst ratio and the constant."""
+    rows = [["claim", "verdict (checkpoints)", "worst ratio (> 1 breaks it)", "constant", "why"]]
+    for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.claim == claim]
+        counts = Counter(verdict.status.value for verdict in own)
+        outcome = ", ".join(f"{status} {count}" for status, count in counts.most_common())
+        ratios = [verdict.worst_log10_ratio for verdict in own]
+        known = [ratio for ratio in ratios if not math.isnan(ratio)]
+        reasons = Counter(verdict.remark for verdict in own if verdict.remark)
+        rows.append(
+            [
+                claim,
+                outcome,
+                _power(max(known)) if known else "–",
+                _span([verdict.log10_constant for verdict in own], _power),
+                reasons.most_common(1)[0][0] if reasons else "",
+            ]
+        )
+    return rows
+
+
+def limits_table(limits: xr.Dataset) -> Rows:
+    """One row a checkpoint: the four step limits and the constant."""
+    rows = [["checkpoint", "cos θ", "C (small η)", "Lemma 2", "calibrated", "slice curvature", "measured"]]
+    for place, label in enumerate(limits["checkpoint"].values):
+        one = limits.isel(checkpoint=place)
+        measured = float(one["measured"])
+        shown = f"> {number(float(one['searched_to']))}" if math.isnan(measured) else number(measured)
+        numbers = [
+            number(float(one[name]))
+            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature")
+        ]
+        rows.append([str(label), *numbers, shown])
+    return rows
+
+
+def constants_table(summary: xr.Dataset) -> Rows:
+    """One row a checkpoint: C_l of the input layer, and the smallest and largest over weight matrices, at small η."""
+    own = summary.isel(layer=np.flatnonzero(summary["is_weight"].values))
+    rows = [
+        [
+            "checkpoint",
+            "input layer's C",
+            "C at η → 0",
+            "smallest C_l",
+            "largest C_l",
+            "of layer",
+            "measurable from η",
+        ]
+    ]
+    for place, label in enumerate(own["checkpoint"].values):
+        one = own.isel(checkpoint=place)
+        constants = one["constant"].values
+        largest = "–"
+        if np.isfinite(constants).any():
+            largest = str(one["layer"].values[int(np.nanargmax(constants))])
+        low, high = _ends(constants)
+        rows.append(
+            [
+                str(label),
+                number(float(constants[0])),
+                number(float(one["constant_limit"].values[0])),
+                number(low),
+                number(high),
+                largest,
+                number(float(np.nanmin(one["constant_eta"].values, initial=np.inf))),
+            ]
+        )
+    return rows
+
+
+def _ends(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
+
+
+def growth_table(growths: Sequence[Growth]) -> Rows:
+    """One row a checkpoint for the whole gradient: each model's error on the η that it has not seen, and the better."""
+    rows = [
+        [
+            "checkpoint",
+            "fitted to η",
+            "judged to η",
+            "deep relative trust errs by",
+            "Euclidean trust errs by",
+            "better",
+        ]
+    ]
+    rows += [
+        [
+            growth.checkpoint,
+            number(growth.fitted_to),
+            number(growth.judged_to),
+            f"10^{number(growth.deep_relative_trust)}",
+            f"10^{number(growth.euclidean)}",
+            growth.better,
+        ]
+        for growth in growths
+        if growth.layer == "all parameters"
+    ]
+    return rows
+
+
+def checks_table(checks: Sequence[CheckOutcome]) -> Rows:
+    """One row a check: how often it came out how, the worst breach, and how far the grid resolves the slice."""
+    names = {"lemma1": "Lemma 1", "integral": "integral of the slope = change of the loss"}
+    rows = [["self-check", "outcome (checkpoints)", "worst gap", "grid resolves up to η"]]
+    for check in dict.fromkeys(outcome.check for outcome in checks):
+        own = [outcome for outcome in checks if outcome.check == check]
+        counts = Counter(outcome.outcome for outcome in own)
+        rows.append(
+            [
+                names.get(check, check),
+                "; ".join(f"{outcome.value} ({counts[outcome]})" for outcome in Outcome if counts[outcome]),
+                number(max((outcome.worst for outcome in own), default=math.nan)),
+                _span([outcome.resolved_to for outcome in own]),
+            ]
+        )
+    return rows
