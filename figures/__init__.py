@@ -8,8 +8,8 @@
 * report: all of these at once
 * style: rcParams dictionaries, to be used in a context, and colours
 
-A plot function takes labelled arrays and an optional ``ax``, returns the ``ax``, computes no statistics and changes
-nothing that it draws. Beside each stands a function that gives the numbers it draws as a tidy table.
+A plot function takes labelled arrays and an optional ``ax``, returns the ``ax``, computes no statistics and
+changes nothing that it draws. Beside each stands a function that gives the numbers it draws as a tidy table.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Measured change against its bounds along the slice: of the function, and of each layer's Jacobian.
 
-Bounds reach 1e300 and beyond, so they arrive as log10 and are drawn on a linear axis of log10, ticked as powers of ten.
+Bounds reach 1e300 and beyond, so they arrive as log10 and are drawn on a linear axis of log10, ticked as
+powers of ten.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from figures import style
 from figures.curves import Curve, table
 from figures.drawing import axes_or_new, draw_curve, gathered_legend, legend_above, note_if_empty
-from figures.labels import checkpoint_names, checkpoint_position, checkpoint_title, claim_label, evenly_chosen
+from figures.labels import (
+    checkpoint_names,
+    checkpoint_position,
+    checkpoint_title,
+    claim_label,
+    evenly_chosen,
+    weight_layers,
+)
 
 __all__ = [
     "draw_function_bounds",
@@ -46,8 +54,8 @@ def plot_function_bounds(
     that is infinite at every η has no line: the legend says ``infinite``.
 
     Args:
-        envelopes: for each claim's id ``log10_measured``, ``log10_measured_median`` (both optional NaN) and
-            ``log10_bound`` over (checkpoint, eta).
+        envelopes: for each claim's id ``log10_measured``, ``log10_measured_median`` and ``log10_bound``
+            over (checkpoint, eta).
         checkpoint: its name, or its position (−1 is the last).
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
@@ -77,17 +85,19 @@ def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | in
             plot_function_bounds(envelopes, checkpoint=checkpoint, ax=ax, legend=False)
             ax.set_title(checkpoint_title(first, checkpoint_position(first, checkpoint)))
             ax.label_outer()
-        gathered_legend(figure, row, columns=3)
+        gathered_legend(figure, row)
     return figure
 
 
 def draw_jacobian_bounds(
     envelopes: Envelopes, *, checkpoint: str | int = -1, layers: Sequence[str] | None = None
 ) -> Figure:
-    """The measured change of each layer's Jacobian along one checkpoint's slice, and what each claim allows.
+    """Along one checkpoint's slice, the measured change of each layer's Jacobian and what each claim allows.
+
+    Layer l's panel is of J_{l−1}, the Jacobian of the output with respect to that layer's input.
 
     Args:
-        envelopes: for each claim's id the same as for ``plot_function_bounds``, over (checkpoint, eta, layer).
+        envelopes: as for ``plot_function_bounds``, over (checkpoint, eta, layer).
         checkpoint: its name, or its position (−1 is the last).
         layers: a small panel for each; None for all with something to show, or 16 evenly chosen ones of more.
     """
@@ -102,25 +112,25 @@ def draw_jacobian_bounds(
         for ax, layer in zip(grid.flat, shown, strict=False):
             _draw(ax, _curves(envelopes, checkpoint, layer), list(envelopes))
             ax.set_title(f"layer {numbers[layer]}", pad=2)
-            ax.set_xlabel("")
         for ax in grid.flat[len(shown) :]:
             ax.set_visible(False)
-        for k in range(columns):  # the lowest panel of each column says what x is
-            lowest = grid[max(row for row in range(rows) if row * columns + k < len(shown)), k]
-            lowest.tick_params(labelbottom=True)
         first = _any(envelopes)
-        some = "" if len(shown) == len(everywhere) else f", {len(shown)} of {len(everywhere)} layers"
-        figure.suptitle(checkpoint_title(first, checkpoint_position(first, checkpoint)) + some, fontsize=8)
-        figure.supxlabel("perturbation strength η", fontsize=7.5)
-        figure.supylabel("relative change of the layer's Jacobian", fontsize=7.5)
-        gathered_legend(figure, grid.flat[: len(shown)], columns=3)
+        some = "" if len(shown) == len(everywhere) else f" ({len(shown)} of {len(everywhere)} layers)"
+        title = checkpoint_title(first, checkpoint_position(first, checkpoint))
+        figure.suptitle(f"Jacobian of the output in each layer's input, {title}{some}", fontsize=8)
+        for k, ax in enumerate(grid.flat[: len(shown)]):
+            lowest = k + columns >= len(shown)
+            ax.set_xlabel("perturbation strength η" if lowest else "")
+            ax.tick_params(labelbottom=lowest)
+            ax.set_ylabel("" if k % columns else "relative change")
+        gathered_legend(figure, grid.flat[: len(shown)])
     return figure
 
 
 def numbers_of_function_bounds(
     envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None
 ) -> pd.DataFrame:
-    """What ``draw_function_bounds`` draws (give one checkpoint for ``plot_function_bounds``), one row a point."""
+    """What ``draw_function_bounds`` draws (or ``plot_function_bounds``, for one checkpoint), a row a point."""
     chosen = _chosen_checkpoints(envelopes, checkpoints)
     return table(curve for checkpoint in chosen for curve in _curves(envelopes, checkpoint))
 
@@ -140,7 +150,7 @@ def _any(envelopes: Envelopes) -> xr.Dataset:
 
 
 def _layers(envelopes: Envelopes) -> list[str]:
-    return [str(name) for name in _any(envelopes)["layer"].values]
+    return weight_layers(_any(envelopes))
 
 
 def _chosen_checkpoints(envelopes: Envelopes, checkpoints: Sequence[str | int] | None) -> list[str | int]:

@@ -1,4 +1,4 @@
-"""Deep relative trust's effective constant C_l, the number that the model sets to one, through training and depth."""
+"""The effective constant C_l, which deep relative trust sets to one, through training and across layers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _TITLES = {
 def plot_constants_through_training(
     summary: xr.Dataset, *, quantity: Quantity = "constant", ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """Each weight matrix's effective constant against training, a colour a layer; the line at 1 is the model's.
+    """Each weight matrix's effective constant against training, a colour a layer; dashed, the model's 1.
 
     Args:
         summary: with ``quantity`` (checkpoint, layer).
-        quantity: ``constant``, read at the smallest η that could be measured, or ``constant_limit``, extrapolated to 0.
+        quantity: ``constant``, read at the smallest measurable η, or ``constant_limit``, extrapolated to 0.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
@@ -50,14 +50,14 @@ def plot_constants_through_training(
     _draw(ax, curves, style.layer_colors(len(curves)), quantity, legend=legend)
     set_progress_axis(ax, progress)
     labels = [str(k + 1) for k in range(len(curves))]
-    color_key(ax, labels, style.layer_colors(len(curves)), title="layer $l$", most=8)
+    color_key(ax, labels, style.layer_colors(len(curves)), title="layer")
     return ax
 
 
 def plot_constants_across_layers(
     summary: xr.Dataset, *, quantity: Quantity = "constant", ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """Each checkpoint's effective constants against the layer, a colour a checkpoint; the line at 1 is the model's.
+    """Each checkpoint's effective constants against the layer, a colour a checkpoint; dashed, the model's 1.
 
     Args:
         summary: with ``quantity`` (checkpoint, layer).
@@ -74,8 +74,7 @@ def plot_constants_across_layers(
     count = len(weight_layers(summary))
     ax.set_xlim(0.7, count + 0.3)
     labels = [label_of(summary, k) for k in range(len(curves))]
-    name = training_progress(summary).name
-    color_key(ax, labels, colors, title="checkpoint" if name == "checkpoint" else f"checkpoint ({name})")
+    color_key(ax, labels, colors, title=training_progress(summary).name)
     return ax
 
 

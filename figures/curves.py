@@ -34,7 +34,7 @@ class Curve:
         log_x: whether x is drawn on a log axis, which has no place for zero.
         log_y: the same for y.
         overflows: whether a missing value after a finite one means an overflow (otherwise only +inf does).
-        mark_all: whether every overflow and every zero is marked at the axis's edge (otherwise the first overflow).
+        mark_all: whether every overflow and every zero is marked at the edge (otherwise the first overflow).
         panel: where it is drawn, in figures of several panels.
     """
 
@@ -55,17 +55,20 @@ class Curve:
     @property
     def placed(self) -> npt.NDArray[np.bool_]:
         """Where x has a place on its axis."""
-        return np.isfinite(self.x) & (~np.bool_(self.log_x) | (self.x > 0))
+        finite = np.isfinite(self.x)
+        return finite & (self.x > 0) if self.log_x else finite
 
     @property
     def shown(self) -> npt.NDArray[np.bool_]:
         """Where there is a point to draw: finite, and positive on log axes."""
-        return self.placed & np.isfinite(self.y) & (~np.bool_(self.log_y) | (self.y > 0))
+        finite = self.placed & np.isfinite(self.y)
+        return finite & (self.y > 0) if self.log_y else finite
 
     @property
     def below_noise(self) -> npt.NDArray[np.bool_]:
         """The drawn points that lie below their noise floor."""
-        return self.shown & (np.zeros(self.x.shape, bool) if self.faded is None else self.faded)
+        faded = np.zeros(self.x.shape, bool) if self.faded is None else self.faded
+        return self.shown & faded
 
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
@@ -86,13 +89,13 @@ class Curve:
     @property
     def marked_below(self) -> npt.NDArray[np.bool_]:
         """The zeros that get a mark at the lower edge."""
-        return self.placed & (self.y == 0) & np.bool_(self.log_y and self.mark_all)
+        return self.placed & (self.y == 0) & np.full(self.x.shape, self.log_y and self.mark_all)
 
     def drawn_as(self) -> list[str]:
         """How each point is drawn.
 
-        ``line``, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow`` (past the
-        mark) or ``not drawn``.
+        ``line``, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow``
+        (past the mark) or ``not drawn``.
         """
         words = np.full(self.x.shape, "not drawn", dtype=object)
         words[self.shown] = "line"

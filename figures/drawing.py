@@ -1,8 +1,9 @@
-"""The few ways in which every figure draws: curves with honest marks, legends and keys beside the data, limits."""
+"""How every figure draws: curves with honest marks, legends and keys beside the data, limits."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.curves import Curve
-from figures.labels import evenly_chosen
 
 __all__ = [
     "BELOW_NOISE",
@@ -35,6 +35,10 @@ OVERFLOW = "overflow"
 BELOW_NOISE = "below noise floor"
 CHECKPOINT = "checkpoint"
 _MARK_HEIGHT, _MARK_SPACING = 0.975, 0.045  # in shares of the axes' height
+_CHARACTER, _HANDLE = (
+    0.054,
+    0.42,
+)  # inches in a legend of the style PAPER: a letter, and what goes with a label
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
@@ -55,7 +59,7 @@ def draw_curve(
     marks: bool = True,
     **line: Any,
 ) -> list[Line2D]:
-    """Draw the points of ``curve``: a line, hollow points below the noise floor, a triangle where it overflows.
+    """Draw the points of ``curve``: a line, hollow below the noise floor, a triangle where it overflows.
 
     Args:
         ax: where.
@@ -126,8 +130,8 @@ def _once(ax: Axes, label: str) -> str:
     return "_" + label if any(line.get_label() == label for line in ax.lines) else label
 
 
-def legend_above(ax: Axes, *, columns: int = 2) -> None:
-    """A legend of the labelled lines above the axes, where it can cover no data; none if there are no labels."""
+def legend_above(ax: Axes) -> None:
+    """A legend above the axes, where it can cover no data; none if there are no labels."""
     handles = _handles([ax])
     if handles:
         ax.legend(
@@ -137,16 +141,35 @@ def legend_above(ax: Axes, *, columns: int = 2) -> None:
             bbox_to_anchor=(0.0, 1.01),
             borderaxespad=0.0,
             borderpad=0.2,
-            ncols=min(columns, len(handles)),
+            ncols=_columns(list(handles), ax.get_position().width * _width(ax.get_figure(root=True))),
         )
 
 
-def gathered_legend(figure: Figure, axes: Iterable[Axes], *, columns: int = 5) -> None:
+def gathered_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all ``axes`` below them, each label once."""
     handles = _handles(axes)
     if handles:
-        columns = min(columns, len(handles))
+        columns = _columns(list(handles), _width(figure))
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def _width(figure: Figure | None) -> float:
+    return style.COLUMN_WIDTH if figure is None else float(figure.get_figwidth())
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into ``width`` inches; legends are filled column by column."""
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        widest = [max(_length(text) for text in labels[k : k + rows]) for k in range(0, len(labels), rows)]
+        if sum(_CHARACTER * count + _HANDLE for count in widest) <= width:
+            return columns
+    return 1
+
+
+def _length(label: str) -> int:
+    """Characters that are seen: TeX commands count as one, its signs as none."""
+    return len(re.sub(r"[${}_^ ](?=[^ ]*\$)|\$$", "", re.sub(r"\\[a-zA-Z]+", "x", label)))
 
 
 def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
@@ -178,7 +201,7 @@ def _grey(handle: Any) -> Any:
 def color_key(
     ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, title: str, most: int = 10
 ) -> Axes:
-    """A thin key to the right of ``ax``, one colour a label; of more than ``most`` labels only some are written.
+    """A thin key to the right of ``ax``, one colour a label; of more than ``most`` only some are written.
 
     Returns:
         The key's own axes.
@@ -188,18 +211,21 @@ def color_key(
     mappable = ScalarMappable(
         BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors))
     )
-    bar = ax.get_figure(root=True).colorbar(mappable, cax=key)  # type: ignore[union-attr]
-    written = evenly_chosen(range(count), most)
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes outside any figure cannot have a key")
+    bar = figure.colorbar(mappable, cax=key)
+    written = list(range(0, count, -(-(count - 1) // (most - 1)) or 1))
     bar.set_ticks(written, labels=[labels[k] for k in written])
     bar.ax.tick_params(length=0, pad=2, labelsize="small")
     bar.ax.minorticks_off()
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label(title)
+    bar.outline.set_visible(False)
+    bar.ax.set_title(title, loc="left", fontsize="small", pad=3)
     return key
 
 
 def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: float) -> None:
-    """Show at least ``lower`` to ``upper`` on the log y axis, and all decades that the curves reach beyond it.
+    """Show at least ``lower`` to ``upper`` on the log y axis, and all decades that the curves reach beyond.
 
     What ``ax`` showed before, if it held something, stays in view.
     """

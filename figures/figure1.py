@@ -1,4 +1,4 @@
-"""The paper's Figure 1: loss and gradient breakdown along the slices, and training accuracy, a colour a checkpoint.
+"""The paper's Figure 1: loss and gradient breakdown along slices, training accuracy, a colour a checkpoint.
 
 Two things are drawn that the paper's figure lacks: the deep relative trust D(r(η)), which is claimed to
 bound the breakdown, and Lemma 2's limit on η.
@@ -143,8 +143,8 @@ def plot_training_accuracy(
 def draw_figure1(networks: Sequence[Network]) -> Figure:
     """The whole figure: a row for each network, with loss, the input layer's breakdown and training accuracy.
 
-    Every slice shows at least the paper's range of y, 1e-2 to 1e6, and more where its own data reach beyond it;
-    one range for all would squeeze the shallow networks flat.
+    Every slice shows at least the paper's range of y, 1e-2 to 1e6, and more where its own data reach
+    beyond it; one range for all would squeeze the shallow networks flat.
 
     Raises:
         ValueError: there is no network.
@@ -310,12 +310,10 @@ def _finish_slices(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:
     set_log_limits(ax, curves, lower=PAPER_RANGE[0], upper=PAPER_RANGE[1])
     note_if_empty(ax, curves, "nothing that can be drawn")
     if legend:
-        legend_above(ax, columns=1)
+        legend_above(ax)
 
 
 def _key_of_checkpoints(ax: Axes, measurements: xr.Dataset) -> None:
     count = measurements.sizes["checkpoint"]
-    name = training_progress(measurements).name
-    title = "checkpoint" if name == "checkpoint" else f"checkpoint ({name})"
     labels = [label_of(measurements, k) for k in range(count)]
-    color_key(ax, labels, style.checkpoint_colors(count), title=title)
+    color_key(ax, labels, style.checkpoint_colors(count), title=training_progress(measurements).name)

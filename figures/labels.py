@@ -74,9 +74,10 @@ def training_progress(data: xr.Dataset) -> Progress:
 
 
 def set_progress_axis(ax: Axes, progress: Progress) -> None:
-    """Make x the axis of training: its label, whole numbers, and for steps a scale that shows the first ones apart.
+    """Make x the axis of training: its label, and a scale that shows the first checkpoints apart.
 
-    Checkpoints tend to lie closer together early in training, so steps are linear up to 10 and logarithmic from there.
+    Checkpoints tend to lie closer together early in training, so steps are linear up to 10 and logarithmic
+    from there.
     """
     ax.set_xlabel(progress.title)
     if progress.name != "step":
@@ -109,7 +110,7 @@ def shortened(name: str, most: int = 18) -> str:
 
 
 def weight_layers(data: xr.Dataset) -> list[str]:
-    """The names of the weight matrices in forward order; of all layers where the data do not say which they are."""
+    """The names of the weight matrices in forward order; all layers where data do not say which."""
     names = [str(name) for name in data["layer"].values]
     if "is_weight" not in data.coords:
         return names

@@ -88,7 +88,7 @@ def draw_step_limits(networks: Sequence[Network]) -> Figure:
             ax.set_title(network.title)
             ax.label_outer()
             ax.tick_params(labelbottom=True)
-        gathered_legend(figure, row, columns=4 if len(networks) > 1 else 2)
+        gathered_legend(figure, row)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Saving a figure and the numbers that it drew: whole files or none, and the same bytes for the same figure."""
+"""Saving a figure and the numbers that it drew: whole files or none, the same bytes for the same figure."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def save_figure(
 ) -> list[Path]:
     """Save ``figure`` in each format, and the numbers that it drew as CSV.
 
-    A file appears only when it is complete, so an interruption leaves the former one. The same figure gives the
-    same bytes: no time and no random ids are written.
+    A file appears only when it is complete, so an interruption leaves the former one. The same figure gives
+    the same bytes: no time and no random ids are written.
 
     Args:
         figure: to save.

@@ -1,4 +1,4 @@
-"""The four limits on the step through training: Lemma 2's, the calibrated, the slice curvature's and the measured."""
+"""The four limits on the step through training: Lemma 2's, calibrated, the slice curvature's and measured."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     """Each limit on η against training, on a log axis.
 
     Where the loss had not come back to its start when the search ended, the measured limit is an arrow
-    upwards from the largest η searched. A limit of zero is a triangle at the lower edge, an infinite one at the upper.
+    upwards from the largest η searched. A limit of zero is a triangle at the lower edge, an infinite
+    one at the upper. Where there is none, such as the curvature's where it is negative, the line has a gap.
 
     Args:
-        limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured`` and ``searched_to`` (checkpoint); those
-            missing are left out.
+        limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured`` and ``searched_to`` (checkpoint);
+            those missing are left out.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """

@@ -1,4 +1,4 @@
-"""Styles as plain rcParams dictionaries, used in a context, and colours that colour-blind readers can tell apart."""
+"""Styles as plain rcParams dictionaries, used in a context, and colours for colour-blind readers too."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def context(**changes: Any) -> AbstractContextManager[None]:
     Args:
         changes: further rcParams, with ``_`` for ``.`` (``font_size=9``).
     """
-    return mpl.rc_context({**PAPER, **{key.replace("_", ".", 1): value for key, value in changes.items()}})
+    settings: dict[Any, Any] = dict(PAPER)
+    settings.update({key.replace("_", ".", 1): value for key, value in changes.items()})
+    return mpl.rc_context(settings)
 
 
 def _sampled(name: str, count: int, last: float) -> list[RGB]:
@@ -92,7 +94,7 @@ def checkpoint_colors(count: int) -> list[RGB]:
 
 
 def layer_colors(count: int) -> list[RGB]:
-    """One colour for each of ``count`` layers from input to output: plasma, not to be taken for checkpoints."""
+    """One colour for each of ``count`` layers, input to output: plasma, not to be taken for checkpoints."""
     return _sampled("plasma", count, 0.88)
 
 

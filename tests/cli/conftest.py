@@ -1,0 +1,54 @@
+"""A small data set and a small trained network, made once by the commands themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from probes.cli import main
+
+Probe = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def probe() -> Probe:
+    """Call the command with arguments; standard output and standard error are kept apart."""
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 examples of 3 classes in 6 dimensions that can be told apart."""
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = random.normal(size=(60, 6)) + 3 * np.eye(6)[y]
+    path = tmp_path_factory.mktemp("data") / "data.npz"
+    np.savez(path, x=x.astype(np.float32), y=y)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(probe: Probe, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three checkpoints."""
+    out = tmp_path_factory.mktemp("trained") / "net"
+    options = ["--depth", 3, "--width", 8, "--epochs", 6, "--batch-size", 20, "--checkpoints", 3, "--data", data]
+    result = probe("train", *options, "--out", out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="session")
+def measured(probe: Probe, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    out = tmp_path_factory.mktemp("measured") / "run"
+    result = probe("run", trained, "--jacobian", 2, "--etas", "0.0001,0.001,0.01,0.1", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out

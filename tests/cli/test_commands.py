@@ -1,0 +1,149 @@
+"""Each command does its job, and its JSON has the promised keys."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import probes
+from probes.checkpoints import read_checkpoint
+from tests.cli.conftest import Probe
+from trust import distance_between
+
+
+def test_help_needs_no_heavy_library() -> None:
+    heavy = "{'torch', 'numpy', 'scipy', 'xarray', 'matplotlib', 'pandas'}"
+    code = f"import sys, probes.cli; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_option_of_every_command_is_explained(probe: Probe) -> None:
+    from probes.cli import main
+
+    for name, command in main.commands.items():
+        assert probe(name, "--help").exit_code == 0
+        assert command.help, name
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_train_saves_checkpoints_that_say_what_they_are(trained: Path) -> None:
+    files = sorted(trained.glob("*.safetensors"))
+    assert [file.name for file in files] == [f"checkpoint-{step:06d}.safetensors" for step in (0, 9, 18)]
+    details = read_checkpoint(files[-1]).details
+    assert details["network"]["widths"] == [6, 8, 8, 3]
+    assert details["step"] == 18
+    assert details["train_accuracy"] > 0.5  # chance is 1/3: it has learnt
+    with (trained / "training.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["step"]) for row in rows] == list(range(18))
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+
+
+def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
+    measurements = probes.load(measured)
+    assert dict(measurements.sizes) | {"example": 60} == {"checkpoint": 3, "eta": 5, "layer": 6, "example": 60}
+    assert measurements.attrs["complete"] == "true"
+    result = probe("report", measured, "--out", tmp_path / "report", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert set(document) == {"verdicts", "figures"}
+    keys = {"claim", "checkpoint", "status", "premises", "holds_fraction", "worst_log10_ratio", "constant"}
+    assert all(keys <= set(verdict) for verdict in document["verdicts"])
+    trust = [v for v in document["verdicts"] if v["claim"] == "deep-relative-trust"]
+    assert [v["checkpoint"] for v in trust] == [str(label) for label in measurements["checkpoint"].values]
+    # the verdict's constant against one computed here from the raw measurements
+    one = measurements.isel(checkpoint=2)
+    weights = one.isel(layer=np.flatnonzero(one["is_weight"].values))
+    growth = float(np.prod(1 + weights["relative_perturbation"].isel(eta=1).values) - 1)
+    expected = float(weights["gradient_change"].isel(eta=1).max()) / growth
+    assert trust[2]["constant"] == pytest.approx(expected, rel=1e-9)
+    assert all(Path(figure).is_file() for figure in document["figures"])
+    assert (tmp_path / "report" / "report.md").read_text().count("![") >= 4
+    table = probe("report", measured, "--out", tmp_path / "again")
+    assert "deep-relative-trust" in table.stdout
+    assert "Lemma 1" in table.stdout
+
+
+def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> None:
+    result = probe("limit", trained, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [row["depth"] for row in found] == [3, 3, 3]
+    measurements = probes.load(measured)
+    for row, expected in zip(found, measurements["step_limit"].values, strict=True):
+        assert set(row) == {
+            "checkpoint", "depth", "cos_theta", "constant", "lemma2", "calibrated", "curvature", "measured", "evaluations",
+        }  # fmt: skip
+        assert row["lemma2"] == pytest.approx(2 ** (1 / 3) - 1, rel=1e-6)
+        # both search to 0.2 %, from different brackets
+        assert row["measured"] == pytest.approx(float(expected), rel=5e-3)
+        assert row["calibrated"] == pytest.approx(math.expm1(math.log1p(1 / row["constant"]) / 3), rel=1e-6)
+
+
+def test_distance(probe: Probe, trained: Path) -> None:
+    files = sorted(trained.glob("*.safetensors"))
+    result = probe("distance", files[0], files[-1], "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [layer["name"] for layer in document["layers"]] == [f"layers.{k}.weight" for k in range(3)]
+    before, after = ({n: t.numpy() for n, t in read_checkpoint(f).tensors.items()} for f in (files[0], files[-1]))
+    assert document["distance"] == pytest.approx(distance_between(before, after))
+    assert "deep relative trust" in probe("distance", files[0], files[-1]).stdout
+
+
+def test_export_is_tidy_and_exact(probe: Probe, measured: Path, tmp_path: Path) -> None:
+    assert probe("export", measured, tmp_path / "r.csv").exit_code == 0
+    with (tmp_path / "r.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["variable"] == "gradient_change"]
+    change = probes.load(measured)["gradient_change"]
+    assert len(rows) == change.size
+    for row in rows[:: len(rows) // 7]:
+        expected = change.sel(checkpoint=row["checkpoint"], eta=float(row["eta"]), layer=row["layer"])
+        assert float(row["value"]) == float(expected)
+
+
+def test_claims_lists_the_registry(probe: Probe) -> None:
+    document = json.loads(probe("claims", "--json").stdout)
+    known = {claim["claim"] for claim in document}
+    assert {"theorem1-function", "theorem1-jacobian", "deep-relative-trust", "lemma1", "lemma2"} <= known
+    text = probe("claims").stdout
+    assert all(claim["claim"] in text and claim["statement"] in text for claim in document)
+
+
+@pytest.mark.parametrize("direction", ["noise", "update"])
+def test_other_directions(probe: Probe, trained: Path, tmp_path: Path, direction: str) -> None:
+    result = probe("run", trained, "--direction", direction, "--etas", "0.01,0.1", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    measurements = probes.load(tmp_path / "run")
+    assert measurements.attrs["direction"] == direction
+    assert measurements.sizes["checkpoint"] == (2 if direction == "update" else 3)
+    assert probe("report", tmp_path / "run").exit_code == 0
+
+
+def test_a_foreign_state_dict_needs_no_python(probe: Probe, data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3, bias=False))
+    torch.save({"epoch": 3, "model_state_dict": net.state_dict(), "optimizer": {"state": {}}}, tmp_path / "theirs.pt")
+    arguments = [tmp_path / "theirs.pt", "--data", data, "--etas", "0.01", "--dtype", "float64", "--out", tmp_path / "r"]
+    refused = probe("run", *arguments)
+    assert refused.exit_code == 2
+    assert "--activation" in refused.stderr
+    result = probe("run", *arguments, "--activation", "tanh")
+    assert result.exit_code == 0, result.output
+    measurements = probes.load(tmp_path / "r")
+    assert [str(name) for name in measurements["layer"].values] == ["0.weight", "0.bias", "2.weight"]
+    with np.load(data) as arrays:
+        x, y = torch.from_numpy(arrays["x"]).double(), torch.from_numpy(arrays["y"])
+    expected = torch.nn.functional.cross_entropy(net.double()(x), y).item()
+    assert float(measurements["loss"][0, 0]) == pytest.approx(expected, rel=1e-12)

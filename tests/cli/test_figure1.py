@@ -1,0 +1,58 @@
+"""The whole reproduction on a small scale, interrupted and continued."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import probes
+import probes.figure1 as reproduction
+from tests.cli.conftest import Probe
+
+
+def tiny() -> reproduction.Preset:
+    schedule = dict.fromkeys(("2-layer", "16-layer", "16-layer-residual"), (2, None, 0.9, "2"))
+    etas = np.array([0.0, 0.001, 0.01, 0.1])
+    return reproduction.Preset(width=6, etas=etas, jacobian=2, curvature=True, chunk=50, schedule=schedule)
+
+
+def test_from_nothing_interrupted_and_continued(
+    probe: Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(1)
+    y = np.arange(300) % 10
+    np.savez(tmp_path / "d.npz", x=(random.normal(size=(300, 6)) + y[:, None]).astype(np.float32), y=y)
+    monkeypatch.setitem(reproduction.PRESETS, "quick", tiny)
+    arguments = ["figure1", "--data", tmp_path / "d.npz", "--json"]
+    whole = probe(*arguments, "--out", tmp_path / "whole")
+    assert whole.exit_code == 0, whole.output
+    document = json.loads(whole.stdout)
+    assert {verdict["network"] for verdict in document["verdicts"]} == {"2 layers", "16 layers", "16 layers, residual"}
+    assert (tmp_path / "whole" / "report" / "figure1.png").is_file()
+
+    real, calls = reproduction.measure_run, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduction, "measure_run", interrupted)
+        stopped = probe(*arguments, "--out", tmp_path / "parts")
+    assert stopped.exit_code == 130
+    assert "continues" in stopped.stderr
+    again = probe(*arguments, "--out", tmp_path / "parts")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["verdicts"] == document["verdicts"]
+    for name in ("2-layer", "16-layer", "16-layer-residual"):
+        a, b = (probes.load(tmp_path / kind / name / "measurements") for kind in ("whole", "parts"))
+        assert a.equals(b)
+    other = probe("figure1", "--data", tmp_path / "d.npz", "--seed", 1, "--out", tmp_path / "whole")
+    assert other.exit_code == 2
+    assert "another reproduction" in other.stderr
