@@ -19,10 +19,10 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
         measurements: of a run.
 
     Returns:
-        ``deep_relative_trust`` (checkpoint, eta); ``effective_constant`` and ``above_noise`` (checkpoint, eta, layer);
-        ``constant``, the constant at the smallest measurable η, and that η as ``constant_eta`` (checkpoint, layer);
-        ``constant_limit`` (checkpoint, layer), the constant extrapolated to η = 0 by the straight line in D through
-        the three smallest measurable points (NaN where there are fewer).
+        ``deep_relative_trust`` (checkpoint, eta); ``effective_constant`` and ``above_noise`` (checkpoint,
+        eta, layer); ``constant``, the constant at the smallest measurable η, and that η as ``constant_eta``
+        (checkpoint, layer); ``constant_limit`` (checkpoint, layer), the constant extrapolated to η = 0 by the
+        straight line in D through the three smallest measurable points (NaN where there are fewer).
     """
     constants = effective_constant(measurements)
     smallest, eta = smallest_evident(constants)

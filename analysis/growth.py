@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from trust.claims._quantities import above_noise, log10, log10_trust, perturbed
+from trust.claims._quantities import above_noise, log10, log10_trust, perturbed, whole, whole_change
 
 __all__ = ["Growth", "compare_growth"]
 
@@ -48,21 +48,22 @@ class Growth:
 def compare_growth(measurements: xr.Dataset) -> list[Growth]:
     """Fit and judge both models for the whole gradient and for every weight matrix's.
 
-    The constants are the geometric means of measured over model on the lower half (in log η) of the η at which the
-    change is above the noise; the judgement is on the upper half. For a layer, ‖ΔW‖ is still that of all parameters.
+    The constants are the geometric means of measured over model on the lower half of the η at which the
+    change is above the noise; the judgement is on the upper half. For a layer, ‖ΔW‖ is still that of all
+    parameters.
     """
     own = perturbed(measurements)
     trust = log10_trust(own)
-    moved = log10((own["perturbation_norm"] ** 2).sum("layer") ** 0.5)
+    moved = log10(whole(own["perturbation_norm"]))
     evident = above_noise(own)
-    whole = log10((own["gradient_difference"] ** 2).sum("layer", skipna=False) ** 0.5)
+    total = whole_change(measurements)
     etas = own["eta"].values
     found: list[Growth] = []
     for place, checkpoint in enumerate(own["checkpoint"].values):
         at = {"checkpoint": place}
         models = trust.isel(at).values, moved.isel(at).values
-        seen = np.isfinite(whole.isel(at).values) & evident.isel(at).any("layer").values
-        found.append(_judge(str(checkpoint), _WHOLE, etas, whole.isel(at).values, seen, *models))
+        change = total.isel(at).values
+        found.append(_judge(str(checkpoint), _WHOLE, etas, change, np.isfinite(change), *models))
         for index in np.flatnonzero(own["is_weight"].values):
             change = log10(own["gradient_change"].isel({**at, "layer": index})).values
             layer = str(own["layer"].values[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from trust.claims._quantities import constant_at_small_eta, cos_theta
@@ -15,21 +16,22 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
     """Lemma 2's, the calibrated, the slice curvature's and the measured step limit (checkpoint).
 
     Returns:
-        ``lemma2``, ``calibrated``, ``curvature`` (from the difference of slopes), ``curvature_hessian`` (from the Hessian,
-        blind to ReLU's kinks; NaN where it was not computed), ``measured`` (NaN where the loss had not returned at
-        ``searched_to``), ``cos_theta`` and ``constant``.
+        ``lemma2``, ``calibrated``, ``curvature`` (from the difference of slopes), ``curvature_hessian``
+        (from the Hessian, blind to ReLU's kinks; NaN where it was not computed), ``measured`` (NaN where the
+        loss had not returned at ``searched_to``; both NaN where it was not searched for), ``cos_theta`` and
+        ``constant``.
     """
     limits = {
         "lemma2": 10.0 ** lemma2_limit(measurements),
         "calibrated": 10.0 ** calibrated_limit(measurements),
         "curvature": 10.0 ** curvature_limit(measurements),
-        "measured": measurements["step_limit"],
-        "searched_to": measurements["step_limit_searched_to"],
+        "measured": _optional(measurements, "step_limit"),
+        "searched_to": _optional(measurements, "step_limit_searched_to"),
         "cos_theta": cos_theta(measurements),
         "constant": constant_at_small_eta(measurements),
-        "evaluations": measurements["step_limit_evaluations"],
+        "evaluations": _optional(measurements, "step_limit_evaluations"),
     }
-    hessian = measurements["curvature"]
+    hessian = _optional(measurements, "curvature")
     known = hessian.notnull() & measurements["slope_at_zero"].notnull()
     limits["curvature_hessian"] = xr.apply_ufunc(
         lambda slope, curvature: curvature_step_limit(slope=slope, curvature=curvature),
@@ -37,3 +39,10 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
         hessian.fillna(1.0),
     ).where(known)
     return xr.Dataset(limits)
+
+
+def _optional(measurements: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable (checkpoint), NaN where the run left it out."""
+    if name in measurements:
+        return measurements[name]
+    return xr.full_like(measurements["slope_at_zero"], np.nan)

@@ -1,6 +1,11 @@
 """What must hold of any correct measurement: Lemma 1, and the slope's integral against the loss.
 
-Both follow from the fundamental theorem of calculus, so a breach means a bug or a grid too coarse to see the slice.
+Both follow from the fundamental theorem of calculus, so a breach means a fault in the measurement, or a grid
+too coarse to see the slice. Which of the two is decided beforehand, from the slopes alone
+(:func:`trust.claims._resolution.resolved`), never from the size of the breach. What needs no grid is checked
+at
+every η: by the law of cosines ‖g̃ − g‖ follows from ‖g̃‖, ‖g‖ and their angle, and so does the slope along a
+gradient slice.
 """
 
 from __future__ import annotations
@@ -9,17 +14,17 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
-from scipy.integrate import cumulative_simpson, cumulative_trapezoid
 
-from trust.claims._quantities import log10
-from trust.claims.gradient import LEMMA1, loss_noise
+from trust.claims._quantities import perturbed, step_norm
+from trust.claims._resolution import loss_noise, resolved, slope_integral
+from trust.claims.gradient import lemma1_bound, linearisation_error
 
 __all__ = ["CheckOutcome", "Outcome", "check_measurements"]
 
-_AGREE = 0.05  # an integral within 5 % of the loss's own change (or within its own error estimate) is no breach
-_SAFETY = 10.0  # how far beyond its own error estimate a quadrature may err before the measurement is blamed
+_SHARE = 0.05  # of ∫|slope|: room for a slope that is not monotone between two η
+_NOISE = 10.0  # how many times the estimated rounding noise is allowed
+_ALGEBRA = 1e-3  # relative; norms and cosines are of the same float32 numbers, so they agree far better
 
 
 class Outcome(Enum):
@@ -39,7 +44,8 @@ class CheckOutcome:
         check: ``lemma1`` or ``integral``.
         checkpoint: label.
         outcome: see :class:`Outcome`.
-        worst: the largest relative breach among the resolved η (0 where there is none).
+        worst: the largest breach among the η that were checked, relative to what is compared (for
+            ``integral`` to ∫|slope|, within its allowance or not; for ``lemma1`` 0 where there is none).
         resolved_to: the largest η up to which the grid resolves the slice (0: not even the first).
     """
 
@@ -57,58 +63,82 @@ def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
         one = measurements.isel(checkpoint=[place])
         label = str(one["checkpoint"].values[0])
         if not bool(one["slope"].notnull().any()):
-            found += [CheckOutcome(name, label, Outcome.NOT_MEASURED, np.nan, 0.0) for name in ("lemma1", "integral")]
-            continue
-        integral, resolved = _integral(one, label)
-        found += [_lemma1(one, label, resolved), integral]
+            found += [
+                CheckOutcome(c, label, Outcome.NOT_MEASURED, np.nan, 0.0) for c in ("lemma1", "integral")
+            ]
+        else:
+            found += [_lemma1(one, label), _integral(one, label)]
     return found
 
 
-def _integral(one: xr.Dataset, label: str) -> tuple[CheckOutcome, npt.NDArray[np.bool_]]:
-    """𝓛(η) − 𝓛(0) against Simpson's rule for the slope, whose error the trapezoidal rule estimates.
+def _integral(one: xr.Dataset, label: str) -> CheckOutcome:
+    """𝓛(η) − 𝓛(0) against the slope's integral, which is known to within its uncertainty."""
+    slopes = slope_integral(one)
+    gap = abs(slopes["integral"] - (one["loss"] - one["loss"].isel(eta=0, drop=True)))
+    noise = _NOISE * loss_noise(one)
+    allowed = slopes["uncertainty"] + _SHARE * slopes["size"] + noise
+    seen = resolved(one)
+    relative = ((gap - noise).clip(min=0.0) / slopes["size"].where(slopes["size"] > 0)).fillna(0.0)
+    return _outcome("integral", label, (gap > allowed) & seen, ~seen, relative.where(seen, 0.0), seen)
 
-    Returns:
-        The outcome, and for each η whether the grid resolves the slice up to there.
-    """
-    etas = one["eta"].values
-    slope = one["slope"].values[0].copy()
-    slope[0] = one["slope_at_zero"].values[0]
-    change = one["loss"].values[0] - one["loss"].values[0, 0]
-    noise = 10 * loss_noise(one).values[0]
-    finite = np.cumprod(np.isfinite(slope) & np.isfinite(change)).astype(bool)
-    known = int(finite.sum())
-    resolved = np.zeros(etas.size, dtype=bool)
-    if known < 3:
-        return CheckOutcome("integral", label, Outcome.COARSE, 0.0, 0.0), resolved
+
+def _lemma1(one: xr.Dataset, label: str) -> CheckOutcome:
+    """The loss above its tangent against Σ‖ΔW_l‖ times the worst gradient change so far; and the algebra."""
+    error, bound = linearisation_error(one), lemma1_bound(one)
+    excess = error - bound - _NOISE * loss_noise(one)
+    seen = resolved(one)
+    lemma = (excess / bound.where(bound > 0)).where(seen).clip(min=0.0).fillna(0.0)
+    algebra = xr.concat([_cosine_breach(one), _slope_breach(one)], dim="kind").max("kind").fillna(0.0)
+    unknown = (excess > 0) & ~seen | ~np.isfinite(error) | bound.isnull()
+    failed = (lemma > _ALGEBRA) | (algebra > 0)
+    return _outcome("lemma1", label, failed, unknown, lemma.clip(min=algebra), seen)
+
+
+def _cosine_breach(one: xr.Dataset) -> xr.DataArray:
+    """‖g̃ − g‖² = ‖g̃‖² + ‖g‖² − 2‖g̃‖‖g‖cos, layer by layer, relative to the right side's terms (eta)."""
+    after = one["gradient_norm"].astype(float)
+    before = after.isel(eta=0, drop=True)
+    product = (after * before).where((after * before) > 0, 0.0)
+    cosine = one["gradient_cosine"].where(product > 0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        fine = cumulative_simpson(slope[:known], x=etas[:known], initial=0.0)
-        rough = cumulative_trapezoid(slope[:known], etas[:known], initial=0.0)
-        sizes = cumulative_trapezoid(abs(slope[:known]), etas[:known], initial=0.0)
-    estimate = abs(fine - rough)
-    gap = abs(fine - change[:known])
-    good = np.cumprod(estimate <= _AGREE * sizes).astype(bool)
-    resolved[:known] = good
-    allowed = np.maximum(_AGREE * sizes, _SAFETY * estimate) + noise[:known]
-    breach = np.where(good, gap / np.maximum(allowed, 1e-300), 0.0)
-    worst = float(np.max(breach[1:], initial=0.0))
-    if worst > 1:
+        implied = after**2 + before**2 - 2 * product * cosine
+        size = after**2 + before**2
+        breach = abs(one["gradient_difference"] ** 2 - implied) / size.where(size > 0)
+    # near η = 0 the difference is far below both norms, and its square rounds with theirs
+    rounding = 100 * one.attrs.get("epsilon", 2.0**-52)
+    allowed = (_ALGEBRA * implied / size.where(size > 0)).clip(min=rounding)
+    return breach.where(breach > allowed, 0.0).where(np.isfinite(breach)).max("layer")
+
+
+def _slope_breach(one: xr.Dataset) -> xr.DataArray:
+    """The slope Σ⟨g̃_l, d_l⟩ against what the angles allow, relative to Σ‖g̃_l‖‖d_l‖ (eta).
+
+    With θ the angle from d to −g and ψ that from g̃ to g, ⟨g̃, d⟩ lies within ‖g̃‖‖d‖ sin θ sin ψ of
+    −‖g̃‖‖d‖ cos θ cos ψ: along a gradient slice θ = 0 and the slope is given by norms and cosines alone.
+    """
+    theta, psi = one["perturbation_cosine"], one["gradient_cosine"]
+    size = one["gradient_norm"] * step_norm(one)
+    known = theta.notnull() & psi.notnull()
+    middle = (-size * theta * psi).where(known, 0.0)
+    spread = size * ((1 - theta**2).clip(min=0.0) * (1 - psi**2).clip(min=0.0)) ** 0.5
+    spread = spread.where(known, size)
+    gap = abs(one["slope"] - middle.sum("layer", skipna=False)) - spread.sum("layer", skipna=False)
+    total = size.sum("layer", skipna=False)
+    breach = gap / total.where(total > 0)
+    return perturbed(breach.where((breach > _ALGEBRA) & np.isfinite(breach), 0.0)).reindex_like(one["eta"])
+
+
+def _outcome(
+    check: str,
+    label: str,
+    failed: xr.DataArray,
+    unknown: xr.DataArray,
+    breach: xr.DataArray,
+    seen: xr.DataArray,
+) -> CheckOutcome:
+    worst = float(breach.max())
+    resolved_to = float(seen["eta"].where(seen).max(skipna=True).fillna(0.0))
+    outcome = Outcome.COARSE if bool(unknown.any()) else Outcome.PASSED
+    if bool(failed.any()):
         outcome = Outcome.FAILED
-    else:
-        outcome = Outcome.PASSED if bool(good.all()) and known == etas.size else Outcome.COARSE
-    relative = float(np.max(np.where(good, gap / np.maximum(sizes, 1e-300), 0.0)[1:], initial=0.0))
-    return CheckOutcome("integral", label, outcome, relative, float(etas[:known][good].max(initial=0.0))), resolved
-
-
-def _lemma1(one: xr.Dataset, label: str, resolved: npt.NDArray[np.bool_]) -> CheckOutcome:
-    """The loss above its tangent against Σ‖ΔW_l‖ times the worst gradient change on the grid."""
-    etas = one["eta"].values[1:]
-    ratio = (LEMMA1.measured(one) - LEMMA1.bound(one)).values[0]
-    slack = log10(loss_noise(one)).values[0, 1:]
-    violated = (ratio > 1e-9) & (LEMMA1.bound(one).values[0] > slack)
-    inside = resolved[1:]
-    resolved_to = float(etas[inside].max(initial=0.0))
-    worst = float(np.max(10.0 ** ratio[violated & inside] - 1, initial=0.0))
-    if bool((violated & inside).any()):
-        return CheckOutcome("lemma1", label, Outcome.FAILED, worst, resolved_to)
-    everywhere = not bool(violated.any()) and bool(np.isfinite(one["loss"].values).all())
-    return CheckOutcome("lemma1", label, Outcome.PASSED if everywhere else Outcome.COARSE, worst, resolved_to)
+    return CheckOutcome(check, label, outcome, worst, resolved_to)

@@ -1,4 +1,4 @@
-"""Verdicts: for each claim and checkpoint, whether its premises and its inequality hold, in words and numbers."""
+"""Verdicts: for each claim and checkpoint, whether its premises and its inequality hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from trust.claims import Claim, all_claims
+from trust.claims import Claim, Premise, all_claims
 
 __all__ = ["Status", "Verdict", "judge"]
 
@@ -38,12 +38,15 @@ class Verdict:
         claim: id.
         checkpoint: label.
         status: see :class:`Status`.
-        premises: name to whether it holds; None where it was not measured.
-        holds_fraction: share of the points that are evidence at which the inequality holds.
-        worst_log10_ratio: largest log10(measured / bound); above 0 the inequality fails.
+        premises: name to whether it holds; None where it is not known. Where premises hold at some points
+            only, the status, and all numbers here, are of the points at which all of them hold.
+        holds_fraction: share of these points at which the inequality holds.
+        worst_log10_ratio: largest log10(measured / bound); above 0 (and above the noise) the inequality
+        fails.
         worst_at: at which eta, layer and example.
         log10_constant: of the claim's constant, where it has one.
-        remark: the inequality's own outcome where a premise fails, or what to add to the run.
+        remark: the inequality's own outcome where a premise fails, what to add to the run, or which points
+            were left out.
     """
 
     claim: str
@@ -80,72 +83,168 @@ def _number(value: float) -> float | None:
 def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> list[Verdict]:
     """A verdict on each claim (default: all that are installed) at each checkpoint, claim by claim."""
     chosen = list(claims) if claims is not None else list(all_claims().values())
+    return [verdict for claim in chosen for verdict in _judge(measurements, claim)]
+
+
+def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
+    """Both sides and the premises at once for all checkpoints, the verdict on each alone."""
+    labels = [str(label) for label in measurements["checkpoint"].values]
+    checks = {premise: _check(measurements, premise) for premise in claim.premises}
+    missing = [name for name in claim.needs if name not in measurements]
+    if missing:
+        remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
+        return [
+            _without_evidence(claim, label, Status.NOT_MEASURED, _at(checks, place), remark)
+            for place, label in enumerate(labels)
+        ]
+    measured, bound = xr.broadcast(claim.measured(measurements), claim.bound(measurements))
+    slack = xr.full_like(measured, _ROUNDING)
+    if claim.log10_allowance is not None:
+        slack = slack + claim.log10_allowance(measurements).fillna(0.0)
+    constant = None if claim.log10_constant is None else claim.log10_constant(measurements)
     return [
-        _judge(measurements.isel(checkpoint=[place]), claim)
-        for claim in chosen
-        for place in range(measurements.sizes["checkpoint"])
+        _judge_one(
+            claim,
+            label,
+            *(part.isel(checkpoint=[place]) for part in (measured, bound, slack)),
+            _at(checks, place),
+            math.nan if constant is None else float(constant.isel(checkpoint=place)),
+        )
+        for place, label in enumerate(labels)
     ]
 
 
-def _judge(one: xr.Dataset, claim: Claim) -> Verdict:
-    label = str(one["checkpoint"].values[0])
-    missing = [name for name in claim.needs if name not in one]
-    if missing:
-        return _not_measured(claim, label, {}, f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}")
-    checks = {
-        premise.name: premise.check(one) if all(name in one for name in premise.needs) else None
-        for premise in claim.premises
-    }
-    premises = {name: None if check is None else bool(check.all()) for name, check in checks.items()}
-    with np.errstate(invalid="ignore"):
-        measured, bound = xr.broadcast(claim.measured(one), claim.bound(one))
-        ratio = (measured - bound).where(measured > -np.inf, -np.inf)
-        ratio = ratio.where((bound < np.inf) | measured.isnull(), -np.inf)
+def _at(checks: Mapping[Premise, xr.DataArray], place: int) -> dict[Premise, xr.DataArray]:
+    return {premise: check.isel(checkpoint=[place]) for premise, check in checks.items()}
+
+
+def _judge_one(
+    claim: Claim,
+    label: str,
+    measured: xr.DataArray,
+    bound: xr.DataArray,
+    slack: xr.DataArray,
+    checks: Mapping[Premise, xr.DataArray],
+    log10_constant: float,
+) -> Verdict:
+    ratio = _log10_ratio(measured, bound)
     evidence = ratio.notnull()
     if not bool(evidence.any()):
-        return _not_measured(claim, label, premises, "no number of it is above the noise and finite, or its limit lies beyond the search")
-    holds = (ratio <= _ROUNDING) & evidence
-    valid = evidence
-    for check in checks.values():
-        if check is not None:  # where the inequality has no such dim, the premise must hold all along it
-            check = check.all([dim for dim in check.dims if dim not in evidence.dims])
-        valid = valid & (xr.zeros_like(evidence) if check is None else check)
-    worst = float(ratio.max())
-    constant = float(claim.log10_constant(one).values[0]) if claim.log10_constant is not None else math.nan
-    status, remark = _status(ratio, holds, valid, premises)
+        broken = [premise.name for premise, check in checks.items() if bool((check == 0).all())]
+        if broken:
+            remark = f"{', '.join(broken)}: the inequality has no number above the noise"
+            return _without_evidence(claim, label, Status.PREMISE_FAILS, checks, remark)
+        remark = "no number is finite, above the noise and within the search"
+        if claim.add:
+            remark += f" (it takes {claim.add})"
+        return _without_evidence(claim, label, Status.NOT_MEASURED, checks, remark)
+    holds = (ratio <= slack) & evidence
+    standing = _standing(checks, evidence)
+    decided = standing == 1
+    if bool(decided.any()):
+        shown = decided
+        vacuous = _is_vacuous(measured, bound, decided)
+        status, remark = _decide(holds, decided, vacuous), _elsewhere(checks, evidence, decided)
+    else:
+        shown = evidence
+        outcome = _outcome(holds, evidence, _is_vacuous(measured, bound, evidence))
+        if bool((evidence & standing.isnull()).any()):  # no premise is known to fail there
+            status, remark = Status.NOT_MEASURED, _unknown(checks, outcome)
+        else:
+            status, remark = Status.PREMISE_FAILS, _broken(checks, outcome)
+    inside = ratio.where(shown)
     return Verdict(
         claim.id,
         label,
         status,
-        premises,
-        float(holds.sum() / evidence.sum()),
-        worst,
-        _place(ratio),
-        constant,
+        {p.name: True if bool(decided.any()) else _truth(check) for p, check in checks.items()},
+        float((holds & shown).sum() / shown.sum()),
+        float(inside.max()),
+        _place(inside),
+        log10_constant,
         remark,
     )
 
 
-def _status(
-    ratio: xr.DataArray, holds: xr.DataArray, valid: xr.DataArray, premises: Mapping[str, bool | None]
-) -> tuple[Status, str]:
-    """The status of the points where every premise holds, or of all where there are none."""
-    outcome = "the inequality holds all the same" if bool((holds | ratio.isnull()).all()) else "the inequality fails"
-    vacuous = float(ratio.max()) < -VACUOUS
-    if vacuous:
-        outcome = "and the bound is vacuous"
-    unknown = [name for name, value in premises.items() if value is None]
-    false = [name for name, value in premises.items() if value is False]
-    violated = valid & ~holds & ratio.notnull()
-    if bool(violated.any()):
-        return Status.REFUTED, ""
-    if not bool(valid.any()) or (false and not vacuous and bool((~holds & ratio.notnull()).any())):
-        if unknown and not false:
-            return Status.NOT_MEASURED, f"premise {unknown[0]} needs --spectra slice"
-        return Status.PREMISE_FAILS, f"{', '.join(false) or 'premises'}: {outcome}"
-    if vacuous:
-        return Status.VACUOUS, ""
-    return Status.HOLDS, ""
+def _check(measurements: xr.Dataset, premise: Premise) -> xr.DataArray:
+    """1 where the premise holds, 0 where it fails, NaN where the measurements cannot tell."""
+    if all(name in measurements for name in premise.needs):
+        return premise.check(measurements).astype(float)
+    return xr.full_like(measurements["checkpoint"], np.nan, dtype=float)
+
+
+def _truth(check: xr.DataArray) -> bool | None:
+    """Whether a premise holds all along; None where nothing fails but something is not known."""
+    if bool((check == 0).any()):
+        return False
+    return None if bool(check.isnull().any()) else True
+
+
+def _log10_ratio(measured: xr.DataArray, bound: xr.DataArray) -> xr.DataArray:
+    """Log10 of measured / bound: −inf where nothing changed or nothing is claimed, NaN without evidence.
+
+    Nothing is learnt from 0 ≤ 0, and nothing from a number that is missing on either side.
+    """
+    with np.errstate(invalid="ignore"):
+        ratio = (measured - bound).where(~(np.isneginf(measured) | np.isposinf(bound)), -np.inf)
+    known = measured.notnull() & bound.notnull() & ~(np.isneginf(measured) & np.isneginf(bound))
+    return ratio.where(known)
+
+
+def _standing(checks: Mapping[Premise, xr.DataArray], evidence: xr.DataArray) -> xr.DataArray:
+    """At each point 1 where every premise holds, 0 where one fails, else NaN; NaN without evidence."""
+    standing = xr.ones_like(evidence, dtype=float)
+    for check in checks.values():
+        # where the inequality has no such dim, the premise must hold all along it
+        extra = [dim for dim in check.dims if dim not in evidence.dims]
+        failing, unknown = (check == 0).any(extra), check.isnull().any(extra)
+        value = xr.where(failing, 0.0, xr.where(unknown, np.nan, 1.0))
+        value = value.reindex({d: evidence[d] for d in value.dims if d in evidence.coords})
+        standing = xr.where((standing == 0) | (value == 0), 0.0, standing * value)
+    return standing.where(evidence)
+
+
+def _decide(holds: xr.DataArray, decided: xr.DataArray, vacuous: bool) -> Status:
+    if bool((decided & ~holds).any()):
+        return Status.REFUTED
+    return Status.VACUOUS if vacuous else Status.HOLDS
+
+
+def _is_vacuous(measured: xr.DataArray, bound: xr.DataArray, points: xr.DataArray) -> bool:
+    """No finite bound, or one above 1e6 times every measurement that is not 0."""
+    if not bool((points & (bound < np.inf)).any()):
+        return True
+    changed = points & (measured > -np.inf)
+    with np.errstate(invalid="ignore"):
+        return bool(changed.any()) and not bool((changed & (measured - bound >= -VACUOUS)).any())
+
+
+def _outcome(holds: xr.DataArray, evidence: xr.DataArray, vacuous: bool) -> str:
+    """What the inequality does, whatever its premises."""
+    if bool((evidence & ~holds).any()):
+        return "the inequality fails"
+    return "its bound is vacuous" if vacuous else "the inequality holds all the same"
+
+
+def _broken(checks: Mapping[Premise, xr.DataArray], outcome: str) -> str:
+    names = [premise.name for premise, check in checks.items() if _truth(check) is False]
+    return f"{', '.join(names)}: {outcome}"
+
+
+def _unknown(checks: Mapping[Premise, xr.DataArray], outcome: str) -> str:
+    premises = [premise for premise, check in checks.items() if bool(check.isnull().any())]
+    names = ", ".join(premise.name for premise in premises)
+    wanted = " and ".join(premise.add for premise in premises if premise.add)
+    return f"{names}: not known{f', add {wanted}' if wanted else ''} ({outcome})"
+
+
+def _elsewhere(checks: Mapping[Premise, xr.DataArray], evidence: xr.DataArray, decided: xr.DataArray) -> str:
+    """Where the verdict does not speak, if anywhere."""
+    if not bool((evidence & ~decided).any()):
+        return ""
+    names = [premise.name for premise, check in checks.items() if _truth(check) is not True]
+    share = float(decided.sum() / evidence.sum())
+    return f"on the {share:.0%} of the points at which the premises hold ({', '.join(names)} not at all)"
 
 
 def _place(ratio: xr.DataArray) -> dict[str, Any]:
@@ -160,6 +259,9 @@ def _place(ratio: xr.DataArray) -> dict[str, Any]:
     return place
 
 
-def _not_measured(claim: Claim, label: str, premises: Mapping[str, bool | None], remark: str) -> Verdict:
+def _without_evidence(
+    claim: Claim, label: str, status: Status, checks: Mapping[Premise, xr.DataArray], remark: str
+) -> Verdict:
     nan = math.nan
-    return Verdict(claim.id, label, Status.NOT_MEASURED, premises, nan, nan, {}, nan, remark)
+    premises = {premise.name: _truth(check) for premise, check in checks.items()}
+    return Verdict(claim.id, label, status, premises, nan, nan, {}, nan, remark)

@@ -1,34 +1,20 @@
-"""Measured change against its bounds along the slice: of the function, and of each layer's Jacobian.
-
-Bounds reach 1e300 and beyond, so they arrive as log10 and are drawn on a linear axis of log10, ticked as
-powers of ten.
-"""
+"""Measured change against its bounds along the slice: of the function, and of each layer's Jacobian."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from figures import style
-from figures.curves import Curve, table
-from figures.drawing import axes_or_new, draw_curve, gathered_legend, legend_above, note_if_empty
-from figures.labels import (
-    checkpoint_names,
-    checkpoint_position,
-    checkpoint_title,
-    claim_label,
-    evenly_chosen,
-    weight_layers,
-)
+from figures.curves import table
+from figures.drawing import axes_or_new, in_style
+from figures.envelopes import Envelopes, any_envelope, draw_envelopes, envelope_curves
+from figures.labels import checkpoint_position, checkpoint_title, evenly_chosen, weight_layers
+from figures.legends import gathered_legend, legend_above
 
 __all__ = [
     "draw_function_bounds",
@@ -38,13 +24,10 @@ __all__ = [
     "plot_function_bounds",
 ]
 
-Envelopes = Mapping[str, xr.Dataset]
-
-_WORST, _MEDIAN, _BOUND = "log10_measured", "log10_measured_median", "log10_bound"
-_STYLES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1, 1)))
 _MOST_PANELS = 16
 
 
+@in_style
 def plot_function_bounds(
     envelopes: Envelopes, *, checkpoint: str | int = -1, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
@@ -61,8 +44,8 @@ def plot_function_bounds(
         legend: whether to write one above the axes.
     """
     ax = axes_or_new(ax)
-    curves = _curves(envelopes, checkpoint)
-    _draw(ax, curves, list(envelopes))
+    curves = envelope_curves(envelopes, checkpoint)
+    draw_envelopes(ax, curves, list(envelopes))
     ax.set_ylabel("relative change of the output")
     if legend:
         legend_above(ax)
@@ -76,7 +59,7 @@ def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | in
         envelopes: as for ``plot_function_bounds``.
         checkpoints: names or positions; None for the first, the middle and the last.
     """
-    first = _any(envelopes)
+    first = any_envelope(envelopes)
     chosen = _chosen_checkpoints(envelopes, checkpoints)
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, 2.7), layout="constrained")
@@ -101,7 +84,7 @@ def draw_jacobian_bounds(
         checkpoint: its name, or its position (−1 is the last).
         layers: a small panel for each; None for all with something to show, or 16 evenly chosen ones of more.
     """
-    everywhere = _layers(envelopes)
+    everywhere = weight_layers(any_envelope(envelopes))
     numbers = {name: k + 1 for k, name in enumerate(everywhere)}
     shown = _chosen_layers(envelopes, checkpoint, layers)
     columns = min(4, len(shown))
@@ -110,11 +93,11 @@ def draw_jacobian_bounds(
         figure = Figure(figsize=(style.FULL_WIDTH, 1.0 + 1.3 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for ax, layer in zip(grid.flat, shown, strict=False):
-            _draw(ax, _curves(envelopes, checkpoint, layer), list(envelopes))
+            draw_envelopes(ax, envelope_curves(envelopes, checkpoint, layer), list(envelopes))
             ax.set_title(f"layer {numbers[layer]}", pad=2)
         for ax in grid.flat[len(shown) :]:
             ax.set_visible(False)
-        first = _any(envelopes)
+        first = any_envelope(envelopes)
         some = "" if len(shown) == len(everywhere) else f" ({len(shown)} of {len(everywhere)} layers)"
         title = checkpoint_title(first, checkpoint_position(first, checkpoint))
         figure.suptitle(f"Jacobian of the output in each layer's input, {title}{some}", fontsize=8)
@@ -130,9 +113,9 @@ def draw_jacobian_bounds(
 def numbers_of_function_bounds(
     envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None
 ) -> pd.DataFrame:
-    """What ``draw_function_bounds`` draws (or ``plot_function_bounds``, for one checkpoint), a row a point."""
+    """What ``draw_function_bounds`` (for one checkpoint ``plot_function_bounds``) draws, one row a point."""
     chosen = _chosen_checkpoints(envelopes, checkpoints)
-    return table(curve for checkpoint in chosen for curve in _curves(envelopes, checkpoint))
+    return table(curve for checkpoint in chosen for curve in envelope_curves(envelopes, checkpoint))
 
 
 def numbers_of_jacobian_bounds(
@@ -140,94 +123,21 @@ def numbers_of_jacobian_bounds(
 ) -> pd.DataFrame:
     """What ``draw_jacobian_bounds`` draws, one row a point."""
     shown = _chosen_layers(envelopes, checkpoint, layers)
-    return table(curve for layer in shown for curve in _curves(envelopes, checkpoint, layer))
-
-
-def _any(envelopes: Envelopes) -> xr.Dataset:
-    if not envelopes:
-        raise ValueError("there is no claim to draw: give at least one envelope")
-    return next(iter(envelopes.values()))
-
-
-def _layers(envelopes: Envelopes) -> list[str]:
-    return weight_layers(_any(envelopes))
+    return table(curve for layer in shown for curve in envelope_curves(envelopes, checkpoint, layer))
 
 
 def _chosen_checkpoints(envelopes: Envelopes, checkpoints: Sequence[str | int] | None) -> list[str | int]:
     if checkpoints is not None:
         return list(checkpoints)
-    return list(evenly_chosen(list(range(_any(envelopes).sizes["checkpoint"])), 3))
+    return list(evenly_chosen(list(range(any_envelope(envelopes).sizes["checkpoint"])), 3))
 
 
 def _chosen_layers(envelopes: Envelopes, checkpoint: str | int, layers: Sequence[str] | None) -> list[str]:
     if layers is not None:
         return list(layers)
-    everywhere = _layers(envelopes)
-    drawn = [name for name in everywhere if any(c.shown.any() for c in _curves(envelopes, checkpoint, name))]
-    return list(evenly_chosen(drawn or everywhere, _MOST_PANELS))
+    everywhere = weight_layers(any_envelope(envelopes))
 
+    def has_something(layer: str) -> bool:
+        return any(curve.shown.any() for curve in envelope_curves(envelopes, checkpoint, layer))
 
-def _curves(envelopes: Envelopes, checkpoint: str | int, layer: str = "") -> list[Curve]:
-    """What was measured, once for all claims that speak of the same left side, then each claim's bound."""
-    first = _any(envelopes)
-    name = checkpoint_names(first)[checkpoint_position(first, checkpoint)]
-    measured: list[Curve] = []
-    bounds: list[Curve] = []
-    seen: list[npt.NDArray[np.float64]] = []
-    for claim, envelope in envelopes.items():
-        part = envelope.isel(checkpoint=checkpoint_position(envelope, checkpoint))
-        part = part.sel(layer=layer) if layer else part
-        x = np.asarray(part["eta"].values, dtype=np.float64)
-        values = {key: np.asarray(part[key].values, dtype=np.float64) for key in (_WORST, _MEDIAN, _BOUND)}
-        if not any(np.array_equal(values[_WORST], other, equal_nan=True) for other in seen):
-            suffix = f" ({claim_label(claim)})" if seen else ""
-            seen.append(values[_WORST])
-            for key, word in ((_WORST, "measured, worst example"), (_MEDIAN, "measured, median")):
-                curve = Curve(
-                    word + suffix, x, values[key], "eta", key, checkpoint=name, layer=layer, log_y=False
-                )
-                measured.append(curve)
-        bound = Curve(claim, x, values[_BOUND], "eta", _BOUND, checkpoint=name, layer=layer, log_y=False)
-        bounds.append(bound)
-    return measured + bounds
-
-
-def _draw(ax: Axes, curves: Sequence[Curve], claims: Sequence[str]) -> None:
-    ax.set_xscale("log")
-    colors = style.category_colors(claims)
-    greys = ["0.0", "0.45", "0.65"]
-    left = [curve for curve in curves if curve.y_name != _BOUND]
-    for k, (worst, median) in enumerate(zip(left[::2], left[1::2], strict=True)):
-        grey = greys[min(k, len(greys) - 1)]
-        both = worst.shown & median.shown
-        ax.fill_between(worst.x, median.y, worst.y, where=both.tolist(), color=grey, alpha=0.15, linewidth=0)
-        draw_curve(ax, worst, color=grey, label=worst.series)
-        draw_curve(ax, median, color=grey, linestyle="--", linewidth=0.8, marker="", label=median.series)
-    for k, curve in enumerate(curve for curve in curves if curve.y_name == _BOUND):
-        label = claim_label(curve.series)
-        everywhere = bool(curve.overflowed.any()) and not curve.shown.any()
-        shape = _STYLES[k % len(_STYLES)]
-        draw_curve(
-            ax,
-            curve,
-            color=colors[curve.series],
-            linestyle=shape,
-            linewidth=1.2,
-            marker="",
-            marks=not everywhere,
-            overflow="infinite from here on",
-            label=f"{label}: infinite" if everywhere else label,
-        )
-    positive = [curve.x[curve.placed] for curve in curves]
-    ends = np.concatenate(positive) if positive else np.empty(0)
-    if ends.size and ends.min() < ends.max():
-        ax.set_xlim(ends.min() / 1.3, ends.max() * 1.3)
-    ax.xaxis.set_major_locator(LogLocator(numticks=7))
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    ax.yaxis.set_major_formatter(FuncFormatter(_power))
-    ax.set_xlabel("perturbation strength η")
-    note_if_empty(ax, curves, "nothing that can be drawn")
-
-
-def _power(value: float, _: int | None = None) -> str:
-    return f"$10^{{{value:g}}}$"
+    return evenly_chosen([name for name in everywhere if has_something(name)] or everywhere, _MOST_PANELS)

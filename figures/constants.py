@@ -14,8 +14,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from figures import style
 from figures.curves import Curve, in_panel, table
-from figures.drawing import axes_or_new, color_key, draw_curve, legend_above, note_if_empty
+from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import checkpoint_names, label_of, set_progress_axis, training_progress, weight_layers
+from figures.legends import color_key, legend_above
 
 __all__ = [
     "draw_constants",
@@ -33,6 +34,7 @@ _TITLES = {
 }
 
 
+@in_style
 def plot_constants_through_training(
     summary: xr.Dataset, *, quantity: Quantity = "constant", ax: Axes | None = None, legend: bool = True
 ) -> Axes:
@@ -54,6 +56,7 @@ def plot_constants_through_training(
     return ax
 
 
+@in_style
 def plot_constants_across_layers(
     summary: xr.Dataset, *, quantity: Quantity = "constant", ax: Axes | None = None, legend: bool = True
 ) -> Axes:

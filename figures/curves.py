@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ __all__ = ["COLUMNS", "Curve", "in_panel", "table"]
 COLUMNS = ("panel", "series", "checkpoint", "layer", "x_name", "x", "y_name", "y", "drawn_as")
 """Columns of every table of numbers, one row a point."""
 
+Kind = Literal["line", "points", "lower limits", "vertical line"]
 Names = str | tuple[str, ...]
 Floats = npt.NDArray[np.float64]
 
@@ -35,6 +37,7 @@ class Curve:
         log_y: the same for y.
         overflows: whether a missing value after a finite one means an overflow (otherwise only +inf does).
         mark_all: whether every overflow and every zero is marked at the edge (otherwise the first overflow).
+        kind: what its points are drawn as; a vertical line has no y.
         panel: where it is drawn, in figures of several panels.
     """
 
@@ -50,6 +53,7 @@ class Curve:
     log_y: bool = True
     overflows: bool = False
     mark_all: bool = False
+    kind: Kind = "line"
     panel: str = ""
 
     @property
@@ -61,14 +65,15 @@ class Curve:
     @property
     def shown(self) -> npt.NDArray[np.bool_]:
         """Where there is a point to draw: finite, and positive on log axes."""
+        if self.kind == "vertical line":
+            return self.placed
         finite = self.placed & np.isfinite(self.y)
         return finite & (self.y > 0) if self.log_y else finite
 
     @property
     def below_noise(self) -> npt.NDArray[np.bool_]:
         """The drawn points that lie below their noise floor."""
-        faded = np.zeros(self.x.shape, bool) if self.faded is None else self.faded
-        return self.shown & faded
+        return np.logical_and(self.shown, False if self.faded is None else self.faded)
 
     @property
     def overflowed(self) -> npt.NDArray[np.bool_]:
@@ -89,16 +94,18 @@ class Curve:
     @property
     def marked_below(self) -> npt.NDArray[np.bool_]:
         """The zeros that get a mark at the lower edge."""
-        return self.placed & (self.y == 0) & np.full(self.x.shape, self.log_y and self.mark_all)
+        if not (self.log_y and self.mark_all):
+            return np.zeros(self.x.shape, dtype=np.bool_)
+        return self.placed & np.isin(self.y, 0.0)
 
     def drawn_as(self) -> list[str]:
         """How each point is drawn.
 
-        ``line``, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow``
+        Its kind, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow``
         (past the mark) or ``not drawn``.
         """
         words = np.full(self.x.shape, "not drawn", dtype=object)
-        words[self.shown] = "line"
+        words[self.shown] = self.kind
         words[self.below_noise] = "below noise floor"
         words[self.overflowed] = "after overflow"
         words[self.marked_above] = "overflow"

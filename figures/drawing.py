@@ -1,16 +1,15 @@
-"""How every figure draws: curves with honest marks, legends and keys beside the data, limits."""
+"""How every figure draws a curve, honestly: what cannot be drawn on its axes is marked at their edge."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,12 +19,11 @@ from figures.curves import Curve
 __all__ = [
     "BELOW_NOISE",
     "CHECKPOINT",
+    "EDGE",
     "OVERFLOW",
     "axes_or_new",
-    "color_key",
     "draw_curve",
-    "gathered_legend",
-    "legend_above",
+    "in_style",
     "mark_edge",
     "note_if_empty",
     "set_log_limits",
@@ -34,19 +32,31 @@ __all__ = [
 OVERFLOW = "overflow"
 BELOW_NOISE = "below noise floor"
 CHECKPOINT = "checkpoint"
-_MARK_HEIGHT, _MARK_SPACING = 0.975, 0.045  # in shares of the axes' height
-_CHARACTER, _HANDLE = (
-    0.054,
-    0.42,
-)  # inches in a legend of the style PAPER: a letter, and what goes with a label
+EDGE = "mark at the edge"
+_MARK_HEIGHT, _MARK_SPACING = 0.975, 0.04  # in shares of the axes' height
+
+P = ParamSpec("P")
+
+
+def in_style(plot: Callable[P, Axes]) -> Callable[P, Axes]:
+    """Give a plot function without ``ax`` this project's style; with one, the caller's own style stays."""
+    signature = inspect.signature(plot)
+
+    @functools.wraps(plot)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Axes:
+        if signature.bind(*args, **kwargs).arguments.get("ax") is not None:
+            return plot(*args, **kwargs)
+        with style.context():
+            return plot(*args, **kwargs)
+
+    return styled
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
-    """``ax`` as it is, or the axes of a new figure in this project's style, one column wide."""
+    """``ax`` as it is, or the axes of a new figure, one column wide."""
     if ax is not None:
         return ax
-    with style.context():
-        return Figure(figsize=(style.COLUMN_WIDTH, 2.5), layout="constrained").subplots()
+    return Figure(figsize=(style.COLUMN_WIDTH, 2.8), layout="constrained").subplots()
 
 
 def draw_curve(
@@ -105,7 +115,7 @@ def mark_edge(ax: Axes, x: float, *, color: Any, label: str, bottom: bool = Fals
 
     Marks at the same ``x`` are put one under the other, so that none hides another.
     """
-    gid = f"edge {'bottom' if bottom else 'top'}"
+    gid = f"{EDGE} {'bottom' if bottom else 'top'}"
     taken = sum(line.get_gid() == gid and float(np.asarray(line.get_xdata())[0]) == x for line in ax.lines)
     height = _MARK_HEIGHT - _MARK_SPACING * taken
     (mark,) = ax.plot(
@@ -114,7 +124,7 @@ def mark_edge(ax: Axes, x: float, *, color: Any, label: str, bottom: bool = Fals
         transform=ax.get_xaxis_transform(),
         linestyle="none",
         marker="v" if bottom else "^",
-        markersize=4.5,
+        markersize=4.0,
         color=color,
         markeredgecolor="white",
         markeredgewidth=0.4,
@@ -130,120 +140,19 @@ def _once(ax: Axes, label: str) -> str:
     return "_" + label if any(line.get_label() == label for line in ax.lines) else label
 
 
-def legend_above(ax: Axes) -> None:
-    """A legend above the axes, where it can cover no data; none if there are no labels."""
-    handles = _handles([ax])
-    if handles:
-        ax.legend(
-            list(handles.values()),
-            list(handles),
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.01),
-            borderaxespad=0.0,
-            borderpad=0.2,
-            ncols=_columns(list(handles), ax.get_position().width * _width(ax.get_figure(root=True))),
-        )
-
-
-def gathered_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One legend for all ``axes`` below them, each label once."""
-    handles = _handles(axes)
-    if handles:
-        columns = _columns(list(handles), _width(figure))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
-
-
-def _width(figure: Figure | None) -> float:
-    return style.COLUMN_WIDTH if figure is None else float(figure.get_figwidth())
-
-
-def _columns(labels: Sequence[str], width: float) -> int:
-    """How many columns of a legend fit into ``width`` inches; legends are filled column by column."""
-    for columns in range(len(labels), 1, -1):
-        rows = -(-len(labels) // columns)
-        widest = [max(_length(text) for text in labels[k : k + rows]) for k in range(0, len(labels), rows)]
-        if sum(_CHARACTER * count + _HANDLE for count in widest) <= width:
-            return columns
-    return 1
-
-
-def _length(label: str) -> int:
-    """Characters that are seen: TeX commands count as one, its signs as none."""
-    return len(re.sub(r"[${}_^ ](?=[^ ]*\$)|\$$", "", re.sub(r"\\[a-zA-Z]+", "x", label)))
-
-
-def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
-    """Each label's first artist; what stands for every colour is shown in grey."""
-    found: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, _grey(handle) if label in (BELOW_NOISE, OVERFLOW, CHECKPOINT) else handle)
-    return found
-
-
-def _grey(handle: Any) -> Any:
-    if not isinstance(handle, Line2D):
-        return handle
-    hollow = handle.get_linestyle() == ":"
-    return Line2D(
-        [],
-        [],
-        color="0.35",
-        marker=handle.get_marker(),
-        markersize=handle.get_markersize(),
-        markerfacecolor="white" if hollow else "0.35",
-        markeredgewidth=0.6,
-        linestyle=":" if hollow else "none",
-        linewidth=0.5,
-    )
-
-
-def color_key(
-    ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, title: str, most: int = 10
-) -> Axes:
-    """A thin key to the right of ``ax``, one colour a label; of more than ``most`` only some are written.
-
-    Returns:
-        The key's own axes.
-    """
-    count = len(labels)
-    key = ax.inset_axes((1.03, 0.0, 0.035, 1.0))
-    mappable = ScalarMappable(
-        BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors))
-    )
-    figure = ax.get_figure(root=True)
-    if figure is None:
-        raise ValueError("axes outside any figure cannot have a key")
-    bar = figure.colorbar(mappable, cax=key)
-    written = list(range(0, count, -(-(count - 1) // (most - 1)) or 1))
-    bar.set_ticks(written, labels=[labels[k] for k in written])
-    bar.ax.tick_params(length=0, pad=2, labelsize="small")
-    bar.ax.minorticks_off()
-    bar.outline.set_visible(False)
-    bar.ax.set_title(title, loc="left", fontsize="small", pad=3)
-    return key
-
-
 def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: float) -> None:
     """Show at least ``lower`` to ``upper`` on the log y axis, and all decades that the curves reach beyond.
 
     What ``ax`` showed before, if it held something, stays in view.
     """
-    ends = [lower, upper, *(ax.get_ylim() if ax.get_autoscaley_on() is False else ())]
-    for curve in curves:
-        ends += [10.0 ** math.floor(math.log10(float(value))) for value in _least(curve)]
-        ends += [10.0 ** math.ceil(math.log10(float(value))) for value in _most(curve)]
+    ends = [lower, upper]
+    if not ax.get_autoscaley_on():
+        ends += [end for end in ax.get_ylim() if end > 0]
+    for values in (curve.y[curve.shown] for curve in curves):
+        if values.size:
+            decades = math.floor(math.log10(values.min())), math.ceil(math.log10(values.max()))
+            ends += [10.0 ** min(max(decade, -307), 308) for decade in decades]  # there are no floats beyond
     ax.set_ylim(min(ends), max(ends))
-
-
-def _least(curve: Curve) -> list[float]:
-    values = curve.y[curve.shown]
-    return [float(values.min())] if values.size else []
-
-
-def _most(curve: Curve) -> list[float]:
-    values = curve.y[curve.shown]
-    return [float(values.max())] if values.size else []
 
 
 def note_if_empty(ax: Axes, curves: Iterable[Curve], text: str) -> None:

@@ -17,8 +17,8 @@ from figures.bounds import (
     numbers_of_jacobian_bounds,
 )
 from figures.constants import draw_constants, numbers_of_constants
-from figures.drawing import gathered_legend
 from figures.figure1 import draw_figure1, numbers_of_figure1
+from figures.legends import gathered_legend
 from figures.network import Network
 from figures.saving import save_figure
 from figures.steps import numbers_of_step_limits, plot_step_limits

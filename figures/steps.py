@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from matplotlib.axes import Axes
 
 from figures import style
 from figures.curves import Curve, table
-from figures.drawing import axes_or_new, draw_curve, legend_above, note_if_empty
+from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress
+from figures.legends import legend_above
 
 __all__ = ["numbers_of_step_limits", "plot_step_limits"]
 
@@ -23,11 +25,12 @@ _LIMITS = {
     "curvature": ("slice curvature", "v", "-."),
     "measured": ("measured", "o", "-"),
 }
-_UNREACHED = "measured: above, search ended here"
+_UNREACHED = "measured is above (end of search)"
 _ZERO = "limit is 0: loss rises at once"
 _INFINITE = "no limit (infinite)"
 
 
+@in_style
 def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool = True) -> Axes:
     """Each limit on η against training, on a log axis.
 
@@ -76,10 +79,20 @@ def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
         values["searched_to"] = np.where(np.isnan(values["measured"]), end, np.nan)
     names = tuple(checkpoint_names(limits))
     common: dict[str, Any] = {"checkpoint": names, "log_x": False, "mark_all": True}
-    return [Curve(name, progress.values, y, progress.name, "eta", **common) for name, y in values.items()]
+    curves = [Curve(name, progress.values, y, progress.name, "eta", **common) for name, y in values.items()]
+    return [
+        replace(curve, kind="lower limits") if curve.series == "searched_to" else curve for curve in curves
+    ]
 
 
 def _draw_arrows(ax: Axes, curve: Curve) -> None:
+    """Lower limits: a hollow point at the last η searched, with an arrow upwards."""
     if curve.shown.any():
         x, y = curve.x[curve.shown], curve.y[curve.shown]
-        ax.plot(x, y, linestyle="none", marker=r"$\uparrow$", markersize=9, color="black", label=_UNREACHED)
+        look: dict[str, Any] = {
+            "color": "black",
+            "markersize": 3.5,
+            "markerfacecolor": "white",
+            "elinewidth": 0.8,
+        }
+        ax.errorbar(x, y, yerr=y, lolims=True, fmt="o", label=_UNREACHED, zorder=4, **look)

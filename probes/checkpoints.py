@@ -31,7 +31,7 @@ class Checkpoint:
         path: the file.
         tensors: names to tensors, as the file has them (prefixes such as ``module.`` taken off).
         ordered: whether the order of ``tensors`` is the one in which the network's layers were made.
-        details: what ``probe train`` wrote beside them (network, step, epoch, data, …); empty for other files.
+        details: what ``probe train`` wrote beside them (network, step, epoch, data, …); else empty.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The checkpoint files that ``paths`` name: files as given, folders in the natural order of their files' names.
+    """The checkpoint files that ``paths`` name: files as given, folders in the natural order of their files.
 
     Raises:
         InputError: a path that is not there, or a folder without checkpoints.
@@ -100,7 +100,7 @@ def _kind(path: Path) -> str:
 
 
 def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
-    """Read a checkpoint file: ours, a safetensors file, or what ``torch.save`` made of a (wrapped) state_dict.
+    """Read a checkpoint file: ours, safetensors, or what ``torch.save`` made of a (wrapped) state_dict.
 
     Nothing in the file runs: torch files are read with ``weights_only``.
 
@@ -120,7 +120,10 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     if kind == "safetensors":
         tensors, details = _read_safetensors(path)
     elif kind in ("zip", "pickle"):
-        tensors = _unwrap(_read_torch(path), path, key)
+        try:
+            tensors = _unwrap(_read_torch(path), path, key)
+        except RecursionError as error:
+            raise InputError(f"{path}: a mapping in it holds itself; save model.state_dict()") from error
     else:
         raise InputError(
             f"{path}: neither a safetensors file nor one that torch.save made"
@@ -131,10 +134,16 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
             raise InputError(f"{path}: tensor {name} is sparse, quantised or complex, which cannot be probed")
+        if tensor.is_floating_point() and tensor.itemsize < 2:
+            raise InputError(
+                f"{path}: tensor {name} is {tensor.dtype}, which cannot be probed; save it as float32"
+            )
         if tensor.is_floating_point():
             bad = int((~torch.isfinite(tensor)).sum())
             if bad:
-                raise InputError(f"{path}: tensor {name} has {bad} NaN or infinite entries; take an earlier checkpoint")
+                raise InputError(
+                    f"{path}: tensor {name} has {bad} NaN or infinite entries; take an earlier checkpoint"
+                )
         if tensor.numel() == 0:
             raise InputError(f"{path}: tensor {name} has no entries (shape {tuple(tensor.shape)})")
         floating[name] = tensor.detach()
@@ -149,7 +158,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]
     try:
         with safe_open(path, framework="pt", device="cpu") as stream:
             metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except Exception as error:  # the library's own error types are not importable by name in every version
         raise InputError(f"{path}: not a whole safetensors file ({error}); save or copy it again") from error
     if metadata.get("format") != FORMAT:
@@ -172,8 +181,8 @@ def _read_torch(path: Path) -> Any:
             refused = next((part for part in text.split() if "." in part and part.isprintable()), "code")
             refused = text.partition("GLOBAL ")[2].split(" was")[0].strip() or refused
             raise InputError(
-                f"{path}: it holds more than tensors ({refused[:80]}) and was not loaded, because loading would run"
-                " code from the file; save model.state_dict() alone"
+                f"{path}: it holds more than tensors ({refused[:80]}) and was not loaded, because loading"
+                " would run code from the file; save model.state_dict() alone"
             ) from error
         reason = text.partition("\n")[0][:120]
         raise InputError(f"{path}: not a whole torch file ({reason}); save or copy it again") from error
@@ -198,11 +207,17 @@ def _unwrap(content: Any, path: Path, key: str | None) -> dict[str, Tensor]:
     if key is not None:
         for part in key.split("/"):
             if not isinstance(content, Mapping) or part not in content:
-                known = ", ".join(str(name) for name in list(content)[:8]) if isinstance(content, Mapping) else "none"
+                known = (
+                    ", ".join(str(name) for name in list(content)[:8])
+                    if isinstance(content, Mapping)
+                    else "none"
+                )
                 raise InputError(f"{path}: --key {key}: nothing named {part} in it (there are: {known})")
             content = content[part]
     if not isinstance(content, Mapping):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a state_dict; save model.state_dict()")
+        raise InputError(
+            f"{path}: holds a {type(content).__name__}, not a state_dict; save model.state_dict()"
+        )
     if _is_state(content):
         return {name: item for name, item in content.items() if isinstance(item, Tensor)}
     states = {str(name): value for name, value in content.items() if _is_state(value)}
@@ -212,11 +227,19 @@ def _unwrap(content: Any, path: Path, key: str | None) -> dict[str, Tensor]:
     if len(states) == 1:
         return _unwrap(next(iter(states.values())), path, None)
     if states:
-        raise InputError(f"{path}: several state_dicts in it ({', '.join(states)}); choose one with --key NAME")
-    nested = {str(name): value for name, value in content.items() if isinstance(value, Mapping) and name in _WRAPPERS}
+        raise InputError(
+            f"{path}: several state_dicts in it ({', '.join(states)}); choose one with --key NAME"
+        )
+    nested = {
+        str(name): value
+        for name, value in content.items()
+        if isinstance(value, Mapping) and name in _WRAPPERS
+    }
     if nested:
         return _unwrap(next(iter(nested.values())), path, None)
-    raise InputError(f"{path}: no state_dict in it (keys: {', '.join(str(name) for name in list(content)[:6])})")
+    raise InputError(
+        f"{path}: no state_dict in it (keys: {', '.join(str(name) for name in list(content)[:6])})"
+    )
 
 
 def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

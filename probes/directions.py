@@ -15,13 +15,14 @@ __all__ = ["DIRECTIONS", "gradient_direction", "hash_of", "noise_direction", "up
 DIRECTIONS = {
     "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
     "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
-    "update": "the real update to the next checkpoint, scaled so that the weight matrix that moves most moves by eta",
+    "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
 }
 
 
 def _norm(tensor: Tensor) -> Tensor:
     """Frobenius norm in float64."""
-    return torch.linalg.vector_norm(tensor, dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.float64)
+    return norm
 
 
 def _relative(weight: Tensor, towards: Tensor) -> Tensor:
@@ -56,15 +57,17 @@ def update_direction(
     """The step to the next checkpoint, its tensors' proportions kept.
 
     Returns:
-        The direction, scaled so that the largest relative perturbation of a weight matrix is η, and the η at which the
-        next checkpoint lies.
+        The direction, scaled so that the largest relative perturbation of a weight matrix is η, and the η at
+        which the next checkpoint lies.
 
     Raises:
         InputError: no weight matrix moves, or the next checkpoint is of another network.
     """
     for name in names:
         if name not in following or following[name].shape != frozen[name].shape:
-            raise InputError(f"--direction update: the next checkpoint has another tensor {name}; order them by training")
+            raise InputError(
+                f"--direction update: the next checkpoint has another tensor {name}; order them by training"
+            )
     step = {name: following[name].to(frozen[name]) - frozen[name] for name in names}
     sizes = [
         float(_norm(step[name]) / _norm(frozen[name]))

@@ -23,7 +23,7 @@ Parameters = Mapping[str, Tensor]
 
 @contextmanager
 def left_as_found(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; on the way out, by whatever way, every module's mode and the random state are as before."""
+    """Evaluation mode inside; afterwards, by whatever way out, modes and random state are as before."""
     modes = [(module, module.training) for module in network.modules()]
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
@@ -115,8 +115,10 @@ class FullBatch:
             raise InputError(f"the loss must give one number an example, got shape {tuple(losses.shape)}")
         return losses
 
-    def evaluate(self, parameters: Parameters, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
-        """Mean loss, its gradient for the ``wanted`` parameters (None: no gradient), and the first examples' outputs.
+    def evaluate(
+        self, parameters: Parameters, *, wanted: list[str] | None = None, samples: int = 0
+    ) -> Evaluation:
+        """Mean loss, its gradient for the ``wanted`` parameters, and the first examples' outputs.
 
         Gradients accumulate into one buffer a parameter, so memory does not grow with the data.
         """
@@ -130,7 +132,8 @@ class FullBatch:
             for start, x, y in self.chunks():
                 outputs = self.call(used, x)
                 if leaves:
-                    (self._example_losses(outputs, y).sum() / count).backward()  # type: ignore[no-untyped-call]
+                    mean = self._example_losses(outputs, y).sum() / count
+                    mean.backward()  # type: ignore[no-untyped-call]
                 exact = outputs.detach().to(torch.float64)
                 with torch.no_grad():
                     total += self._example_losses(exact, y if not y.is_floating_point() else y.double()).sum()
@@ -151,7 +154,7 @@ class FullBatch:
         return self.evaluate(parameters).loss
 
     def directional_curvature(self, direction: Parameters) -> float:
-        """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (kinks of ReLU are invisible to it)."""
+        """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""
         leaves = {name: self.frozen[name].detach().requires_grad_(True) for name in direction}
         used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -159,7 +162,9 @@ class FullBatch:
         for _, x, y in self.chunks():
             mean = self._example_losses(self.call(used, x), y).sum() / len(self)
             first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
-            slope = torch.stack([(g * direction[name]).sum() for name, g in zip(leaves, first, strict=True)]).sum()
+            slope = torch.stack(
+                [(g * direction[name]).sum() for name, g in zip(leaves, first, strict=True)]
+            ).sum()
             if not slope.requires_grad:
                 continue  # the loss is linear in the parameters: no curvature
             second = torch.autograd.grad(slope, inputs, materialize_grads=True)

@@ -37,6 +37,7 @@ class Preset:
         jacobian: examples whose Jacobians are measured.
         curvature: whether the Hessian's curvature is computed beside the slopes'.
         chunk: examples at once.
+        batch_size: of training.
         schedule: for a network's name, the epochs, steps an epoch (None: one pass), decay and checkpoints.
     """
 
@@ -45,6 +46,7 @@ class Preset:
     jacobian: int
     curvature: bool
     chunk: int
+    batch_size: int
     schedule: dict[str, tuple[int, int | None, float, str]]
 
 
@@ -61,10 +63,11 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         jacobian=8,
         curvature=False,
         chunk=1000,
+        batch_size=125,  # the plain 16-layer net needs the steps: only thus are its last slices of a trained network
         schedule={
-            "2-layer": (20, None, 0.9, "0:0,0:2,0:4,0:8,0:16,1:12,3,6,10,20"),
-            "16-layer": (80, None, 0.97, "10"),
-            "16-layer-residual": (20, None, 0.9, "0:0,0:2,0:4,0:8,0:16,1:12,3,6,10,20"),
+            "2-layer": (12, None, 0.9, "0:0,0:4,0:8,0:16,0:32,2,4,6,9,12"),
+            "16-layer": (50, None, 0.95, "10"),
+            "16-layer-residual": (12, None, 0.9, "0:0,0:4,0:8,0:16,0:32,2,4,6,9,12"),
         },
     ),
     "paper": lambda: Preset(
@@ -73,6 +76,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         jacobian=8,
         curvature=True,
         chunk=500,
+        batch_size=250,
         schedule=dict.fromkeys(_NETWORKS, (10, _PUBLISHED_EPOCH, 0.9, "paper")),
     ),
 }
@@ -133,7 +137,7 @@ def _training(
         epoch_steps=epoch_steps,
         lr=0.01,
         lr_decay=decay,
-        batch_size=250,
+        batch_size=plan.batch_size,
         checkpoints=checkpoints,
         seed=seed,
     )

@@ -50,7 +50,9 @@ def writing_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full; free some space and run the same command again"
                 " (what was measured before is kept)"
             ) from error
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another --out"
+        ) from error
 
 
 def make_folder(path: Path) -> Path:

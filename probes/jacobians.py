@@ -21,8 +21,9 @@ class Linearisation:
     """The network's derivative at each sampled example.
 
     Attributes:
-        jacobians: for each weight matrix W_k the Jacobian of the outputs with respect to that layer's input, J_{k−1} of
-            Proposition 1 (in a residual network all paths counted), as (examples, outputs · inputs).
+        jacobians: for each weight matrix W_k the Jacobian of the outputs with respect to that layer's input,
+            J_{k−1} of Proposition 1 (in a residual network all paths counted), as
+            (examples, outputs · inputs).
         gates: φ'(z_k) for each hidden layer, (examples, d_k); empty where the network is no perceptron.
     """
 
@@ -73,7 +74,9 @@ class Jacobians:
             with torch.enable_grad():
                 outputs = self.batch.call(constants, repeated).flatten(1)
                 chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
-                found = torch.autograd.grad(chosen, list(inputs.values()), allow_unused=True, materialize_grads=True)
+                found = torch.autograd.grad(
+                    chosen, list(inputs.values()), allow_unused=True, materialize_grads=True
+                )
         finally:
             for handle in handles:
                 handle.remove()
@@ -108,7 +111,7 @@ def relative_change(before: Tensor, after: Tensor) -> Tensor:
 
 
 def gate_change(before: Tensor, after: Tensor) -> Tensor:
-    """s = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)| row by row, with 0/0 = 0 and x/0 = inf."""
+    """Row by row s = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)|, with 0/0 = 0 and x/0 = inf."""
     change = (after - before).abs()
     ratio = torch.where(change == 0, torch.zeros_like(change), change / before.abs())
     return ratio.amax(dim=1)

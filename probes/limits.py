@@ -16,7 +16,7 @@ class StepLimit:
     """What the search found.
 
     Attributes:
-        measured: the limit; 0 where the loss rises at once, NaN where it had not returned when the search ended.
+        measured: the limit; 0 where the loss rises at once, NaN where it did not return, or is not a number.
         searched_to: the largest η that was evaluated.
         evaluations: how many losses the search itself evaluated.
     """
@@ -56,8 +56,8 @@ def find_step_limit(
 ) -> StepLimit:
     """Find the smallest root η > 0 of 𝓛(η) − 𝓛(0), bracketed by known losses and refined by Brent's method.
 
-    The root is sought in log η, for the rise divided by η (which removes the root at 0 and tends to the slope there),
-    its size compressed by asinh so that an exploding loss does not slow the search down.
+    The root is sought in log η, for the rise divided by η (which removes the root at 0 and tends to the slope
+    there), its size compressed by asinh so that an exploding loss does not slow the search down.
 
     Args:
         loss: full-batch loss as a function of η.
@@ -70,7 +70,9 @@ def find_step_limit(
     """
     search = _Search(loss, start, {eta: value - start for eta, value in (known or {}).items() if eta > 0})
     grid_end = max(search.known, default=0.0)
-    if not slope < 0:
+    if not (math.isfinite(start) and math.isfinite(slope)):
+        return StepLimit(math.nan, grid_end, 0)
+    if slope >= 0:
         return StepLimit(0.0, grid_end, 0)
     low, high = _bracket(search, guess, largest)
     searched_to = max(search.known, default=0.0)
@@ -103,7 +105,7 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
     """The last η known to descend below the first known to have risen.
 
     Returns:
-        (low, high); high is None where the loss never returned, low is None where no descent can be seen at all.
+        (low, high); high is None where the loss never returned, low is None where no descent can be seen.
     """
     if not search.known:
         search.rise(min(max(guess, 1e-6), largest) if math.isfinite(guess) else largest)

@@ -1,10 +1,11 @@
-"""Perceptrons: the network family of the paper, as a module, as a description, and recovered from bare tensors."""
+"""Perceptrons: the paper's networks, as a module, as a description, and recovered from bare tensors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -83,7 +84,9 @@ class PerceptronSpec:
         if self.norm not in ("none", "batch", "layer"):
             raise InputError(f"--norm {self.norm}: unknown; known are none, batch, layer")
         if len(self.biases) != self.depth:
-            raise InputError(f"a perceptron of {self.depth} layers needs as many bias flags, got {len(self.biases)}")
+            raise InputError(
+                f"a perceptron of {self.depth} layers needs as many bias flags, got {len(self.biases)}"
+            )
         parse_activation(self.activation)
 
     @property
@@ -112,14 +115,14 @@ class PerceptronSpec:
                 norm=str(content["norm"]),
                 biases=tuple(bool(flag) for flag in content["biases"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the checkpoint's description of its network is damaged ({error})") from error
 
 
 class Perceptron(nn.Module):
-    """The module of a :class:`PerceptronSpec`; inputs (n, …) are flattened to (n, d_0), outputs are (n, d_L)."""
+    """The module of a :class:`PerceptronSpec`; inputs (n, …) are flattened, outputs are (n, d_L)."""
 
     def __init__(self, spec: PerceptronSpec) -> None:
         """Build it with PyTorch's default initialisation of ``nn.Linear``."""
@@ -127,7 +130,8 @@ class Perceptron(nn.Module):
         self.spec = spec
         pairs = zip(spec.widths, spec.widths[1:], strict=False)
         self.layers = nn.ModuleList(
-            nn.Linear(fan_in, fan_out, bias=bias) for (fan_in, fan_out), bias in zip(pairs, spec.biases, strict=True)
+            nn.Linear(fan_in, fan_out, bias=bias)
+            for (fan_in, fan_out), bias in zip(pairs, spec.biases, strict=True)
         )
         hidden = spec.widths[1:-1]
         self.norms: nn.ModuleList | None = None
@@ -168,9 +172,10 @@ def infer_perceptron(
 ) -> tuple[PerceptronSpec, dict[str, str]]:
     """Work out the plain perceptron whose weights and biases ``tensors`` are.
 
-    The matrices, in the order of the file or else in the natural order of their names, must chain: each has as many
-    columns as the one before has rows. A vector is the bias of the matrix whose name starts like its own, or
-    else of the matrix just before it.
+    The matrices, in the order of the file, must chain: each has as many columns as the one before has rows.
+    Where that order tells nothing, they must chain in one order alone, in which names that differ only in
+    their numbers come in the order of these. A vector is the bias of the matrix whose name starts
+    like its own, or has the same numbers, or else of the matrix just before it.
 
     Args:
         tensors: names to tensors, as in a state_dict.
@@ -187,19 +192,19 @@ def infer_perceptron(
     odd = [f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor.ndim not in (1, 2)]
     if odd:
         raise InputError(f"no plain perceptron has a tensor {odd[0]}; give the network with --network")
-    names = list(tensors) if ordered else sorted(tensors, key=natural_key)
+    names = list(tensors)
     matrices = [name for name in names if tensors[name].ndim == 2]
     if not matrices:
         raise InputError("there is no weight matrix in it; give the network with --network")
-    if not _chains(tensors, matrices):
-        matrices = sorted(matrices, key=natural_key)
-    if not _chains(tensors, matrices):
+    if not (ordered and _chains(tensors, matrices)):
         matrices = _unique_chain(tensors, matrices)
-    owners = _bias_owners(tensors, names, matrices)
+    owners = _bias_owners(tensors, names, matrices, ordered=ordered)
     widths = [int(tensors[matrices[0]].shape[1])] + [int(tensors[name].shape[0]) for name in matrices]
     if activation is None:
         if len(matrices) > 1:
-            raise InputError("the tensors do not tell the activation: add --activation relu (or tanh, gelu, …)")
+            raise InputError(
+                "the tensors do not tell the activation: add --activation relu (or tanh, gelu, …)"
+            )
         activation = "identity"
     spec = PerceptronSpec(
         widths=tuple(widths),
@@ -214,17 +219,23 @@ def infer_perceptron(
 
 def _chains(tensors: Mapping[str, Tensor], matrices: list[str]) -> bool:
     shapes = [tensors[name].shape for name in matrices]
-    return all(after[1] == before[0] for before, after in zip(shapes, shapes[1:], strict=False))
+    return all(after[1] == before[0] for before, after in pairwise(shapes))
 
 
 def _unique_chain(tensors: Mapping[str, Tensor], matrices: list[str]) -> list[str]:
-    """The only order in which the matrices chain, for names that tell no order.
+    """The only order in which the matrices chain and names that differ in numbers alone are in their order.
 
     Raises:
         InputError: there is none, or more than one.
     """
     found: list[list[str]] = []
-    stack: list[list[str]] = [[name] for name in matrices]
+    earlier = {
+        name: {
+            other for other in matrices if _words(other) == _words(name) and _numbers(other) < _numbers(name)
+        }
+        for name in matrices
+    }
+    stack: list[list[str]] = [[name] for name in matrices if not earlier[name]]
     steps = 0
     while stack and len(found) < 2 and steps < 100_000:
         steps += 1
@@ -233,15 +244,36 @@ def _unique_chain(tensors: Mapping[str, Tensor], matrices: list[str]) -> list[st
             found.append(path)
             continue
         rows = tensors[path[-1]].shape[0]
-        stack += [[*path, name] for name in matrices if name not in path and tensors[name].shape[1] == rows]
-    if len(found) == 1:
+        stack += [
+            [*path, name]
+            for name in matrices
+            if name not in path and tensors[name].shape[1] == rows and earlier[name] <= set(path)
+        ]
+    if len(found) == 1 and not stack:
         return found[0]
     shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in matrices[:4])
     why = "in more than one order" if found else "in no order"
     raise InputError(f"the matrices {shapes} chain {why}; give the network with --network")
 
 
-def _bias_owners(tensors: Mapping[str, Tensor], names: list[str], matrices: list[str]) -> dict[str, str]:
+def _words(name: str) -> str:
+    """The name without its numbers."""
+    return "".join(text if kind else "#" for kind, _, text in natural_key(name))
+
+
+def _numbers(name: str) -> list[int]:
+    """The numbers in the name."""
+    return [number for kind, number, _ in natural_key(name) if kind == 0]
+
+
+def _leaf(name: str) -> str:
+    """The part after the last dot."""
+    return name.rpartition(".")[2]
+
+
+def _bias_owners(
+    tensors: Mapping[str, Tensor], names: list[str], matrices: list[str], *, ordered: bool
+) -> dict[str, str]:
     """Which vector is the bias of which matrix.
 
     Raises:
@@ -249,6 +281,7 @@ def _bias_owners(tensors: Mapping[str, Tensor], names: list[str], matrices: list
     """
     owners: dict[str, str] = {}
     by_prefix = {name.rpartition(".")[0]: name for name in matrices}
+    weights = {"gamma", "scale", "weight", *(_leaf(name) for name in matrices)}
     for position, vector in enumerate(names):
         if tensors[vector].ndim != 1:
             continue
@@ -256,9 +289,13 @@ def _bias_owners(tensors: Mapping[str, Tensor], names: list[str], matrices: list
         owner = by_prefix.get(prefix) if prefix and len(by_prefix) == len(matrices) else None
         if owner is None:
             owner = _similar_owner(vector, tensors, matrices)
-        if owner is None:
+        if owner is None and ordered:
             owner = next((name for name in reversed(names[:position]) if name in matrices), None)
-        if owner is None or owner in owners or tensors[vector].shape[0] != tensors[owner].shape[0]:
+        if owner is None:
+            fits = [name for name in matrices if tensors[name].shape[0] == tensors[vector].shape[0]]
+            owner = fits[0] if len(fits) == 1 else None
+        scales = _leaf(vector) in weights and not _leaf(vector).isdecimal()  # a norm layer's: it multiplies
+        if owner is None or scales or owner in owners or tensors[vector].shape[0] != tensors[owner].shape[0]:
             raise InputError(
                 f"{vector} {tuple(tensors[vector].shape)} is no layer's bias in a plain perceptron"
                 " (a norm layer, perhaps); give the network with --network"
@@ -269,12 +306,10 @@ def _bias_owners(tensors: Mapping[str, Tensor], names: list[str], matrices: list
 
 def _similar_owner(vector: str, tensors: Mapping[str, Tensor], matrices: list[str]) -> str | None:
     """The one matrix with the vector's length and the same numbers in its name (W1 and b1)."""
-    numbers = [part for part in natural_key(vector) if part[0] == 0]
+    numbers = _numbers(vector)
     fits = [
         name
         for name in matrices
-        if numbers
-        and tensors[name].shape[0] == tensors[vector].shape[0]
-        and [part for part in natural_key(name) if part[0] == 0] == numbers
+        if numbers and tensors[name].shape[0] == tensors[vector].shape[0] and _numbers(name) == numbers
     ]
     return fits[0] if len(fits) == 1 else None

@@ -1,4 +1,4 @@
-"""The noise floor: how far two evaluations of the same gradient differ, proved before anything is measured."""
+"""The noise floor: how far two evaluations of one gradient differ, proved before anything is measured."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class NoiseFloor:
     """What rounding alone does.
 
     Attributes:
-        gradients: for each parameter, the larger of the relative differences between two evaluations at η = 0, and
-            between the working precision and a better one (for float64: another order of summation) on a small sample.
+        gradients: for each parameter, the larger of the relative differences between two evaluations
+            at η = 0, and between the working precision and a better one (for float64: another order of
+            summation) on a small sample.
         loss: the same for the loss.
         outputs: the same for an example's outputs, the worst on the sample.
         repeat: the second evaluation at η = 0.
@@ -41,7 +42,9 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float(difference / size) if bool(size > 0) else 0.0
 
 
-def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0) -> NoiseFloor:
+def measure_noise_floor(
+    batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0
+) -> NoiseFloor:
     """Evaluate again, and on a small sample against float64.
 
     Args:
@@ -58,13 +61,15 @@ def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str], *
     worst = max(repeat, key=lambda name: repeat[name])
     if repeat[worst] > _STOCHASTIC:
         raise InputError(
-            f"two evaluations of the same gradient differ by {repeat[worst]:.1e} in {worst}: the network or the loss is"
-            " stochastic; switch its randomness off before probing"
+            f"two evaluations of the same gradient differ by {repeat[worst]:.1e} in {worst}: the network or"
+            " the loss is stochastic; switch its randomness off before probing"
         )
     x, y = batch.x[:_SAMPLE], batch.y[:_SAMPLE]
     exact = torch.float64
     rows = len(x)
-    chunk = 37 if batch.dtype == exact else batch.chunk  # float64 is checked against another order of summation
+    chunk = (
+        37 if batch.dtype == exact else batch.chunk
+    )  # float64 is checked against another order of summation
     network, loss_of, device = batch.network, batch.loss_function, batch.device
     working = FullBatch(network, x, y, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
     reference = FullBatch(network, x.flip(0), y.flip(0), loss_of, dtype=exact, device=device, chunk=chunk)
@@ -73,4 +78,6 @@ def measure_noise_floor(batch: FullBatch, first: Evaluation, names: list[str], *
     outputs = relative_change(b.outputs.flip(0), a.outputs)
     floors = {name: max(repeat[name], _relative(a.gradients[name], b.gradients[name])) for name in names}
     loss = max(abs(again.loss - first.loss), abs(a.loss - b.loss)) / max(abs(b.loss), 1e-300)
-    return NoiseFloor(floors, loss, float(outputs[torch.isfinite(outputs)].max()), again)
+    finite = outputs[torch.isfinite(outputs)]
+    worst_output = float(finite.max()) if len(finite) else float("nan")
+    return NoiseFloor(floors, loss, worst_output, again)

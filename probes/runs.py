@@ -1,4 +1,4 @@
-"""``probe run``: measure the slice of every checkpoint, keep each as soon as it is measured, continue what was begun."""
+"""``probe run``: measure every checkpoint's slice, keep each at once, continue what was begun."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import resolve_loss
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
-from probes.specs import load_callable
+from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
 from probes.subjects import Subject, check_data_fits, load_subject
 
@@ -95,13 +95,32 @@ def prepare(source: Source) -> Prepared:
     ]
     _same_network(subjects, paths)
     details = subjects[0].details
-    spec = source.data or details.get("data")
+    spec = source.data or _stated(details, "data", paths[0])
     if spec is None:
-        raise InputError(f"{paths[0]}: does not say what data it was trained on; add --data mnist, or a file with x and y")
-    data = load_data(str(spec), examples=source.examples or details.get("examples"))
-    loss, _ = resolve_loss(source.loss or details.get("loss"), data.y)
+        raise InputError(
+            f"{paths[0]}: does not say what data it was trained on; add --data mnist, or a file with x and y"
+        )
+    examples = details.get("examples") if source.data is None and source.examples is None else source.examples
+    if not isinstance(examples, int | None):
+        raise InputError(f"{paths[0]}: its description is damaged (examples {examples!r}); train again")
+    data = load_data(spec, examples=examples)
+    loss, _ = resolve_loss(source.loss or _stated(details, "loss", paths[0]), data.y)
     check_data_fits(subjects[0], data, loss)
     return Prepared(_unique_labels(subjects), data, loss)
+
+
+def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
+    """What a checkpoint says of itself, unless that is code, which only the user may name.
+
+    Raises:
+        InputError: it names a Python callable, or is no text.
+    """
+    value = details.get(name)
+    if value is None or (isinstance(value, str) and not is_callable_spec(value)):
+        return value
+    raise InputError(
+        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
+    )
 
 
 def _same_network(subjects: list[Subject], paths: list[Path]) -> None:
@@ -110,7 +129,9 @@ def _same_network(subjects: list[Subject], paths: list[Path]) -> None:
     for subject, path in zip(subjects, paths, strict=True):
         own = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
         if own != shapes or subject.names != first.names or subject.perceptron != first.perceptron:
-            raise InputError(f"{path}: is of another network than {paths[0]}; probe different networks in different runs")
+            raise InputError(
+                f"{path}: is of another network than {paths[0]}; probe different networks in different runs"
+            )
 
 
 def _unique_labels(subjects: list[Subject]) -> list[Subject]:
@@ -137,7 +158,11 @@ def _measured_subjects(subjects: list[Subject], direction: str) -> list[Subject]
 
 
 def slices(
-    prepared: Prepared, settings: SliceSettings, *, skip: Callable[[int], bool] | None = None, what: str = "probing"
+    prepared: Prepared,
+    settings: SliceSettings,
+    *,
+    skip: Callable[[int], bool] | None = None,
+    what: str = "probing",
 ) -> Iterator[tuple[int, xr.Dataset]]:
     """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error."""
     measured = _measured_subjects(prepared.subjects, settings.direction)
@@ -190,7 +215,9 @@ def _described(dataset: xr.Dataset, subject: Subject, prepared: Prepared) -> xr.
 def versions() -> str:
     """Versions of what computes, in one line."""
     packages = ("deep-relative-trust", "torch", "numpy", "scipy", "xarray")
-    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
+    return ", ".join(
+        [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]
+    )
 
 
 def measure(source: Source, settings: SliceSettings, *, what: str = "probing") -> xr.Dataset:

@@ -27,6 +27,14 @@ from probes.spectra import spectrum
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
 
+_CHOICES = {
+    "direction": tuple(DIRECTIONS),
+    "spectra": ("weights", "slice"),
+    "biases": ("move", "fixed"),
+    "dtype": ("float32", "float64"),
+}
+
+
 @dataclass(frozen=True)
 class SliceSettings:
     """How a slice is measured; everything here is written into the results.
@@ -34,10 +42,11 @@ class SliceSettings:
     Attributes:
         etas: increasing grid, 0 first.
         direction: a name of :data:`probes.directions.DIRECTIONS`.
-        layers: whose gradients are measured: ``all``, ``first`` or a glob over reported names. All are perturbed.
+        layers: whose gradients are measured: ``all``, ``first`` or a glob over names. All are perturbed.
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
-        spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights at every η too.
+        spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
+            at every η too.
         biases: ``move`` (the released protocol) or ``fixed``.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
@@ -60,6 +69,19 @@ class SliceSettings:
     dtype: str = "float32"
     device: str = "cpu"
     chunk: int = 500
+
+    def __post_init__(self) -> None:
+        """Refuse a grid or a choice that would silently measure something else.
+
+        Raises:
+            InputError: it names the setting.
+        """
+        etas = self.etas
+        if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
+            raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"--{name} {getattr(self, name)}: unknown; known are {', '.join(choices)}")
 
 
 def evaluations_per_slice(settings: SliceSettings) -> int:
@@ -86,22 +108,21 @@ def measure_slice(
         x: inputs (n, …).
         y: targets (n, …).
         settings: what to measure, and how.
-        loss: a name of :data:`probes.losses.LOSSES`, or losses (n,) of outputs and targets; None: cross-entropy for labels.
-        names: the module's parameters, in forward order, to the names reported for them (default: the module's own).
+        loss: a name of :data:`probes.losses.LOSSES`, or losses (n,) of outputs and targets; None:
+            cross-entropy for labels.
+        names: the module's parameters, in forward order, to the names to report (default: the same).
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.
 
     Returns:
-        Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are described in
-        the README.
+        Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are
+        described in the README.
 
     Raises:
         InputError: settings that do not fit, or a stochastic network.
     """
     function = resolve_loss(loss, y)[1] if loss is None or isinstance(loss, str) else loss
-    if settings.dtype not in ("float32", "float64"):
-        raise InputError(f"--dtype {settings.dtype}: known are float32, float64")
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     with left_as_found(network):
         batch = FullBatch(
@@ -121,14 +142,15 @@ def _norm(tensor: Tensor) -> float:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """part / whole with 0/0 = 0 and x/0 = inf."""
+    """The quotient part / whole, with 0/0 = 0 and x/0 = inf."""
     if whole > 0 or math.isnan(part) or math.isnan(whole):
         return part / whole
     return 0.0 if part == 0 else math.inf
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    return float((a.double() * b.double()).sum())
+    """⟨a, b⟩, its products rounded once in the working precision and summed in float64."""
+    return float(torch.sum(a * b, dtype=torch.float64))
 
 
 class _Slice:
@@ -178,11 +200,9 @@ class _Slice:
             return gradient_direction(frozen, gradients), math.nan
         if settings.direction == "noise":
             return noise_direction(frozen, moving, seed=settings.seed), math.nan
-        if settings.direction == "update":
-            if following is None:
-                raise InputError("--direction update: needs the checkpoint that follows; give at least two")
-            return update_direction(frozen, following, moving)
-        raise InputError(f"--direction {settings.direction}: unknown; known are {', '.join(DIRECTIONS)}")
+        if following is None:
+            raise InputError("--direction update: needs the checkpoint that follows; give at least two")
+        return update_direction(frozen, following, moving)
 
     def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
         settings, batch = self.settings, self.batch
@@ -215,14 +235,16 @@ class _Slice:
             losses[row], accuracies[row] = result.loss, result.accuracy
             output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()
             for name in self.names:
-                change = _norm(moved[name].double() - batch.frozen[name].double()) if name in self.direction else 0.0
+                change = _norm(moved[name] - batch.frozen[name]) if name in self.direction else 0.0
                 table["perturbation_norm"][row, columns[name]] = change
                 table["relative_perturbation"][row, columns[name]] = _ratio(change, self.weight_norms[name])
             for name in self.measured:
                 gradient = result.gradients[name]
                 self._breakdown(table, row, columns[name], name, gradient)
             if whole_gradient:
-                slopes[row] = sum(_dot(result.gradients[name], self.direction[name]) for name in self.direction)
+                slopes[row] = sum(
+                    _dot(result.gradients[name], self.direction[name]) for name in self.direction
+                )
             if settings.spectra == "slice":
                 for name in self.weights:
                     perturbed_condition[row, columns[name]] = spectrum(moved[name]).condition_number
@@ -249,19 +271,22 @@ class _Slice:
             variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
         if sensitivity is not None:
             variables |= sensitivity.variables()
-        return xr.Dataset(variables, coords=self._coordinates(label, output_change.shape[1]), attrs=self._attributes())
+        return xr.Dataset(
+            variables, coords=self._coordinates(label, output_change.shape[1]), attrs=self._attributes()
+        )
 
     def _breakdown(
         self, table: dict[str, npt.NDArray[np.float64]], row: int, column: int, name: str, gradient: Tensor
     ) -> None:
         before = self.base.gradients[name]
         size, norm = self.gradient_norms[name], _norm(gradient)
-        difference = _norm(gradient.double() - before.double())
+        difference = _norm(gradient - before)
         table["gradient_norm"][row, column] = norm
         table["gradient_difference"][row, column] = difference
         table["gradient_change"][row, column] = _ratio(difference, size)
         if size > 0 and norm > 0:
-            table["gradient_cosine"][row, column] = _dot(gradient, before) / size / norm
+            # unit vectors first: the products of a vanishing gradient's entries underflow
+            table["gradient_cosine"][row, column] = _dot(gradient / norm, before / size)
 
     def _per_layer(self, floors: Mapping[str, float]) -> dict[str, npt.NDArray[np.float64]]:
         """What belongs to the frozen weights and the direction, whatever η."""
@@ -282,10 +307,13 @@ class _Slice:
             if step is not None:
                 length, size = _norm(step), self.gradient_norms[name]
                 if length > 0 and size > 0:
-                    values["perturbation_cosine"][k] = -_dot(step, self.base.gradients[name]) / length / size
+                    values["perturbation_cosine"][k] = -_dot(step / length, self.base.gradients[name] / size)
             if self.is_weight[k]:
                 own = spectrum(self.batch.frozen[name])
-                values["spectral_norm"][k], values["condition_number"][k] = own.spectral_norm, own.condition_number
+                values["spectral_norm"][k], values["condition_number"][k] = (
+                    own.spectral_norm,
+                    own.condition_number,
+                )
                 if step is not None:
                     moved = spectrum(step)
                     values["direction_spectral_norm"][k] = moved.spectral_norm
@@ -314,7 +342,10 @@ class _Slice:
         return values
 
     def _coordinates(self, label: str, examples: int) -> dict[str, Any]:
-        shapes = [tuple(self.batch.frozen[name].flatten(1).shape) if weight else (0, 0) for name, weight in self._kinds()]
+        shapes = [
+            tuple(self.batch.frozen[name].flatten(1).shape) if weight else (0, 0)
+            for name, weight in self._kinds()
+        ]
         return {
             "checkpoint": [label],
             "eta": self.settings.etas,

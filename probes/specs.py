@@ -53,7 +53,9 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
     except InputError:
         raise
     except Exception as error:  # whatever the user's own file raises
-        raise InputError(f"{option} {spec}: importing it failed with {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{option} {spec}: importing it failed with {type(error).__name__}: {error}"
+        ) from error
     found = getattr(module, name, None)
     if not callable(found):
         raise InputError(f"{option} {spec}: {location} has no callable named {name}")

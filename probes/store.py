@@ -1,6 +1,7 @@
 """A run's folder: one NetCDF file a checkpoint, a manifest that says what run it is, and the joined Dataset.
 
-The layout is ``run.json`` and ``slices/0000.nc``, ``0001.nc``, … in training order. Every file is complete or absent.
+The layout is ``run.json`` and ``slices/0000.nc``, ``0001.nc``, … in training order. Every file is complete or
+absent.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class RunFolder:
                     name for name in {*existing, *wanted} if existing.get(name) != wanted.get(name)
                 )
                 raise InputError(
-                    f"{self.path}: holds another run's results (other {', '.join(differs[:4])}); choose another --out"
+                    f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
+                    " choose another --out"
                 )
         elif self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
@@ -125,7 +127,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         path: the folder that ``probe run`` wrote (also while it is still running).
 
     Returns:
-        The Dataset that the README describes; ``attrs["complete"]`` says ``false`` while checkpoints are missing.
+        The Dataset that the README describes; ``attrs["complete"]`` is ``false`` while some are missing.
 
     Raises:
         InputError: there is no run there, nothing is measured yet, or a file is damaged.
@@ -144,7 +146,9 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 
 def join(parts: list[xr.Dataset]) -> xr.Dataset:
     """The measurements of several checkpoints of one run as one Dataset, in the order given."""
-    joined = xr.concat(parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact")
+    joined = xr.concat(
+        parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact"
+    )
     joined.attrs = dict(parts[0].attrs)
     for name in {name for part in parts for name in part.attrs}:
         values = [str(part.attrs.get(name)) for part in parts]
@@ -154,7 +158,7 @@ def join(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def export_csv(measurements: xr.Dataset, path: Path) -> int:
-    """Write the tidy table: one row a number, with the columns variable, checkpoint, eta, layer, example, value.
+    """Write the tidy table, one row a number: variable, checkpoint, eta, layer, example, value.
 
     Returns:
         How many rows were written.
@@ -179,7 +183,10 @@ def export_csv(measurements: xr.Dataset, path: Path) -> int:
                         value = float(array.values[index])
                         if np.isnan(value) and "example" in array.dims:
                             continue  # beyond the sample of a per-example measurement
-                        key = {str(dim): label[i] for dim, label, i in zip(array.dims, labels, index, strict=True)}
+                        key = {
+                            str(dim): label[i]
+                            for dim, label, i in zip(array.dims, labels, index, strict=True)
+                        }
                         writer.writerow([name, *(key.get(column, "") for column in columns), repr(value)])
                         rows += 1
             os.chmod(temporary, 0o644)

@@ -1,4 +1,4 @@
-"""A subject is what is probed: a network with its weights, the names to report, and what is known of its structure."""
+"""A subject is what is probed: a network with its weights, and the names to report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from probes.checkpoints import Checkpoint
 from probes.data import DataSet
 from probes.errors import InputError
+from probes.evaluation import left_as_found
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 
 __all__ = ["Subject", "check_data_fits", "load_subject"]
@@ -52,8 +53,8 @@ def load_subject(
 
     Args:
         checkpoint: what was read.
-        network: the user's callable that makes the module; without it, the checkpoint's own description or, for a
-            foreign file, the plain perceptron that the tensors' shapes spell.
+        network: the user's callable that makes the module; without it, the checkpoint's own description or,
+            for a foreign file, the plain perceptron that the tensors' shapes spell.
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron's hidden layers add their input.
 
@@ -63,17 +64,23 @@ def load_subject(
     tensors = dict(checkpoint.tensors)
     details = checkpoint.details
     devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):  # building a module draws initial weights; the caller's stream stays
+    with torch.random.fork_rng(
+        devices=devices
+    ):  # building a module draws initial weights; the caller's stream stays
         try:
             if network is not None:
                 module = network()
                 if not isinstance(module, nn.Module):
-                    raise InputError(f"--network: the callable returned {type(module).__name__}, not a torch module")
+                    raise InputError(
+                        f"--network: the callable returned {type(module).__name__}, not a torch module"
+                    )
                 names = {name: name for name, _ in module.named_parameters()}
             elif "network" in details:
-                module = Perceptron(PerceptronSpec.from_json(details["network"]))
+                module = _empty(PerceptronSpec.from_json(details["network"]))
                 if activation is not None and activation != module.spec.activation:
-                    raise InputError(f"--activation {activation}: the checkpoint says {module.spec.activation}")
+                    raise InputError(
+                        f"--activation {activation}: the checkpoint says {module.spec.activation}"
+                    )
                 names = {name: name for name, _ in module.named_parameters()}
             else:
                 spec, mapping = infer_perceptron(
@@ -81,7 +88,7 @@ def load_subject(
                 )
                 tensors = {mapping[name]: tensor for name, tensor in tensors.items()}
                 reported = {ours: theirs for theirs, ours in mapping.items()}
-                module = Perceptron(spec)
+                module = _empty(spec)
                 names = {name: reported[name] for name, _ in module.named_parameters()}
         except InputError as error:
             raise InputError(f"{checkpoint.path}: {error}") from error
@@ -89,12 +96,21 @@ def load_subject(
     return Subject(checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest())
 
 
+def _empty(spec: PerceptronSpec) -> Perceptron:
+    """Shapes without memory: a damaged description may ask for more than there is."""
+    with torch.device("meta"):
+        return Perceptron(spec)
+
+
 def _forward_order(module: nn.Module, names: dict[str, str]) -> dict[str, str]:
-    """A perceptron's layer and norm parameters interleaved as data meets them; others as they were registered."""
+    """A perceptron's layers and norms interleaved as data meets them; others as they were registered."""
     if not isinstance(module, Perceptron):
         return names
     kinds = {"layers": 0, "norms": 1}
-    return {name: names[name] for name in sorted(names, key=lambda name: (_index(name), kinds[name.split(".")[0]]))}
+    return {
+        name: names[name]
+        for name in sorted(names, key=lambda name: (_index(name), kinds[name.split(".")[0]]))
+    }
 
 
 def _index(name: str) -> int:
@@ -116,6 +132,10 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoi
                 f"{checkpoint.path}: tensor {name} has shape {tuple(tensors[name].shape)},"
                 f" the network needs {tuple(tensor.shape)}"
             )
+        if tensors[name].is_floating_point() != tensor.is_floating_point():
+            raise InputError(
+                f"{checkpoint.path}: tensor {name} is {tensors[name].dtype}; give numbers of its kind"
+            )
     for name in tensors:
         if name not in own:
             raise InputError(f"{checkpoint.path}: tensor {name} has no place in the network")
@@ -135,21 +155,48 @@ def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
     """
     spec = subject.perceptron
     if spec is None:
+        _check_by_calling(subject.network, data, loss)
         return
     width = int(data.x[0].numel())
     if width != spec.widths[0]:
-        raise InputError(f"--data {data.spec}: x has {width} features, {subject.label} takes {spec.widths[0]}")
+        raise InputError(
+            f"--data {data.spec}: x has {width} features, {subject.label} takes {spec.widths[0]}"
+        )
     classes = spec.widths[-1]
     if loss == "cross-entropy":
         low, high = int(data.y.min()), int(data.y.max())
         if low < 0 or high >= classes:
             raise InputError(
-                f"--data {data.spec}: labels run from {low} to {high}, but {subject.label} has {classes} outputs"
-                f" (labels 0 to {classes - 1})"
+                f"--data {data.spec}: labels run from {low} to {high}, but {subject.label} has {classes}"
+                f" outputs (labels 0 to {classes - 1})"
             )
     elif loss in ("mse", "bce-with-logits"):
         count = int(data.y[0].numel())
         if count != classes:
             raise InputError(
                 f"--data {data.spec}: y has {count} values an example, {subject.label} has {classes} outputs"
+            )
+
+
+def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
+    """See that a module of the user's takes the data, and that its outputs are as many as the labels need.
+
+    Raises:
+        InputError: it does not.
+    """
+    parameters = list(network.parameters())
+    dtype = parameters[0].dtype if parameters else torch.float32
+    with left_as_found(network), torch.no_grad():
+        try:
+            outputs = network(data.x[:1].to(dtype))
+        except Exception as error:  # whatever the user's own module raises
+            raise InputError(
+                f"--data {data.spec}: the network cannot take it ({type(error).__name__}: {error})"
+            ) from error
+    if loss == "cross-entropy" and isinstance(outputs, Tensor) and outputs.ndim == 2:
+        low, high = int(data.y.min()), int(data.y.max())
+        if low < 0 or high >= outputs.shape[1]:
+            raise InputError(
+                f"--data {data.spec}: labels run from {low} to {high}, but the network has {outputs.shape[1]}"
+                " outputs"
             )

@@ -1,4 +1,4 @@
-"""``probe train``: perceptrons, with checkpoints where they are wanted and the accuracy of every step recorded."""
+"""``probe train``: perceptrons, checkpoints where they are wanted, and the accuracy of every step."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
     """The steps before which a checkpoint is saved, so that 0 is the initial network.
 
     Args:
-        spec: a number n (n checkpoints from the first to the last step, evenly spaced), ``paper`` (the published
-            schedule), or a comma list of ``epoch`` and ``epoch:batch``.
+        spec: a number n (n checkpoints from the first to the last step, evenly spaced), ``paper`` (the
+            published schedule), or a comma list of ``epoch`` and ``epoch:batch``.
         epochs: how many epochs there are; an epoch of that number is the end of training.
         epoch_steps: steps in an epoch.
         shallow: whether ``paper`` means the schedule of the 2-layer and the residual network.
@@ -120,7 +120,9 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
             raise
         raise InputError(f"--checkpoints {spec}: not a schedule; {fix}") from error
     if not steps or min(steps) < 0 or max(steps) > total:
-        raise InputError(f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}")
+        raise InputError(
+            f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
+        )
     return sorted(steps)
 
 
@@ -156,14 +158,18 @@ class _State:
         self.permutation = content["permutation"]
         self.step = content["step"]
         rows = content["history"].tolist()
-        self.history = [(int(step), int(epoch), loss, accuracy, lr) for step, epoch, loss, accuracy, lr in rows]
+        self.history = [
+            (int(step), int(epoch), loss, accuracy, lr) for step, epoch, loss, accuracy, lr in rows
+        ]
 
 
-def train(plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: str = "training") -> list[Path]:
+def train(
+    plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: str = "training"
+) -> list[Path]:
     """Train, saving checkpoints as it goes; the same call on the same folder continues or finds it done.
 
-    Writes ``checkpoint-000000.safetensors`` and so on (the number is the step), and ``training.csv`` with the loss and
-    accuracy of every step's batch before that step.
+    Writes ``checkpoint-000000.safetensors`` and so on (the number is the step), and ``training.csv`` with the
+    loss and accuracy of every step's batch before that step.
 
     Returns:
         The checkpoints' files, in training order.
@@ -180,7 +186,7 @@ def train(plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: s
     signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
     state = _begin(plan)
     _open_folder(out, signature)
-    _continue(state, out, signature)
+    _continue(state, out, signature, steps)
     details = {
         "network": plan.network.to_json(),
         "data": plan.data,
@@ -212,13 +218,23 @@ def train(plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: s
 def _check_widths(plan: TrainingPlan, data: DataSet, loss: str) -> None:
     width = int(data.x[0].numel())
     if plan.network.widths[0] != width:
-        raise InputError(f"--data {plan.data}: x has {width} features, the network takes {plan.network.widths[0]}")
+        raise InputError(
+            f"--data {plan.data}: x has {width} features, the network takes {plan.network.widths[0]}"
+        )
     if loss == "cross-entropy" and (int(data.y.min()) < 0 or int(data.y.max()) >= plan.network.widths[-1]):
         raise InputError(f"--data {plan.data}: labels must be from 0 to {plan.network.widths[-1] - 1}")
+    if loss in ("mse", "bce-with-logits") and data.y[0].numel() != plan.network.widths[-1]:
+        raise InputError(
+            f"--data {plan.data}: y has {data.y[0].numel()} values an example,"
+            f" the network has {plan.network.widths[-1]} outputs"
+        )
     if plan.batch_size > len(data):
         raise InputError(f"--batch-size {plan.batch_size}: there are only {len(data)} examples")
-    if plan.network.norm == "batch" and plan.batch_size < 2:
-        raise InputError("--batch-size 1: batch norm needs at least 2 examples a batch")
+    if plan.network.norm == "batch" and (plan.batch_size == 1 or len(data) % plan.batch_size == 1):
+        raise InputError(
+            f"--batch-size {plan.batch_size}: would leave a batch of 1 of the {len(data)} examples, and batch"
+            " norm needs at least 2; choose another size"
+        )
 
 
 def _begin(plan: TrainingPlan) -> _State:
@@ -247,16 +263,20 @@ def _open_folder(out: Path, signature: str) -> None:
     write_atomically(manifest, signature.encode())
 
 
-def _continue(state: _State, out: Path, signature: str) -> None:
+def _continue(state: _State, out: Path, signature: str, steps: list[int]) -> None:
+    """Take up an interrupted run, unless a checkpoint that it had saved is gone."""
     path = out / _STATE
     if not path.is_file():
         return
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["plan"] == signature:
+        saved = [out / _checkpoint_name(step) for step in steps if step < content["step"]]
+        if content["plan"] == signature and all(file.is_file() for file in saved):
             state.restore(content)
     except Exception as error:  # a damaged file: unpickling raises anything
-        raise InputError(f"{path}: is damaged ({type(error).__name__}); delete it to train from the start") from error
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}); delete it to train from the start"
+        ) from error
 
 
 def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:
@@ -270,7 +290,11 @@ def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:
 
 
 def _step(
-    state: _State, data: DataSet, loss: Callable[[Tensor, Tensor], Tensor], plan: TrainingPlan, epoch_steps: int
+    state: _State,
+    data: DataSet,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    plan: TrainingPlan,
+    epoch_steps: int,
 ) -> None:
     epoch = state.step // epoch_steps
     lr = plan.lr * plan.lr_decay**epoch
@@ -298,7 +322,9 @@ def _save_checkpoint(
     state: _State, out: Path, data: DataSet, details: dict[str, Any], epoch_steps: int
 ) -> None:
     tensors = state.model.state_dict()
-    if any(not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()):
+    if any(
+        not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()
+    ):
         raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower --lr")
     own = {
         "step": state.step,

@@ -39,7 +39,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(probe: Probe, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three checkpoints."""
     out = tmp_path_factory.mktemp("trained") / "net"
-    options = ["--depth", 3, "--width", 8, "--epochs", 6, "--batch-size", 20, "--checkpoints", 3, "--data", data]
+    options = [
+        "--depth",
+        3,
+        "--width",
+        8,
+        "--epochs",
+        6,
+        "--batch-size",
+        20,
+        "--checkpoints",
+        3,
+        "--data",
+        data,
+    ]
     result = probe("train", *options, "--out", out)
     assert result.exit_code == 0, result.output
     return out

@@ -101,7 +101,9 @@ def test_grids_that_cannot_be_used(probe: Probe, trained: Path, tmp_path: Path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_output_folders_that_cannot_be_used(probe: Probe, trained: Path, measured: Path, tmp_path: Path) -> None:
+def test_output_folders_that_cannot_be_used(
+    probe: Probe, trained: Path, measured: Path, tmp_path: Path
+) -> None:
     before = sorted((path.name, path.stat().st_mtime_ns) for path in measured.rglob("*"))
     one_line(probe("run", trained, "--etas", "0.5", "--out", measured), str(measured), "another run")
     assert sorted((path.name, path.stat().st_mtime_ns) for path in measured.rglob("*")) == before

@@ -52,7 +52,12 @@ def test_train_saves_checkpoints_that_say_what_they_are(trained: Path) -> None:
 
 def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     measurements = probes.load(measured)
-    assert dict(measurements.sizes) | {"example": 60} == {"checkpoint": 3, "eta": 5, "layer": 6, "example": 60}
+    assert dict(measurements.sizes) | {"example": 60} == {
+        "checkpoint": 3,
+        "eta": 5,
+        "layer": 6,
+        "example": 60,
+    }
     assert measurements.attrs["complete"] == "true"
     result = probe("report", measured, "--out", tmp_path / "report", "--json")
     assert result.exit_code == 0, result.output
@@ -97,7 +102,9 @@ def test_distance(probe: Probe, trained: Path) -> None:
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert [layer["name"] for layer in document["layers"]] == [f"layers.{k}.weight" for k in range(3)]
-    before, after = ({n: t.numpy() for n, t in read_checkpoint(f).tensors.items()} for f in (files[0], files[-1]))
+    before, after = (
+        {n: t.numpy() for n, t in read_checkpoint(f).tensors.items()} for f in (files[0], files[-1])
+    )
     assert document["distance"] == pytest.approx(distance_between(before, after))
     assert "deep relative trust" in probe("distance", files[0], files[-1]).stdout
 
@@ -134,8 +141,20 @@ def test_other_directions(probe: Probe, trained: Path, tmp_path: Path, direction
 def test_a_foreign_state_dict_needs_no_python(probe: Probe, data: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3, bias=False))
-    torch.save({"epoch": 3, "model_state_dict": net.state_dict(), "optimizer": {"state": {}}}, tmp_path / "theirs.pt")
-    arguments = [tmp_path / "theirs.pt", "--data", data, "--etas", "0.01", "--dtype", "float64", "--out", tmp_path / "r"]
+    torch.save(
+        {"epoch": 3, "model_state_dict": net.state_dict(), "optimizer": {"state": {}}}, tmp_path / "theirs.pt"
+    )
+    arguments = [
+        tmp_path / "theirs.pt",
+        "--data",
+        data,
+        "--etas",
+        "0.01",
+        "--dtype",
+        "float64",
+        "--out",
+        tmp_path / "r",
+    ]
     refused = probe("run", *arguments)
     assert refused.exit_code == 2
     assert "--activation" in refused.stderr

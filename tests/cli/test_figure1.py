@@ -17,7 +17,9 @@ from tests.cli.conftest import Probe
 def tiny() -> reproduction.Preset:
     schedule = dict.fromkeys(("2-layer", "16-layer", "16-layer-residual"), (2, None, 0.9, "2"))
     etas = np.array([0.0, 0.001, 0.01, 0.1])
-    return reproduction.Preset(width=6, etas=etas, jacobian=2, curvature=True, chunk=50, schedule=schedule)
+    return reproduction.Preset(
+        width=6, etas=etas, jacobian=2, curvature=True, chunk=50, batch_size=100, schedule=schedule
+    )
 
 
 def test_from_nothing_interrupted_and_continued(
@@ -31,7 +33,11 @@ def test_from_nothing_interrupted_and_continued(
     whole = probe(*arguments, "--out", tmp_path / "whole")
     assert whole.exit_code == 0, whole.output
     document = json.loads(whole.stdout)
-    assert {verdict["network"] for verdict in document["verdicts"]} == {"2 layers", "16 layers", "16 layers, residual"}
+    assert {verdict["network"] for verdict in document["verdicts"]} == {
+        "2 layers",
+        "16 layers",
+        "16 layers, residual",
+    }
     assert (tmp_path / "whole" / "report" / "figure1.png").is_file()
 
     real, calls = reproduction.measure_run, []

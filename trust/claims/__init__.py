@@ -1,7 +1,8 @@
 """The registry of claims: what can be tested, its source, its premises and both of its sides.
 
-Each module beside this one that does not start with an underscore holds claims; other distributions add theirs through
-the entry-point group ``trust.claims``, whose entries name a :class:`Claim` or a list of them. Nothing else is needed.
+Each module beside this one that does not start with an underscore holds claims; other distributions add
+theirs through the entry-point group ``trust.claims``, whose entries name a :class:`Claim` or a list of them.
+Nothing else is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def all_claims() -> dict[str, Claim]:
         loaded = entry.load()
         for value in loaded if isinstance(loaded, list | tuple) else [loaded]:
             if not isinstance(value, Claim):
-                raise ValueError(f"entry point {entry.name} ({entry.value}) is a {type(value).__name__}, not a Claim")
+                raise ValueError(
+                    f"entry point {entry.name} ({entry.value}) is a {type(value).__name__}, not a Claim"
+                )
             _add(found, value, entry.value)
     return found
 

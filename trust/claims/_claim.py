@@ -10,7 +10,7 @@ import xarray as xr
 __all__ = ["Claim", "Measurements", "Premise", "Quantity"]
 
 Measurements = xr.Dataset
-"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example`` (their names are in the README)."""
+"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see the README."""
 
 Quantity = Callable[[Measurements], xr.DataArray]
 """Measurements to numbers, labelled with at least ``checkpoint``."""
@@ -23,14 +23,17 @@ class Premise:
     Attributes:
         name: short, in words.
         statement: what must be true.
-        check: measurements to booleans, labelled with ``checkpoint`` and any dims that the truth depends on.
+        check: measurements to booleans, or to 1, 0 and NaN where the measurements cannot tell; labelled with
+            ``checkpoint`` and any dims that the truth depends on.
         needs: variables without which it cannot be checked.
+        add: what to add to the run so that the measurements can tell.
     """
 
     name: str
     statement: str
     check: Quantity
     needs: tuple[str, ...] = ()
+    add: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Claim:
         premises: empty for a model that is offered without any.
         needs: variables without which it is not measured.
         add: what to add to the run to have them.
-        log10_constant: log10 of the constant that the claim multiplies with, or of the one that would save it.
+        log10_constant: log10 of the constant that the claim multiplies with, or that would save it.
+        log10_allowance: by how much, in log10, the measurement's own noise may have raised measured/bound: a
+            breach that is no larger refutes nothing. None: rounding in float64 alone.
         number: place in lists.
     """
 
@@ -61,4 +66,5 @@ class Claim:
     needs: tuple[str, ...] = ()
     add: str = ""
     log10_constant: Quantity | None = None
+    log10_allowance: Quantity | None = None
     number: int = 1000

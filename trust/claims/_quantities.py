@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from trust.activations import modelled_transmission, transmission
+from trust.activations import KNOWN_ACTIVATIONS, modelled_transmission, transmission
 from trust.claims._claim import Measurements
 from trust.distance import log10_deep_relative_trust
 
 __all__ = [
     "EVIDENCE",
     "above_noise",
+    "activations",
     "along_layers",
+    "change_allowance",
     "condition_number",
     "constant_at_small_eta",
     "cos_theta",
@@ -24,17 +26,25 @@ __all__ = [
     "log10",
     "log10_trust",
     "perturbed",
+    "slope_noise",
     "smallest_evident",
+    "step_condition_number",
+    "step_norm",
     "transmissions",
     "weights",
+    "whole",
+    "whole_change",
+    "whole_noise",
 ]
+
+_Labelled = TypeVar("_Labelled", xr.Dataset, xr.DataArray)
 
 EVIDENCE = 10.0
 """A number is evidence where it is at least this many times its noise floor."""
 
 
 def log10(values: xr.DataArray) -> xr.DataArray:
-    """log10 with log10(0) = −inf, quietly; what is negative counts as 0."""
+    """Base-10 logarithm, quietly −inf at 0; what is negative counts as 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return xr.apply_ufunc(np.log10, values.clip(min=0.0))
 
@@ -44,7 +54,7 @@ def weights(measurements: Measurements) -> Measurements:
     return measurements.isel(layer=np.flatnonzero(measurements["is_weight"].values))
 
 
-def perturbed(measurements: Measurements) -> Measurements:
+def perturbed(measurements: _Labelled) -> _Labelled:
     """Without η = 0, where every claim says 0 ≤ 0."""
     return measurements.isel(eta=np.flatnonzero(measurements["eta"].values > 0))
 
@@ -55,8 +65,19 @@ def depth(measurements: Measurements) -> int:
 
 
 def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.DataArray:
-    """Apply a function of arrays whose last axis is the layer."""
-    return xr.apply_ufunc(function, *arrays, input_core_dims=[["layer"] if "layer" in a.dims else [] for a in arrays])
+    """Apply a function of arrays whose last axis is the layer; NaN wherever one of its numbers is NaN.
+
+    The bound calculators refuse NaN, which measurements have where a run left something out or overflowed.
+    """
+    known = xr.DataArray(True)
+    for array in arrays:
+        known = known & (array.notnull().all("layer") if "layer" in array.dims else array.notnull())
+    found: xr.DataArray = xr.apply_ufunc(
+        function,
+        *(array.where(known, 1.0) for array in arrays),  # 1 is in every argument's range
+        input_core_dims=[["layer"] if "layer" in array.dims else [] for array in arrays],
+    )
+    return found.where(known)
 
 
 def log10_trust(measurements: Measurements) -> xr.DataArray:
@@ -66,16 +87,27 @@ def log10_trust(measurements: Measurements) -> xr.DataArray:
 
 
 def above_noise(measurements: Measurements) -> xr.DataArray:
-    """Whether a layer's gradient change is evidence: :data:`EVIDENCE` times its noise floor, and finite."""
+    """Whether a layer's gradient change is evidence: :data:`EVIDENCE` times its noise floor, and finite.
+
+    A gradient that did not change at all is below any floor; one that was zero has no relative change.
+    """
     change = measurements["gradient_change"]
-    return (change >= EVIDENCE * measurements["noise_floor"]) & np.isfinite(change)
+    return (change > 0) & (change >= EVIDENCE * measurements["noise_floor"]) & np.isfinite(change)
+
+
+def change_allowance(change: xr.DataArray, floor: xr.DataArray) -> xr.DataArray:
+    """log10 of the factor by which noise can have raised a relative change ‖ã − a‖/‖a‖.
+
+    Both of its terms err by ``floor`` times their norm, so the numerator by at most (2 + change) · floor.
+    """
+    return log10(1 + floor * (1 + 2 / change.where(change > 0)))
 
 
 def effective_constant(measurements: Measurements) -> xr.DataArray:
-    """C_l(η) = ‖g̃_l − g_l‖/‖g_l‖ / D(r(η)); NaN at η = 0 and where it is not above the noise."""
+    """C_l(η) = ‖g̃_l − g_l‖/‖g_l‖ / D(r(η)); NaN where it is not above the noise, or D is 0 or infinite."""
     log_trust = log10_trust(measurements)
-    constant = 10.0 ** (log10(measurements["gradient_change"]) - log_trust)
-    return constant.where(above_noise(measurements) & (measurements["eta"] > 0))
+    known = above_noise(measurements) & np.isfinite(log_trust) & (measurements["eta"] > 0)
+    return 10.0 ** (log10(measurements["gradient_change"]) - log_trust).where(known)
 
 
 def smallest_evident(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -89,31 +121,82 @@ def smallest_evident(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def constant_at_small_eta(measurements: Measurements) -> xr.DataArray:
-    """max over weight matrices of C_l at the smallest measurable η (checkpoint)."""
-    return smallest_evident(effective_constant(weights(measurements)))[0].max("layer")
+    """The largest C_l of the tensors that move, each at its smallest measurable η (checkpoint).
+
+    Lemma 1 sums over everything that moves, so biases that move count too.
+    """
+    moves = (measurements["perturbation_norm"] > 0).any("eta")
+    return smallest_evident(effective_constant(measurements))[0].where(moves).max("layer")
 
 
 def cos_theta(measurements: Measurements) -> xr.DataArray:
-    """cos θ for θ the largest angle between a layer's perturbation and its negative gradient (checkpoint).
+    """The cosine of θ, the largest angle between a layer's step and its negative gradient (checkpoint).
 
-    Layers that do not move, or have no gradient, have no angle.
+    Biases that move count too. Layers that do not move, or have no gradient, have no angle.
     """
-    return measurements["perturbation_cosine"].min("layer").clip(max=1.0)
+    return measurements["perturbation_cosine"].min("layer").clip(-1.0, 1.0)
 
 
-def condition_number(measurements: Measurements) -> xr.DataArray:
-    """κ: the largest condition number among the W_k, the ΔW_k and, where they were measured, the W̃_k.
+def whole(values: xr.DataArray) -> xr.DataArray:
+    """Euclidean norm over all layers, biases too, as one vector; NaN where a layer was not measured."""
+    return (values**2).sum("layer", skipna=False) ** 0.5
+
+
+def whole_noise(measurements: Measurements) -> xr.DataArray:
+    """How much of the whole gradient's change rounding alone can make (checkpoint)."""
+    return whole(measurements["noise_floor"] * measurements["gradient_norm"].isel(eta=0, drop=True))
+
+
+def whole_change(measurements: Measurements) -> xr.DataArray:
+    """log10 ‖g̃ − g‖, all layers as one vector; NaN where it is no evidence, or a layer was not measured."""
+    change = whole(measurements["gradient_difference"])
+    evident = (change > 0) & (change >= EVIDENCE * whole_noise(measurements)) & np.isfinite(change)
+    return perturbed(log10(change).where(evident))
+
+
+def step_norm(measurements: Measurements) -> xr.DataArray:
+    """‖d_l‖_F of the direction, W(η) = W + ηd (checkpoint, layer).
+
+    Read off the largest η, where rounding of W(η) to the working precision matters least.
+    """
+    return (perturbed(measurements)["perturbation_norm"] / perturbed(measurements)["eta"]).isel(
+        eta=-1, drop=True
+    )
+
+
+def slope_noise(measurements: Measurements) -> xr.DataArray:
+    """How much of 𝓛'(0) = Σ⟨g_l, d_l⟩ rounding alone can make (checkpoint)."""
+    floor = np.maximum(measurements["noise_floor"], measurements.attrs.get("epsilon", 2.0**-52))
+    gradient = measurements["gradient_norm"].isel(eta=0, drop=True)
+    return (floor * gradient * step_norm(measurements)).sum("layer")
+
+
+def condition_number(measurements: Measurements, *, after: bool = True) -> xr.DataArray:
+    """κ: the largest condition number among the W_k and the ΔW_k, and where they were measured the W̃_k(η).
 
     A layer that does not move has no ΔW_k whose conditioning could matter.
+
+    Args:
+        measurements: with the spectra.
+        after: whether the perturbed weights W̃_k(η) count; then κ depends on η.
     """
     own = weights(measurements)
-    moves = own["direction_spectral_norm"] > 0
-    kappa = np.maximum(
-        own["condition_number"].max("layer"), own["direction_condition_number"].where(moves).max("layer").fillna(1.0)
-    )
-    if "perturbed_condition_number" in own:
-        kappa = np.maximum(kappa, own["perturbed_condition_number"].max(["layer", "eta"]))
+    step = step_condition_number(own)
+    kappa = xr.where(step > own["condition_number"], step, own["condition_number"]).max("layer")
+    if after and "perturbed_condition_number" in own:
+        kappa = np.maximum(kappa, perturbed(own)["perturbed_condition_number"].max("layer", skipna=False))
     return kappa
+
+
+def step_condition_number(own: Measurements) -> xr.DataArray:
+    """κ(ΔW_k), 1 for a layer that does not move."""
+    return own["direction_condition_number"].where(own["direction_spectral_norm"] > 0, 1.0)
+
+
+def activations(measurements: Measurements) -> list[str] | None:
+    """The name of each weight matrix's activation, or None where one of them is not known."""
+    names = [str(name) for name in weights(measurements)["activation"].values]
+    return names if all(name.partition(":")[0] in KNOWN_ACTIVATIONS for name in names) else None
 
 
 def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.DataArray, xr.DataArray] | None:
@@ -123,14 +206,18 @@ def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.Dat
         measurements: with the coordinate ``activation``.
         modelled: use the paper's model of ReLU (α = β = 1/2) instead of its true constants (0 and 1).
     """
-    own = weights(measurements)
-    names = [str(name) for name in own["activation"].values]
-    if not all(names):
+    names = activations(measurements)
+    if names is None:
         return None
     constants = [(modelled_transmission if modelled else transmission)(name) for name in names]
-    if modelled and "relu" in names:  # the paper's perceptron has the nonlinearity at every layer, the last one too
-        constants = [modelled_transmission("relu") if name == "identity" else c for name, c in zip(names, constants, strict=True)]
-    template = own["layer"]
+    if (
+        modelled and "relu" in names
+    ):  # the paper's perceptron has the nonlinearity at every layer, the last one too
+        constants = [
+            modelled_transmission("relu") if name == "identity" else c
+            for name, c in zip(names, constants, strict=True)
+        ]
+    template = weights(measurements)["layer"]
     alpha = xr.DataArray([c.alpha for c in constants], coords={"layer": template.values}, dims="layer")
     beta = xr.DataArray([c.beta for c in constants], coords={"layer": template.values}, dims="layer")
     return alpha, beta

@@ -5,43 +5,63 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims._claim import Claim, Measurements
+from trust.claims._claim import Claim, Measurements, Premise
 from trust.claims._quantities import (
+    EVIDENCE,
     above_noise,
+    change_allowance,
     constant_at_small_eta,
     log10,
     log10_trust,
     perturbed,
     weights,
+    whole,
+    whole_change,
+    whole_noise,
 )
+from trust.claims._resolution import loss_noise, resolved
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 
 def _breakdown(measurements: Measurements) -> xr.DataArray:
     own = weights(measurements)
-    return perturbed(log10(own["gradient_change"]).where(above_noise(own)).to_dataset(name="b"))["b"]
+    return perturbed(log10(own["gradient_change"]).where(above_noise(own)))
 
 
-def _whole(values: xr.DataArray) -> xr.DataArray:
-    """Euclidean norm over all layers, as one vector."""
-    return (values**2).sum("layer", skipna=True) ** 0.5
+def _breakdown_allowance(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(weights(measurements))
+    return change_allowance(own["gradient_change"], own["noise_floor"])
 
 
-def _whole_change(measurements: Measurements) -> xr.DataArray:
-    change = log10(_whole(measurements["gradient_difference"]))
-    return perturbed(change.where(above_noise(measurements).any("layer")).to_dataset(name="b"))["b"]
+def _moved(measurements: Measurements) -> xr.DataArray:
+    """log10 ‖ΔW‖, all parameters as one vector (checkpoint, eta)."""
+    return log10(whole(perturbed(measurements)["perturbation_norm"]))
+
+
+def _fitted(measurements: Measurements) -> xr.DataArray:
+    """Whether an η is in the smaller half of the measurable ones, which K is read off (at least one)."""
+    known = (whole_change(measurements) - _moved(measurements)).notnull()
+    order = known.cumsum("eta")
+    return known & (order <= np.maximum(order.max("eta") // 2, 1))
 
 
 def euclidean_constant(measurements: Measurements) -> xr.DataArray:
-    """log10 K: the largest ‖g̃ − g‖/‖ΔW‖ on the lower half of the measurable η, in log η (checkpoint)."""
-    ratio = _whole_change(measurements) - log10(_whole(perturbed(measurements)["perturbation_norm"]))
-    order = ratio.notnull().cumsum("eta")
-    return ratio.where(order <= np.maximum(order.max("eta") // 2, 1)).max("eta")
+    """log10 K: the largest ‖g̃ − g‖/‖ΔW‖ on the smaller half of the measurable η (checkpoint)."""
+    ratio = whole_change(measurements) - _moved(measurements)
+    return ratio.where(_fitted(measurements)).max("eta")
 
 
 def _euclidean(measurements: Measurements) -> xr.DataArray:
-    return euclidean_constant(measurements) + log10(_whole(perturbed(measurements)["perturbation_norm"]))
+    """K ‖ΔW‖ at the η that K has not seen, NaN at the others, where it holds by construction."""
+    bound = euclidean_constant(measurements) + _moved(measurements)
+    return bound.where(~_fitted(measurements))
+
+
+def _euclidean_allowance(measurements: Measurements) -> xr.DataArray:
+    """Rounding of the judged change and of the one that K was read off."""
+    noise = 1 + 2 * whole_noise(measurements) / 10.0 ** whole_change(measurements)
+    return log10(noise) + log10(noise.where(_fitted(measurements)).max("eta"))
 
 
 def linearisation_error(measurements: Measurements) -> xr.DataArray:
@@ -51,26 +71,32 @@ def linearisation_error(measurements: Measurements) -> xr.DataArray:
     return loss - start - measurements["eta"] * measurements["slope_at_zero"]
 
 
-def loss_noise(measurements: Measurements) -> xr.DataArray:
-    """How much of :func:`linearisation_error` rounding alone can make: of both losses, and of the slope."""
-    loss = abs(measurements["loss"])
-    floor = np.maximum(measurements["loss_noise_floor"], measurements.attrs.get("epsilon", 2.0**-52))
-    rounded = (loss + loss.isel(eta=0, drop=True)) * floor
-    slope = abs(measurements["eta"] * measurements["slope_at_zero"]) * measurements["noise_floor"].max("layer")
-    return rounded + slope
-
-
 def _lemma1_measured(measurements: Measurements) -> xr.DataArray:
     error = linearisation_error(measurements)
-    evident = abs(error) >= 10.0 * loss_noise(measurements)
-    return perturbed(log10(error).where(evident).to_dataset(name="b"))["b"]
+    evident = (abs(error) >= EVIDENCE * loss_noise(measurements)) & (error != 0) & np.isfinite(error)
+    return perturbed(log10(error).where(evident))
+
+
+def _lemma1_allowance(measurements: Measurements) -> xr.DataArray:
+    """Of the loss, and of the gradients' changes, each the difference of two gradients."""
+    error = linearisation_error(measurements)
+    return log10(1 + 3 * loss_noise(measurements) / error.where(error > 0))
+
+
+def _resolved(measurements: Measurements) -> xr.DataArray:
+    measured = measurements["slope"].notnull().any("eta")
+    return perturbed(resolved(measurements).astype(float).where(measured))
 
 
 def lemma1_bound(measurements: Measurements) -> xr.DataArray:
     """Σ_l ‖ΔW_l‖ max_{t ≤ η} ‖g_l(t) − g_l‖, the maximum over the grid (checkpoint, eta)."""
     change = measurements["gradient_difference"]
     worst = xr.apply_ufunc(
-        np.maximum.accumulate, change, input_core_dims=[["eta"]], output_core_dims=[["eta"]], kwargs={"axis": -1}
+        np.maximum.accumulate,
+        change,
+        input_core_dims=[["eta"]],
+        output_core_dims=[["eta"]],
+        kwargs={"axis": -1},
     )
     moved = measurements["perturbation_norm"]
     product = (moved * worst).where(moved > 0, 0.0)
@@ -85,8 +111,17 @@ DEEP_RELATIVE_TRUST = Claim(
     measured=_breakdown,
     bound=lambda measurements: log10_trust(perturbed(measurements)),
     needs=("gradient_change",),
-    log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
+    log10_constant=lambda measurements: log10(constant_at_small_eta(weights(measurements))),
+    log10_allowance=_breakdown_allowance,
     number=30,
+)
+
+RESOLVED = Premise(
+    "fine grid",
+    "the η do not leap, and the slope's integral is known to within half of ∫|slope|",
+    _resolved,
+    ("slope", "slope_at_zero"),
+    "a finer grid (--etas)",
 )
 
 LEMMA1 = Claim(
@@ -95,19 +130,24 @@ LEMMA1 = Claim(
     statement="𝓛(W + ΔW) − 𝓛(W) + Σ_l ‖g_l‖‖ΔW_l‖ cos θ_l ≤ Σ_l ‖ΔW_l‖ max_t ‖g_l(W + tΔW) − g_l‖_F",
     left="loss above its tangent along the slice",
     measured=_lemma1_measured,
-    bound=lambda measurements: perturbed(log10(lemma1_bound(measurements)).to_dataset(name="b"))["b"],
+    bound=lambda measurements: perturbed(log10(lemma1_bound(measurements))),
+    premises=(RESOLVED,),
     needs=("gradient_difference", "slope_at_zero"),
+    add="--layers all",
+    log10_allowance=_lemma1_allowance,
     number=40,
 )
 
 EUCLIDEAN_TRUST = Claim(
     id="euclidean-trust",
     source=f"{_PAPER}, Section 1: the model that it argues against",
-    statement="‖g̃ − g‖ ≤ K ‖ΔW‖, all parameters as one vector, K read off the smaller half of the measurable η",
-    left="change of the whole gradient",
-    measured=_whole_change,
+    statement="‖g̃ − g‖ ≤ K ‖ΔW‖, all parameters as one vector, K fitted to the smaller measurable η",
+    left="change of the whole gradient, at the η that K has not seen",
+    measured=whole_change,
     bound=_euclidean,
     needs=("gradient_difference", "perturbation_norm"),
+    add="--layers all and at least two η at which the gradient's change is above the noise",
     log10_constant=euclidean_constant,
+    log10_allowance=_euclidean_allowance,
     number=70,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims._claim import Claim, Measurements, Premise
+from trust.claims._claim import Claim, Measurements, Premise, Quantity
 from trust.claims._premises import DESCENT, STEP_SIZE
 from trust.claims._quantities import (
     constant_at_small_eta,
@@ -14,8 +14,8 @@ from trust.claims._quantities import (
     effective_constant,
     log10,
     perturbed,
+    slope_noise,
     smallest_evident,
-    weights,
 )
 from trust.claims.theorem1 import FUNCTION
 from trust.descent import curvature_step_limit, log10_lemma2_step_limit
@@ -33,12 +33,13 @@ __all__ = [
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 _SAFE = "𝓛(η) < 𝓛(0) for every 0 < η <"
+_SEARCH = 4e-3  # twice the relative accuracy to which the measured limit is searched
 
 
 def _limit(measurements: Measurements, log10_constant: xr.DataArray | float) -> xr.DataArray:
     """log10 of (1 + cos θ / C)^(1/L) − 1 (checkpoint); NaN where C or θ is not known."""
     cosine = cos_theta(measurements)
-    constant = xr.zeros_like(cosine) + log10_constant
+    constant = xr.zeros_like(cosine) + log10_constant  # NaN stays NaN
     known = cosine.notnull() & constant.notnull()
     count = depth(measurements)
     found = xr.apply_ufunc(
@@ -60,15 +61,19 @@ def calibrated_limit(measurements: Measurements) -> xr.DataArray:
 
 
 def slice_curvature(measurements: Measurements) -> xr.DataArray:
-    """𝓛'' along the slice as a difference of slopes, at the smallest η where it is 100 times the noise (checkpoint).
+    """𝓛'' along the slice as a difference of slopes, at the smallest η where that is 100 times its noise.
 
     Unlike the Hessian it sees the kinks of ReLU that the examples cross on the way.
     """
-    slope = measurements["slope"]
-    rise = slope - measurements["slope_at_zero"]
-    noise = abs(measurements["slope_at_zero"]) * measurements["noise_floor"].max("layer")
+    return _difference_of_slopes(measurements)[0]
+
+
+def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.DataArray]:
+    """The slice curvature, and the η that it was read off."""
+    rise = measurements["slope"] - measurements["slope_at_zero"]
+    noise = slope_noise(measurements)
     evident = (measurements["eta"] > 0) & (abs(rise) >= 100 * noise) & np.isfinite(rise)
-    return smallest_evident((rise / measurements["eta"].where(measurements["eta"] > 0)).where(evident))[0]
+    return smallest_evident((rise / measurements["eta"].where(measurements["eta"] > 0)).where(evident))
 
 
 def curvature_limit(measurements: Measurements) -> xr.DataArray:
@@ -83,22 +88,53 @@ def curvature_limit(measurements: Measurements) -> xr.DataArray:
 
 
 def _measured_limit(claimed: xr.DataArray, measurements: Measurements) -> xr.DataArray:
-    """log10 of the measured limit; +inf where the loss never returned within a search that went as far as claimed."""
-    limit = log10(measurements["step_limit"])
-    beyond = measurements["step_limit"].isnull() & (10.0**claimed <= measurements["step_limit_searched_to"])
-    return xr.where(beyond, np.inf, limit)
+    """log10 of the measured limit, or of how far was searched where the loss had not returned by then.
+
+    The latter only where the search went as far as claimed (else NaN: it cannot tell); +inf where the claimed
+    limit is 0, which claims nothing.
+    """
+    searched = log10(measurements["step_limit_searched_to"])
+    limit = log10(measurements["step_limit"]).fillna(searched.where(claimed <= searched))
+    return limit.where(~np.isneginf(claimed), np.inf)
 
 
 def _no_faster(measurements: Measurements) -> xr.DataArray:
-    """Whether the breakdown stays at or below C·D(r) up to the calibrated limit (rounding allowed)."""
-    own = perturbed(weights(measurements))
-    inside = own["eta"] <= 10.0 ** calibrated_limit(measurements)
-    constant = effective_constant(own)
-    return (constant <= constant_at_small_eta(measurements) * (1 + 1e-6)) | constant.isnull() | ~inside
+    """Whether every moving tensor's breakdown is measured at or below C·D(r) up to the calibrated limit.
+
+    Below the noise it is at or below C·D as far as can be told. NaN where a moving layer was not measured at
+    some η inside, or no η lies inside.
+    """
+    own = perturbed(measurements)
+    limit = calibrated_limit(measurements)
+    inside = own["eta"] <= 10.0**limit
+    moves = own["perturbation_norm"] > 0
+    excess = effective_constant(own) > constant_at_small_eta(measurements) * (1 + 1e-6)
+    exceeds = (inside & moves & (excess | np.isinf(own["gradient_change"]))).any(["eta", "layer"])
+    unseen = (inside & moves & own["gradient_change"].isnull()).any(["eta", "layer"])
+    seen = (inside & effective_constant(own).notnull().any("layer")).any("eta") & ~unseen & limit.notnull()
+    return (~exceeds).astype(float).where(exceeds | seen)
+
+
+def _small_step(measurements: Measurements) -> xr.DataArray:
+    """Whether the curvature was read off while the loss was still falling (checkpoint)."""
+    eta = _difference_of_slopes(measurements)[1]
+    falling = log10(2 * eta) < curvature_limit(measurements)
+    return falling.astype(float).where(eta.notnull())
 
 
 NO_FASTER = Premise(
-    "no faster than C·D", "every layer's breakdown is at most C·D(r) up to the limit", _no_faster, ("gradient_change",)
+    "no faster than C·D",
+    "every moving tensor's breakdown is at most C·D(r) up to the limit",
+    _no_faster,
+    ("gradient_change", "perturbation_norm"),
+    "smaller η (--etas) and --layers all",
+)
+SMALL_STEP = Premise(
+    "small step",
+    "the slopes are compared at an η below half the limit, where the loss still falls",
+    _small_step,
+    ("slope",),
+    "--layers all",
 )
 
 
@@ -106,24 +142,25 @@ def _claim(
     id: str,
     source: str,
     limit: str,
-    claimed: object,
+    claimed: Quantity,
     premises: tuple[Premise, ...],
     number: int,
     *,
     needs: tuple[str, ...] = (),
-    log10_constant: object = None,
+    log10_constant: Quantity | None = None,
 ) -> Claim:
     return Claim(
         id=id,
         source=source,
         statement=f"{_SAFE} {limit}",
         left="the claimed limit, against the measured one",
-        measured=claimed,  # type: ignore[arg-type]
-        bound=lambda measurements: _measured_limit(claimed(measurements), measurements),  # type: ignore[operator]
+        measured=claimed,
+        bound=lambda measurements: _measured_limit(claimed(measurements), measurements),
         premises=premises,
-        needs=("step_limit", "perturbation_cosine", *needs),
+        needs=("step_limit", "step_limit_searched_to", "perturbation_cosine", *needs),
         add="the search for the step limit (leave out --no-limit)",
-        log10_constant=log10_constant,  # type: ignore[arg-type]
+        log10_constant=log10_constant,
+        log10_allowance=lambda measurements: xr.full_like(measurements["step_limit"], np.log10(1 + _SEARCH)),
         number=number,
     )
 
@@ -133,7 +170,9 @@ def _theorem1_constant(measurements: Measurements) -> xr.DataArray:
     return FUNCTION.log10_constant(measurements)
 
 
-LEMMA2 = _claim("lemma2", f"{_PAPER}, Lemma 2", "(1 + cos θ)^(1/L) − 1", lemma2_limit, (DESCENT, STEP_SIZE), 50)
+LEMMA2 = _claim(
+    "lemma2", f"{_PAPER}, Lemma 2", "(1 + cos θ)^(1/L) − 1", lemma2_limit, (DESCENT, STEP_SIZE), 50
+)
 
 WITH_CONSTANT = _claim(
     "lemma2-with-constant",
@@ -161,7 +200,7 @@ SLICE_CURVATURE = _claim(
     "this toolkit: the edge of stability 2/λ along the slice",
     "2|𝓛'(0)| / 𝓛'' along the slice",
     curvature_limit,
-    (DESCENT,),
+    (DESCENT, SMALL_STEP),
     60,
     needs=("slope",),
 )

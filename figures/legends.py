@@ -1,0 +1,118 @@
+"""Legends and colour keys, always beside the data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import style
+from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE
+
+__all__ = ["color_key", "gathered_legend", "legend_above"]
+
+_CHARACTER = 0.05  # inches of a letter in a legend of the style PAPER
+_HANDLE = 0.42  # inches of what goes with a label
+
+
+def legend_above(ax: Axes) -> None:
+    """A legend above the axes, where it can cover no data; none if there are no labels."""
+    handles = _handles([ax])
+    if handles:
+        ax.legend(
+            list(handles.values()),
+            list(handles),
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.01),
+            borderaxespad=0.0,
+            borderpad=0.2,
+            ncols=_columns(list(handles), ax.get_position().width * _width(ax.get_figure(root=True))),
+        )
+
+
+def gathered_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for all ``axes`` below them, each label once."""
+    handles = _handles(axes)
+    if handles:
+        columns = _columns(list(handles), _width(figure))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def color_key(
+    ax: Axes, labels: Sequence[str], colors: Sequence[style.RGB], *, title: str, most: int = 10
+) -> Axes:
+    """A thin key to the right of ``ax``, one colour a label; of more than ``most`` only some are written.
+
+    Returns:
+        The key's own axes.
+    """
+    count = len(labels)
+    key = ax.inset_axes((1.03, 0.0, 0.035, 1.0))
+    mappable = ScalarMappable(
+        BoundaryNorm(np.arange(count + 1) - 0.5, max(count, 1)), ListedColormap(list(colors))
+    )
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes outside any figure cannot have a key")
+    bar = figure.colorbar(mappable, cax=key)
+    written = list(range(0, count, -(-(count - 1) // (most - 1)) or 1))
+    bar.set_ticks(written, labels=[labels[k] for k in written])
+    bar.ax.tick_params(length=0, pad=2, labelsize="small")
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)
+    bar.ax.set_title(title, loc="left", fontsize="small", pad=3)
+    return key
+
+
+def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
+    """Each label's first artist; what stands for every colour is shown in grey."""
+    found: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            at_edge = isinstance(handle, Line2D) and str(handle.get_gid()).startswith(EDGE)
+            everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT)
+            found.setdefault(label, _grey(handle) if everybodys else handle)
+    return found
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit into ``width`` inches; legends are filled column by column."""
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        widest = [max(_length(text) for text in labels[k : k + rows]) for k in range(0, len(labels), rows)]
+        if sum(_CHARACTER * count + _HANDLE for count in widest) <= width:
+            return columns
+    return 1
+
+
+def _length(label: str) -> int:
+    """Characters that are seen: TeX commands count as one, its signs as none."""
+    return len(re.sub(r"[${}_^ ](?=[^ ]*\$)|\$$", "", re.sub(r"\\[a-zA-Z]+", "x", label)))
+
+
+def _width(figure: Figure | None) -> float:
+    return style.COLUMN_WIDTH if figure is None else float(figure.get_figwidth())
+
+
+def _grey(handle: Any) -> Any:
+    if not isinstance(handle, Line2D):
+        return handle
+    hollow = handle.get_linestyle() == ":"
+    return Line2D(
+        [],
+        [],
+        color="0.35",
+        marker=handle.get_marker(),
+        markersize=handle.get_markersize(),
+        markerfacecolor="white" if hollow else "0.35",
+        markeredgewidth=0.6,
+        linestyle=":" if hollow else "none",
+        linewidth=0.5,
+    )

@@ -1,0 +1,152 @@
+"""Every status from measurements with a known answer, and the rule that decides it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from analysis import Status, judge
+from tests.analysis.synthetic import measured
+from trust.claims import Claim, Premise
+
+ETAS = (0.0, 0.1, 0.2, 0.3)
+
+
+def numbers(values: list[float], etas: tuple[float, ...] = ETAS) -> xr.DataArray:
+    return xr.DataArray(
+        [values], coords={"checkpoint": ["c0"], "eta": list(etas[1:])}, dims=("checkpoint", "eta")
+    )
+
+
+def claim(left: list[float], right: list[float], *premises: list[float], **rest: object) -> Claim:
+    """log10 of both sides, and the truth of each premise (1, 0 or NaN), at the three η > 0."""
+    checks = tuple(
+        Premise(f"p{k}", "", lambda _, t=truth: numbers(t), add="--more")  # type: ignore[misc]
+        for k, truth in enumerate(premises)
+    )
+    return Claim(
+        id="test",
+        source="",
+        statement="",
+        left="",
+        measured=lambda _: numbers(left),
+        bound=lambda _: numbers(right),
+        premises=checks,
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def verdict(*arguments: list[float], **rest: object):  # type: ignore[no-untyped-def]
+    (found,) = judge(measured(ETAS), [claim(*arguments, **rest)])
+    json.dumps(found.to_json(), allow_nan=False)
+    return found
+
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "premises", "status"),
+    [
+        ([0, 0, 0], [1, 0, 2], [], Status.HOLDS),
+        ([0, 0, 0], [1, -0.01, 2], [], Status.REFUTED),
+        ([0, 0, 0], [1, 1e-3, 2], [[1, 1, 1]], Status.HOLDS),
+        ([0, 0, 0], [1, -1, 2], [[1, 0, 1]], Status.HOLDS),  # decided on the points where the premise holds
+        ([0, 0, 0], [-1, -1, 2], [[1, 0, 1]], Status.REFUTED),
+        ([0, 0, 0], [1, 1, 1], [[0, 0, 0]], Status.PREMISE_FAILS),
+        ([0, 0, 0], [-1, 1, 1], [[0, 0, 0]], Status.PREMISE_FAILS),
+        ([0, 0, 0], [1, 1, 1], [[1, 1, 0], [0, 0, 1]], Status.PREMISE_FAILS),  # never all at once
+        ([0, 0, 0], [1, 1, 1], [[NAN, NAN, NAN]], Status.NOT_MEASURED),
+        ([0, 0, 0], [1, 1, 1], [[NAN, NAN, NAN], [0, 0, 0]], Status.PREMISE_FAILS),  # known to fail anyway
+        ([0, 0, 0], [1, 1, 1], [[NAN, NAN, NAN], [0, 0, 1]], Status.NOT_MEASURED),
+        ([0, 0, 0], [1, 1, 1], [[NAN, 1, NAN]], Status.HOLDS),
+        ([0, 0, 0], [7, 6.01, 9], [], Status.VACUOUS),
+        ([0, 0, 0], [7, 5.99, 9], [], Status.HOLDS),
+        ([0, 0, 0], [INF, INF, INF], [], Status.VACUOUS),
+        ([INF, 0, 0], [INF, INF, INF], [], Status.VACUOUS),
+        ([0, 0, 0], [INF, 1, INF], [], Status.HOLDS),
+        ([0, 0, 0], [7, 1, 7], [[1, 0, 1]], Status.VACUOUS),  # where the premises hold, that is all it says
+        ([-INF, -INF, -INF], [0, 0, 0], [], Status.HOLDS),  # nothing changed: no measurement to be far below
+        ([-INF, -INF, -INF], [INF, INF, INF], [], Status.VACUOUS),
+        ([0, 0, 0], [-INF, 0, 0], [], Status.REFUTED),
+        ([NAN, NAN, NAN], [0, 0, 0], [], Status.NOT_MEASURED),
+        ([0, 0, 0], [NAN, NAN, NAN], [], Status.NOT_MEASURED),
+        ([-INF, -INF, -INF], [-INF, -INF, -INF], [], Status.NOT_MEASURED),  # 0 ≤ 0 is no evidence
+        ([NAN, NAN, NAN], [0, 0, 0], [[0, 0, 0]], Status.PREMISE_FAILS),
+    ],
+)
+def test_status(left: list[float], right: list[float], premises: list[list[float]], status: Status) -> None:
+    assert verdict(left, right, *premises).status is status
+
+
+def test_missing_numbers_do_not_count() -> None:
+    found = verdict([NAN, 0, 0], [0, NAN, -1])
+    assert found.status is Status.REFUTED
+    assert found.holds_fraction == 0  # of the one point that has both sides
+    assert found.worst_log10_ratio == pytest.approx(1)
+    assert found.worst_at == {"eta": 0.3}
+
+
+def test_numbers_are_of_the_points_that_decided() -> None:
+    found = verdict([0, 0, 0], [1, -5, 2], [1, 0, 1])
+    assert (found.holds_fraction, found.worst_log10_ratio, found.worst_at) == (1, -1, {"eta": 0.1})
+    assert found.premises == {"p0": True}
+    assert "67%" in found.remark
+    assert "p0" in found.remark
+
+
+def test_a_refutation_has_all_its_premises() -> None:
+    found = verdict([0, 0, 0], [-1, -5, 2], [1, 0, 1], [1, 1, NAN])
+    assert found.status is Status.REFUTED
+    assert found.premises == {"p0": True, "p1": True}
+    assert found.holds_fraction == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [([1, 1, 1], "holds all the same"), ([1, -1, 1], "inequality fails"), ([9, 9, 9], "vacuous")],
+)
+def test_a_failed_premise_tells_the_inequality(right: list[float], words: str) -> None:
+    found = verdict([0, 0, 0], right, [0, 0, 0], [1, 1, 1])
+    assert found.premises == {"p0": False, "p1": True}
+    assert found.remark.startswith("p0: ")
+    assert words in found.remark
+
+
+def test_an_open_premise_says_what_to_add() -> None:
+    found = verdict([0, 0, 0], [1, 1, 1], [NAN, NAN, NAN])
+    assert found.premises == {"p0": None}
+    assert "p0: not known, add --more" in found.remark
+
+
+def test_a_missing_variable_says_what_to_add() -> None:
+    found = verdict([0, 0, 0], [1, 1, 1], [1, 0, 1], needs=("nowhere",), add="--this")
+    assert (found.status, found.remark) == (Status.NOT_MEASURED, "add --this")
+    assert found.premises == {"p0": False}
+
+
+def test_noise_refutes_nothing() -> None:
+    kwargs = {"log10_allowance": lambda _: numbers([0.1, 0.1, NAN])}
+    assert verdict([0.09, 0, 0], [0, 0, 0], **kwargs).status is Status.HOLDS
+    assert verdict([0.11, 0, 0], [0, 0, 0], **kwargs).status is Status.REFUTED
+    assert (
+        verdict([0, 0, 0.01], [0, 0, 0], **kwargs).status is Status.REFUTED
+    )  # nothing allowed where not known
+
+
+def test_constants_that_json_cannot_hold_become_null() -> None:
+    for log10, constant in ((np.inf, None), (np.nan, None), (400.0, None), (2.0, 100.0), (-np.inf, 0.0)):
+        number = xr.DataArray([log10], coords={"checkpoint": ["c0"]}, dims="checkpoint")
+        content = verdict([0, 0, 0], [1, 1, 1], log10_constant=lambda _, n=number: n).to_json()
+        assert content["constant"] == (pytest.approx(constant) if constant is not None else None)
+
+
+def test_each_checkpoint_is_judged_alone() -> None:
+    good = measured(relative_perturbation=1.0)
+    bad = measured(relative_perturbation=1e-9).assign_coords(checkpoint=["c1"])
+    joined = xr.concat([good, bad], dim="checkpoint")
+    found = {v.checkpoint: v.status for v in judge(joined) if v.claim == "deep-relative-trust"}
+    assert found == {"c0": Status.HOLDS, "c1": Status.REFUTED}

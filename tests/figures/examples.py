@@ -1,0 +1,115 @@
+"""Small made-up networks: the shapes and coordinates of real measurements, values chosen to be told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import Network
+
+ETAS = np.array([0.0, 1e-3, 1e-2, 1e-1, 1.0])
+LAYERS = ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "layers.2.weight"]
+IS_WEIGHT = np.array([True, False, True, False, True])
+
+
+def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True, seed: int = 0) -> Network:
+    """A network with everything known, every value different from every other."""
+    rng = np.random.default_rng(seed)
+    names = [f"epoch-{k:02d}" for k in range(checkpoints)]
+    coords = {"checkpoint": names, "eta": ETAS, "layer": LAYERS, "is_weight": ("layer", IS_WEIGHT)}
+    if steps:
+        coords["step"] = ("checkpoint", 12 * np.arange(checkpoints))
+        coords["train_accuracy"] = ("checkpoint", np.linspace(0.1, 0.9, checkpoints))
+    grid, layered = ("checkpoint", "eta"), ("checkpoint", "eta", "layer")
+    shape = (checkpoints, len(ETAS), len(LAYERS))
+
+    def numbers(*sizes: int) -> np.ndarray:
+        return 10.0 ** rng.uniform(-1, 2, sizes)
+
+    change = numbers(*shape) * ETAS[:, None]
+    accuracy = rng.uniform(size=shape[:2])
+    measurements = xr.Dataset(
+        {
+            "loss": (grid, numbers(*shape[:2])),
+            "accuracy": (grid, accuracy),
+            "gradient_change": (layered, change),
+        },
+        coords,
+    )
+    trust = np.broadcast_to(np.expm1(3 * np.log1p(ETAS)), shape[:2])
+    summary = xr.Dataset(
+        {
+            "deep_relative_trust": (grid, trust.copy()),
+            "above_noise": (layered, np.ones(shape, bool)),
+            "constant": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
+            "constant_limit": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
+        },
+        coords,
+    )
+    along = {name: value for name, value in coords.items() if name in ("checkpoint", "step")}
+    limits = xr.Dataset(
+        {name: ("checkpoint", numbers(checkpoints)) for name in ("calibrated", "curvature", "measured")}
+        | {"lemma2": ("checkpoint", np.full(checkpoints, 2 ** (1 / 3) - 1))}
+        | {"searched_to": ("checkpoint", np.full(checkpoints, 7.0))},
+        along,
+    )
+    functions = ("theorem1-function", "theorem1-function-layerwise")
+    measured = rng.uniform(-2, 0, shape)
+    weights = [name for name, weight in zip(LAYERS, IS_WEIGHT, strict=True) if weight]
+    envelopes = {
+        claim: xr.Dataset(
+            {
+                "log10_measured": (grid, measured[..., 0]),
+                "log10_measured_median": (grid, measured[..., 0] - 0.5),
+                "log10_bound": (grid, rng.uniform(3, 400, shape[:2])),
+            },
+            {"checkpoint": names, "eta": ETAS},
+            {"claim": claim},
+        )
+        for claim in functions
+    }
+    envelopes["theorem1-jacobian"] = xr.Dataset(
+        {
+            "log10_measured": (layered, measured[..., IS_WEIGHT]),
+            "log10_measured_median": (layered, measured[..., IS_WEIGHT] - 0.5),
+            "log10_bound": (layered, rng.uniform(3, 400, shape)[..., IS_WEIGHT]),
+        },
+        {"checkpoint": names, "eta": ETAS, "layer": weights},
+        {"claim": "theorem1-jacobian"},
+    )
+    step = np.arange(20)
+    history = pd.DataFrame(
+        {"step": step, "epoch": step / 10, "loss": numbers(20), "accuracy": rng.uniform(size=20)}
+    )
+    return Network(title, measurements, summary, limits, history, envelopes)
+
+
+def axes() -> Axes:
+    """Axes of the caller's own."""
+    return Figure().subplots()
+
+
+def drawn(line: Line2D) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a line that are seen."""
+    x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    return x[np.isfinite(y)], y[np.isfinite(y)]
+
+
+def marks(ax: Axes, edge: str = "top") -> list[Line2D]:
+    """The triangles at an edge."""
+    return [line for line in ax.lines if line.get_gid() == f"mark at the edge {edge}"]
+
+
+def hollow(ax: Axes) -> list[Line2D]:
+    """The lines of hollow points."""
+    return [line for line in ax.lines if line.get_markerfacecolor() == "white"]
+
+
+def legend_texts(ax: Axes) -> list[str]:
+    """What the legend says."""
+    legend = ax.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]

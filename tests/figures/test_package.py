@@ -1,0 +1,153 @@
+"""What holds of the whole package: no torch, no global state, no changed input; poor data are drawn too."""
+
+import copy
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+import figures
+from figures import style
+from tests.figures.examples import axes, network
+
+PLOTS = {
+    "loss": lambda n, ax: figures.plot_loss(n.measurements, lemma2_limit=n.limits.lemma2, ax=ax),
+    "breakdown": lambda n, ax: figures.plot_breakdown(n.measurements, n.summary, ax=ax),
+    "accuracy": lambda n, ax: figures.plot_training_accuracy(n.measurements, n.history, ax),
+    "limits": lambda n, ax: figures.plot_step_limits(n.limits, ax=ax),
+    "training": lambda n, ax: figures.plot_constants_through_training(n.summary, ax=ax),
+    "layers": lambda n, ax: figures.plot_constants_across_layers(n.summary, ax=ax),
+    "bounds": lambda n, ax: figures.plot_function_bounds(
+        {claim: e for claim, e in n.envelopes.items() if "function" in claim}, ax=ax
+    ),
+}
+
+
+def everything_missing(n):
+    """``n`` with no value known."""
+    for data in (n.measurements, n.summary, n.limits, *n.envelopes.values()):
+        for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
+            if data[name].dtype == float:
+                data[name][:] = np.nan
+    return n
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
+    n, ax = network(), axes()
+    before = copy.deepcopy(n)
+    assert PLOTS[name](n, ax) is ax
+    ax.get_figure().draw_without_rendering()
+    for now, then in (
+        (n.measurements, before.measurements),
+        (n.summary, before.summary),
+        (n.limits, before.limits),
+    ):
+        xr.testing.assert_identical(now, then)
+    for claim, envelope in n.envelopes.items():
+        xr.testing.assert_identical(envelope, before.envelopes[claim])
+    assert n.history.equals(before.history)
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_without_axes_there_is_a_new_figure_in_style_and_the_settings_outside_stay(name):
+    settings = dict(mpl.rcParams)
+    ax = PLOTS[name](network(), None)
+    assert ax.get_figure().get_figwidth() == style.COLUMN_WIDTH
+    assert ax.xaxis.label.get_fontsize() == style.PAPER["axes.labelsize"]
+    assert all(text.get_fontsize() == style.PAPER["legend.fontsize"] for text in ax.get_legend().get_texts())
+    figures.draw_figure1([network()])
+    assert dict(mpl.rcParams) == settings
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize(("checkpoints", "steps"), [(1, True), (1, False), (3, True)])
+@pytest.mark.filterwarnings("error")
+def test_a_single_checkpoint_and_no_value_at_all_are_drawn(name, checkpoints, steps):
+    for n in (
+        network(checkpoints=checkpoints, steps=steps),
+        everything_missing(network(checkpoints=checkpoints)),
+    ):
+        ax = PLOTS[name](n, None)
+        ax.get_figure().draw_without_rendering()
+        assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+
+
+@pytest.mark.parametrize("name", [name for name in PLOTS if name != "bounds"])
+def test_axes_without_anything_to_show_say_so(name):
+    n = everything_missing(network())
+    n.history["accuracy"] = np.nan
+    ax = PLOTS[name](n, None)
+    assert len(ax.texts) == 1
+
+
+def test_legends_lie_outside_the_data():
+    for name, plot in PLOTS.items():
+        ax = plot(network(), None)
+        figure = ax.get_figure()
+        figure.draw_without_rendering()
+        legend = ax.get_legend().get_window_extent()
+        assert legend.y0 >= ax.get_window_extent().y1 - 1, name
+        assert legend.y1 <= figure.bbox.y1 + 1, name
+
+
+@pytest.mark.filterwarnings("error")
+def test_whole_figures_of_poor_data_can_be_saved(tmp_path):
+    poor = [everything_missing(network("a", checkpoints=1)), network("b", checkpoints=1, steps=False)]
+    assert figures.write_report_figures(tmp_path, poor, formats=["png"])
+
+
+def test_colours_can_be_told_apart():
+    for colors in (style.checkpoint_colors(10), style.layer_colors(16)):
+        # Perceived lightness (Rec. 709) rises all the way: the order is seen without any sense of hue.
+        lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colors]
+        assert np.all(np.diff(lightness) > 0)
+        assert lightness[-1] < 0.82  # not lost on white
+    assert len(set(style.category_colors(list("abcdefghij")).values())) == 10
+    assert len(style.category_colors([str(k) for k in range(25)])) == 25
+
+
+def test_style_context_restores_settings_after_an_error():
+    settings = dict(mpl.rcParams)
+    seen = []
+
+    def fail():
+        with style.context(font_size=20):
+            seen.extend((mpl.rcParams["font.size"], mpl.rcParams["axes.linewidth"]))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert seen == [20, 0.6]
+    assert dict(mpl.rcParams) == settings
+
+
+def test_all_names_can_be_imported():
+    assert figures.__all__ == sorted(figures.__all__)
+    for name in figures.__all__:
+        assert getattr(figures, name) is not None
+    with pytest.raises(AttributeError, match="plot_nothing"):
+        _ = figures.plot_nothing
+
+
+CODE = """
+import sys, figures
+assert "matplotlib" not in sys.modules, "import figures is not light"
+from pathlib import Path
+from tests.figures.examples import network
+figures.write_report_figures(Path(sys.argv[1]), [network()], formats=["png"])
+import matplotlib.pyplot
+assert not matplotlib.pyplot.get_fignums()
+ours = [name for name in ("torch", "trust", "analysis", "probes") if name in sys.modules]
+assert not ours, ours
+"""
+
+
+def test_neither_torch_nor_our_other_packages_are_imported_even_when_drawing(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")

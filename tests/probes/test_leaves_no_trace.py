@@ -1,0 +1,102 @@
+"""The probe leaves the network and the random state as it found them, also when something goes wrong inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from probes import SliceSettings, measure_slice
+from probes.losses import LOSSES
+from tests.probes.reference import make, make_data
+
+SETTINGS = SliceSettings(etas=np.array([0.0, 0.1]), jacobian=2, limit=False, chunk=20)
+
+
+def subject() -> nn.Module:
+    """A perceptron with batch norm in a state that a careless probe would spoil."""
+    network = make(norm="batch")
+    network.train()
+    network.layers[1].eval()
+    network.layers[0].weight.requires_grad_(False)
+    network.layers[2].weight.grad = torch.ones_like(network.layers[2].weight)
+    network.layers[1].register_forward_hook(lambda *_: None)
+    return network
+
+
+def picture(network: nn.Module) -> dict[str, Any]:
+    """All that the probe could have changed; tensors by address and value."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return {
+        "tensors": {name: (t.data_ptr(), t.tolist()) for name, t in network.state_dict().items()},
+        "identity": {name: id(t) for name, t in [*network.named_parameters(), *network.named_buffers()]},
+        "requires_grad": {name: t.requires_grad for name, t in network.named_parameters()},
+        "grad": {name: None if t.grad is None else t.grad.tolist() for name, t in network.named_parameters()},
+        "training": {name: module.training for name, module in network.named_modules()},
+        "hooks": {name: [list(getattr(m, hook)) for hook in hooks] for name, m in network.named_modules()},
+        "random": torch.get_rng_state().tolist(),
+        "numpy": np.random.get_state()[1].tolist(),  # noqa: NPY002 (the global state is what is watched)
+        "grad mode": torch.is_grad_enabled(),
+        "default dtype": torch.get_default_dtype(),
+    }
+
+
+@pytest.mark.parametrize("direction", ["gradient", "noise"])
+def test_after_a_measurement(direction: str) -> None:
+    network, (x, y) = subject(), make_data()
+    before, x0, y0 = picture(network), x.clone(), y.clone()
+    settings = SliceSettings(etas=SETTINGS.etas, jacobian=2, direction=direction)
+    measure_slice(network, x, y, settings=settings)
+    assert picture(network) == before
+    assert torch.equal(x, x0)
+    assert torch.equal(y, y0)
+    assert x.requires_grad is False
+
+
+def test_after_an_exception_wherever_it_strikes() -> None:
+    network, (x, y) = subject(), make_data()
+    before = picture(network)
+    calls = 0
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            torch.rand(3)
+            raise RuntimeError("planted")
+        return LOSSES["cross-entropy"](outputs, targets)
+
+    last = -1
+    measure_slice(network, x, y, settings=SETTINGS, loss=loss)
+    total = calls
+    assert total > 12
+    for last in np.linspace(1, total, 12).astype(int):
+        calls = 0
+        with pytest.raises(RuntimeError, match="planted"):
+            measure_slice(network, x, y, settings=SETTINGS, loss=loss)
+        assert picture(network) == before, last
+
+
+def test_after_an_exception_in_the_network() -> None:
+    network, (x, y) = subject(), make_data()
+    calls = 0
+
+    def planted(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            raise RuntimeError("planted")
+
+    last = -1
+    network.layers[1].register_forward_hook(planted)
+    before = picture(network)
+    measure_slice(network, x, y, settings=SETTINGS)
+    total = calls
+    for last in np.linspace(1, total, 12).astype(int):
+        calls = 0
+        with pytest.raises(RuntimeError, match="planted"):
+            measure_slice(network, x, y, settings=SETTINGS)
+        assert picture(network) == before, last
