@@ -106,7 +106,9 @@ def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
         _judge_one(
             claim,
             label,
-            *(part.isel(checkpoint=[place]) for part in (measured, bound, slack)),
+            measured.isel(checkpoint=[place]),
+            bound.isel(checkpoint=[place]),
+            slack.isel(checkpoint=[place]),
             _at(checks, place),
             math.nan if constant is None else float(constant.isel(checkpoint=place)),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,20 +162,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except Exception as error:  # the library's own error types are not importable by name in every version
         raise InputError(f"{path}: not a whole safetensors file ({error}); save or copy it again") from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         return tensors, {}
     try:
-        details = json.loads(metadata["details"])
+        details = json.loads(metadata[FORMAT])
         if not isinstance(details, dict):
             raise TypeError("not a mapping")
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path}: its description is damaged ({error}); train again") from error
     return tensors, details
 
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # a stream, because torch.load goes by a path's suffix; its warnings are no news beside the one clear line
+        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises anything
         text = str(error)
         if "weights_only" in text or "Unsupported" in text or "GLOBAL" in text:
@@ -262,6 +265,6 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], details: Mapping
     """
     from safetensors.torch import save
 
-    metadata = {"format": FORMAT, "details": json.dumps(details, sort_keys=True)}
+    metadata = {FORMAT: json.dumps(details, sort_keys=True)}  # one key: several come in a random order
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, save(content, metadata))

@@ -26,6 +26,16 @@ _JSON = click.option(
 )
 _OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 
+_FORMAT = click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["png", "pdf", "svg"]),
+    default=("png", "pdf"),
+    show_default=True,
+    help="Figure formats; give it again for more than one.",
+)
+
 
 class _Group(click.Group):
     """Turns bad input into one line and exit status 2."""
@@ -227,15 +237,7 @@ def _check(check: Any) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     help="Folder for figures and report.md [default: FOLDER/report].",
 )
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    type=click.Choice(["png", "pdf", "svg"]),
-    default=("png", "pdf"),
-    show_default=True,
-    help="Figure formats; give it again for more than one.",
-)
+@_FORMAT
 @_JSON
 def report(folder: Path, out: Path | None, formats: tuple[str, ...], as_json: bool) -> None:
     """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
@@ -269,15 +271,18 @@ def report(folder: Path, out: Path | None, formats: tuple[str, ...], as_json: bo
     "--seed", type=int, default=0, show_default=True, help="Seed of the networks and of the data's order."
 )
 @click.option("--device", default="auto", show_default=True, help="Where to probe: auto, cpu, cuda, …")
+@_FORMAT
 @_OUT
 @_JSON
-def figure1(preset: str, data: str, seed: int, device: str, out: Path, as_json: bool) -> None:
+def figure1(
+    preset: str, data: str, seed: int, device: str, formats: tuple[str, ...], out: Path, as_json: bool
+) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
     from probes.figure1 import reproduce
     from probes.reports import report_json, terminal_summary, write_report
 
     findings = reproduce(preset, out, data=data, seed=seed, device=device)
-    figures = write_report(findings, out / "report")
+    figures = write_report(findings, out / "report", formats=formats)
     if as_json:
         _print_json(report_json(findings, figures))
         return

@@ -68,7 +68,7 @@ def update_direction(
             raise InputError(
                 f"--direction update: the next checkpoint has another tensor {name}; order them by training"
             )
-    step = {name: following[name].to(frozen[name]) - frozen[name] for name in names}
+    step = {name: following[name].detach().to(frozen[name]) - frozen[name] for name in names}
     sizes = [
         float(_norm(step[name]) / _norm(frozen[name]))
         for name in names

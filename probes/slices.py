@@ -29,7 +29,7 @@ __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
 _CHOICES = {
     "direction": tuple(DIRECTIONS),
-    "spectra": ("weights", "slice"),
+    "spectra": ("weights", "slice", "none"),
     "biases": ("move", "fixed"),
     "dtype": ("float32", "float64"),
 }
@@ -46,7 +46,7 @@ class SliceSettings:
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
-            at every η too.
+            at every η too, ``none`` for neither.
         biases: ``move`` (the released protocol) or ``fixed``.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
@@ -308,7 +308,7 @@ class _Slice:
                 length, size = _norm(step), self.gradient_norms[name]
                 if length > 0 and size > 0:
                     values["perturbation_cosine"][k] = -_dot(step / length, self.base.gradients[name] / size)
-            if self.is_weight[k]:
+            if self.is_weight[k] and self.settings.spectra != "none":
                 own = spectrum(self.batch.frozen[name])
                 values["spectral_norm"][k], values["condition_number"][k] = (
                     own.spectral_norm,

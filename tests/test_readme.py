@@ -39,7 +39,9 @@ def test_every_command_in_it_exists_with_its_options() -> None:
             words = shlex.split(part)
             assert words[0] == "probe"
             command = main.commands[words[1]]
-            known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+            known = {
+                name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)
+            }
             assert {word for word in words if word.startswith("--")} <= known
 
 

@@ -1,7 +1,7 @@
 """Measurements whose every number is known in closed form: a gradient slice of a quadratic loss.
 
-𝓛(w) = ½ (w − c)ᵀ H (w − c) over two (or more) weight vectors, whose gradient H(w − c) is exact: losses, slopes,
-gradients and angles are consistent to float64. Any variable, coordinate or attribute can be replaced.
+𝓛(w) = ½ (w − c)ᵀ H (w − c) over two (or more) weight vectors. Its gradient H(w − c) is exact, so losses,
+slopes, gradients and angles agree to float64. Any variable, coordinate or attribute can be replaced.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def measured(
 ) -> xr.Dataset:
     """One checkpoint of a gradient slice; ``replaced`` values broadcast to their variable's dims.
 
-    Unless replaced: a plain chain of square leaky ReLU layers without biases, ‖W_l‖₂ = 1, κ = 2 for W_l and 3 for
-    ΔW_l, every output moved by η/10, every Jacobian by η/20, no gate at all, and a step limit of exactly
+    Unless replaced: a plain chain of square leaky ReLU layers without biases, ‖W_l‖₂ = 1, κ = 2 for W_l and
+    3 for ΔW_l, every output moved by η/10, every Jacobian by η/20, no gate at all, and a step limit of exactly
     2|𝓛'(0)|/𝓛''.
     """
     rng = np.random.default_rng(0)

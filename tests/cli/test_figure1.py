@@ -29,17 +29,17 @@ def test_from_nothing_interrupted_and_continued(
     y = np.arange(300) % 10
     np.savez(tmp_path / "d.npz", x=(random.normal(size=(300, 6)) + y[:, None]).astype(np.float32), y=y)
     monkeypatch.setitem(reproduction.PRESETS, "quick", tiny)
-    arguments = ["figure1", "--data", tmp_path / "d.npz", "--json"]
-    whole = probe(*arguments, "--out", tmp_path / "whole")
-    assert whole.exit_code == 0, whole.output
-    document = json.loads(whole.stdout)
-    assert {verdict["network"] for verdict in document["verdicts"]} == {
-        "2 layers",
-        "16 layers",
-        "16 layers, residual",
-    }
-    assert (tmp_path / "whole" / "report" / "figure1.png").is_file()
-
+    whole = reproduction.reproduce("quick", tmp_path / "whole", data=str(tmp_path / "d.npz"))
+    arguments = [
+        "figure1",
+        "--data",
+        tmp_path / "d.npz",
+        "--out",
+        tmp_path / "parts",
+        "--format",
+        "png",
+        "--json",
+    ]
     real, calls = reproduction.measure_run, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -50,15 +50,18 @@ def test_from_nothing_interrupted_and_continued(
 
     with monkeypatch.context() as patch:
         patch.setattr(reproduction, "measure_run", interrupted)
-        stopped = probe(*arguments, "--out", tmp_path / "parts")
+        stopped = probe(*arguments)
     assert stopped.exit_code == 130
     assert "continues" in stopped.stderr
-    again = probe(*arguments, "--out", tmp_path / "parts")
+    again = probe(*arguments)
     assert again.exit_code == 0, again.output
-    assert json.loads(again.stdout)["verdicts"] == document["verdicts"]
+    document = json.loads(again.stdout)
+    expected = [(one.title, verdict) for one in whole for verdict in one.verdicts]
+    assert document["verdicts"] == [{**verdict.to_json(), "network": title} for title, verdict in expected]
+    assert (tmp_path / "parts" / "report" / "figure1.png").is_file()
     for name in ("2-layer", "16-layer", "16-layer-residual"):
         a, b = (probes.load(tmp_path / kind / name / "measurements") for kind in ("whole", "parts"))
         assert a.equals(b)
-    other = probe("figure1", "--data", tmp_path / "d.npz", "--seed", 1, "--out", tmp_path / "whole")
+    other = probe(*arguments, "--seed", 1)
     assert other.exit_code == 2
     assert "another reproduction" in other.stderr

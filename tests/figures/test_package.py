@@ -59,7 +59,6 @@ def test_without_axes_there_is_a_new_figure_in_style_and_the_settings_outside_st
     assert ax.get_figure().get_figwidth() == style.COLUMN_WIDTH
     assert ax.xaxis.label.get_fontsize() == style.PAPER["axes.labelsize"]
     assert all(text.get_fontsize() == style.PAPER["legend.fontsize"] for text in ax.get_legend().get_texts())
-    figures.draw_figure1([network()])
     assert dict(mpl.rcParams) == settings
 
 
@@ -96,8 +95,11 @@ def test_legends_lie_outside_the_data():
 
 @pytest.mark.filterwarnings("error")
 def test_whole_figures_of_poor_data_can_be_saved(tmp_path):
+    settings = dict(mpl.rcParams)
     poor = [everything_missing(network("a", checkpoints=1)), network("b", checkpoints=1, steps=False)]
-    assert figures.write_report_figures(tmp_path, poor, formats=["png"])
+    written = figures.write_report_figures(tmp_path, poor, formats=["png"])
+    assert {path.suffix for path in written} == {".png", ".csv"}
+    assert dict(mpl.rcParams) == settings
 
 
 def test_colours_can_be_told_apart():

@@ -22,7 +22,7 @@ def test_the_input_layers_breakdown_at_initialisation(depth: int) -> None:
         torch.manual_seed(0)
         network = Perceptron(PerceptronSpec(widths, "relu", biases=(True,) * depth))
     settings = SliceSettings(
-        etas=np.array([0.0, *ETAS]), layers="first", samples=0, limit=False, curvature=False
+        etas=np.array([0.0, *ETAS]), layers="first", samples=0, spectra="none", limit=False, curvature=False
     )
     found = measure_slice(network, data.x, data.y, settings=settings).isel(checkpoint=0)
     assert found.attrs["number_of_examples"] == 5000

@@ -19,7 +19,7 @@ from analysis.verdicts import Verdict
 from probes.networks import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings, measure_slice
 from tests.analysis.synthetic import measured
-from trust.claims import Claim, all_claims
+from trust.claims import all_claims
 
 ETAS = np.array([0.0, 0.001, 0.01, 0.05])
 CLAIMS = all_claims()
@@ -155,8 +155,8 @@ def test_theorem1_statuses() -> None:
         found = verdict(claim, measured(ETAS, drop=missing))
         assert found.status is Status.NOT_MEASURED
         assert found.remark.startswith(("add --samples N", "add --jacobian N"))
-        for nothing in ("output_noise_floor",):  # all of it may be noise
-            assert status(claim, measured(ETAS, **{nothing: 1.0})) is Status.NOT_MEASURED
+        noisy = measured(ETAS, output_noise_floor=1.0)  # all of it may be noise
+        assert status(claim, noisy) is Status.NOT_MEASURED
         for overflow in (np.inf, np.nan):
             blown = measured(ETAS, output_change=overflow, jacobian_change=overflow)
             assert status(claim, blown) is Status.NOT_MEASURED
@@ -442,7 +442,7 @@ def real(
     direction: str = "noise",
     biases: bool = False,
     **rest: object,
-) -> tuple[xr.Dataset, Perceptron, torch.Tensor]:
+) -> tuple[xr.Dataset, Perceptron]:
     torch.manual_seed(1)
     network = Perceptron(PerceptronSpec(widths, activation, biases=(biases,) * (len(widths) - 1)))
     if orthogonal:
@@ -459,11 +459,11 @@ def real(
         spectra="slice",
         **rest,  # type: ignore[arg-type]
     )
-    return measure_slice(network, x, y, settings=settings), network, x
+    return measure_slice(network, x, y, settings=settings), network
 
 
 def test_where_the_premises_hold_so_do_the_bounds() -> None:
-    measurements, _, _ = real((3, 4, 6, 9), orthogonal=True)
+    measurements, _ = real((3, 4, 6, 9), orthogonal=True)
     found = {v.claim: v for v in judge(measurements)}
     for claim in ("theorem1-function", "theorem1-function-layerwise", "theorem1-jacobian-gated"):
         assert found[claim].status is Status.HOLDS, found[claim]
@@ -474,12 +474,10 @@ def test_where_the_premises_hold_so_do_the_bounds() -> None:
 
 def test_bounds_agree_with_plain_numpy() -> None:
     """Everything again from the weights alone, one layer, example and η at a time."""
-    measurements, network, x = real((3, 4, 6, 9))
+    measurements, network = real((3, 4, 6, 9))
     weights = [p.detach().numpy() for p in network.parameters()]
     spectra = [np.linalg.svd(w, compute_uv=False) for w in weights]
-    rng_norms = measurements["direction_spectral_norm"].values[0]
     steps = measurements["direction_condition_number"].values[0]
-    assert np.all(rng_norms > 0)
     alpha, beta, L = 0.5, 1.0, 3
     for i, eta in enumerate(measurements.eta.values[1:]):
         r = measurements.relative_perturbation.values[0, i + 1]
@@ -508,12 +506,10 @@ def test_bounds_agree_with_plain_numpy() -> None:
                 bound = CLAIMS["theorem1-jacobian-gated"].bound(measurements)
                 value = bound.isel(checkpoint=0, eta=i, layer=layer, example=example)
                 np.testing.assert_allclose(10.0**value, gated, rtol=1e-10)
-    with torch.no_grad():
-        np.testing.assert_allclose(network(x)[0].numpy(), network(x[:1])[0].numpy())
 
 
 def test_a_gradient_slice_of_a_deep_network_refutes_deep_relative_trust() -> None:
-    measurements, _, _ = real((6, *[8] * 15, 4), direction="gradient", biases=True)
+    measurements, _ = real((6, *[8] * 15, 4), direction="gradient", biases=True)
     found = {v.claim: v for v in judge(measurements)}
     trusted = found["deep-relative-trust"]
     assert trusted.status is Status.REFUTED
@@ -530,12 +526,7 @@ def test_a_gradient_slice_of_a_deep_network_refutes_deep_relative_trust() -> Non
 
 def test_restricted_and_lean_runs_are_judged_without_a_traceback() -> None:
     for rest in ({"layers": "first"}, {"limit": False, "curvature": False}, {"biases": True}):
-        measurements, _, _ = real((5, 4, 3), "relu", direction="gradient", **rest)
+        measurements, _ = real((5, 4, 3), "relu", direction="gradient", **rest)
         found = judge(measurements)
         assert {v.claim for v in found} == set(CLAIMS)
         json.dumps([v.to_json() for v in found], allow_nan=False)
-
-
-def test_a_claim_is_a_plain_object() -> None:
-    assert isinstance(CLAIMS["lemma1"], Claim)
-    assert hash(CLAIMS["lemma1"].premises) == hash(CLAIMS["lemma1"].premises)

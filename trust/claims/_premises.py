@@ -46,8 +46,8 @@ def _transmits(measurements: Measurements) -> xr.DataArray:
 def _covers(measurements: Measurements) -> xr.DataArray:
     """Whether κ covers every W̃_k at η: by its definition where they were measured, and else by Weyl.
 
-    |σ(W̃) − σ(W)| ≤ ‖ΔW‖₂ for the largest and the smallest singular value bounds κ(W̃) from both sides: κ
-    covers it (1), does not (0), or the frozen spectra cannot tell (NaN).
+    |σ(W̃) − σ(W)| ≤ ‖ΔW‖₂ for the largest and the smallest singular value bounds κ(W̃) from above: κ covers it
+    (1), or the frozen spectra cannot tell (NaN).
     """
     own = perturbed(weights(measurements))
     kappa = condition_number(measurements)
@@ -57,9 +57,8 @@ def _covers(measurements: Measurements) -> xr.DataArray:
     largest, smallest = own["spectral_norm"], own["spectral_norm"] / own["condition_number"]
     with np.errstate(divide="ignore", invalid="ignore"):
         upper = xr.where(smallest > size, (largest + size) / (smallest - size), np.inf)
-        lower = (largest - size) / (smallest + size)
     covered = (kappa >= upper).all("layer")
-    return covered.astype(float).where(covered | (kappa < lower).any("layer"))
+    return covered.astype(float).where(covered)
 
 
 def _injective(measurements: Measurements) -> xr.DataArray:

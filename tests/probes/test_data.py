@@ -1,0 +1,241 @@
+"""Data: real MNIST, the full set's files, arrays on disk, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from probes import InputError
+from probes.data import DataSet, load_data
+
+
+def refused(spec: object, *parts: str, examples: int | None = None) -> None:
+    """Assert that the spec is refused in one line that has ``parts``."""
+    with pytest.raises(InputError) as caught:
+        load_data(str(spec), examples=examples)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message, message
+
+
+def idx(array: Any) -> bytes:
+    """An IDX file of bytes."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
+
+
+def test_embedded_mnist() -> None:
+    data = load_data("mnist")
+    assert data.x.shape == (5000, 784)
+    assert data.x.dtype == torch.float32
+    assert torch.bincount(data.y).tolist() == [500] * 10
+    # undoing (p/255 − 0.1307)/0.3081 gives whole pixels from 0 to 255; mostly background
+    pixels = (data.x.double() * 0.3081 + 0.1307) * 255
+    assert (pixels - pixels.round()).abs().max() < 255 * 0.3081 * 8 * 2**-24
+    assert pixels.round().min() == 0
+    assert pixels.round().max() == 255
+    assert 0.7 < float((pixels.round() == 0).float().mean()) < 0.9
+    # shuffled: each label among the first 500 is binomial (500, 0.1), 50 ± 6.7; 5 deviations
+    counts = torch.bincount(load_data("mnist", examples=500).y, minlength=10)
+    assert counts.min() >= 17
+    assert counts.max() <= 83
+    assert load_data("mnist").digest() == data.digest() != data.head(4999).digest()
+
+
+def test_the_pictures_belong_to_their_labels() -> None:
+    data = load_data("mnist")
+    means = torch.stack([data.x[:2500][data.y[:2500] == digit].mean(0) for digit in range(10)])
+    nearest = torch.cdist(data.x[2500:], means).argmin(1)
+    assert (nearest == data.y[2500:]).float().mean() > 0.7  # chance is 0.1
+
+
+@pytest.mark.parametrize("place", ["", "MNIST/raw", "raw"])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("separator", ["-", "."])
+def test_the_full_sets_files(tmp_path: Path, place: str, zipped: bool, separator: str) -> None:
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in (("train-images{}idx3-ubyte", IMAGES), ("train-labels{}idx1-ubyte", LABELS)):
+        content = gzip.compress(idx(array)) if zipped else idx(array)
+        (folder / (name.format(separator) + (".gz" if zipped else ""))).write_bytes(content)
+    data = load_data(f"mnist:{tmp_path}")
+    expected = (IMAGES.reshape(5, 12) / 255 - 0.1307) / 0.3081
+    np.testing.assert_allclose(data.x, expected, rtol=1e-5, atol=1e-6)
+    assert data.y.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\x08\x03",
+        idx(LABELS),
+        idx(IMAGES)[:-1],
+        idx(IMAGES) + b"\0",
+        bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"\0" * 60,
+        bytes([0, 0, 13, 3]) + idx(IMAGES)[4:],
+        idx(IMAGES[:0]),
+        idx(IMAGES[:, :0]),
+        idx(IMAGES[:4]),
+        b"<html>404</html>" * 9,
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_that_lie(tmp_path: Path, content: bytes, zipped: bool) -> None:
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    name = "train-images-idx3-ubyte" + (".gz" if zipped else "")
+    (tmp_path / name).write_bytes(gzip.compress(content) if zipped else content)
+    refused(f"mnist:{tmp_path}", str(tmp_path))
+
+
+def test_damaged_gzip_and_missing_folders(tmp_path: Path) -> None:
+    refused(f"mnist:{tmp_path}", "train-images")
+    refused(f"mnist:{tmp_path / 'none'}", "no such folder")
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    whole = gzip.compress(idx(np.random.default_rng(0).integers(0, 256, (50, 8, 8))))
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    broken = bytearray(whole)
+    broken[len(whole) // 2] ^= 0xFF
+    stored = bytearray(whole)
+    stored[10:14] = b"\xff\xff\xff\xff"  # no deflate block looks like this
+    for content in (whole[: len(whole) // 2], bytes(broken), bytes(stored), b"\x1f\x8b", b"plain text"):
+        path.write_bytes(content)
+        refused(f"mnist:{tmp_path}", str(path))
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    """The arrays in the format of the path's suffix."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".safetensors":
+        save_file({name: torch.as_tensor(array).contiguous() for name, array in arrays.items()}, path)
+    else:
+        torch.save({name: torch.as_tensor(array) for name, array in arrays.items()}, path)
+    return path
+
+
+X, Y = np.random.default_rng(1).normal(size=(7, 3)).astype(np.float32), np.arange(7) % 3
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "pth", "safetensors"])
+def test_arrays_on_disk(tmp_path: Path, suffix: str) -> None:
+    data = load_data(str(save(tmp_path / f"d.{suffix}", x=X, y=Y)))
+    np.testing.assert_array_equal(data.x, X)
+    assert data.y.tolist() == Y.tolist()
+    assert data.y.dtype == torch.int64
+    head = load_data(str(tmp_path / f"d.{suffix}"), examples=4)
+    assert len(head) == 4
+    assert torch.equal(head.x, data.x[:4])
+    refused(tmp_path / f"d.{suffix}", "--examples 8", examples=8)
+    refused(tmp_path / f"d.{suffix}", "--examples 0", examples=0)
+
+
+def test_a_pair_and_other_kinds_of_numbers(tmp_path: Path) -> None:
+    torch.save((torch.from_numpy(X), torch.from_numpy(Y)), tmp_path / "pair.pt")
+    assert len(load_data(str(tmp_path / "pair.pt"))) == 7
+    for x, dtype in ((X.astype(">f8"), torch.float64), ((X * 9).astype(np.uint16), torch.float32),
+                     (X > 0, torch.float32), (X.astype(np.float16), torch.float32)):  # fmt: skip
+        data = load_data(str(save(tmp_path / "d.npz", x=x, y=Y.astype(np.uint8))))
+        assert data.x.dtype == dtype
+        np.testing.assert_array_equal(data.x.numpy(), x.astype(np.float64))
+        assert data.digest()
+    data = load_data(str(save(tmp_path / "d.pt", x=torch.from_numpy(X).bfloat16(), y=Y)))
+    assert data.x.dtype == torch.float32
+    assert data.digest()
+    targets = load_data(str(save(tmp_path / "d.npz", x=X, y=X[:, :2])))
+    assert targets.y.dtype == torch.float32
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+@pytest.mark.parametrize(
+    ("arrays", "part"),
+    [
+        ({"x": X[:0], "y": Y[:0]}, "no examples"),
+        ({"x": X[:, :0], "y": Y}, "no examples"),
+        ({"x": X, "y": Y[:5]}, "as long as each other"),
+        ({"x": X[:, 0], "y": Y}, "(examples, features)"),
+        ({"x": X}, "x and y"),
+        ({"inputs": X, "labels": Y}, "x and y"),
+        ({"x": np.where(X == X[2, 1], np.nan, X), "y": Y}, "NaN"),
+        ({"x": np.where(X == X[2, 1], -np.inf, X), "y": Y}, "infinity"),
+        ({"x": X, "y": np.where(Y == 2, np.nan, Y)}, "NaN"),
+    ],
+)
+def test_arrays_that_cannot_be_used(tmp_path: Path, suffix: str, arrays: dict[str, Any], part: str) -> None:
+    refused(save(tmp_path / f"d.{suffix}", **arrays), part, f"d.{suffix}")
+
+
+def test_objects_text_and_complex_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    for x in (np.array([[object()]] * 7), np.array([["a"]] * 7), X * 1j):
+        np.savez(path, x=x, y=Y)
+        refused(path, "d.npz")
+    torch.save({"x": torch.from_numpy(X).to_sparse(), "y": torch.from_numpy(Y)}, tmp_path / "d.pt")
+    refused(tmp_path / "d.pt", "sparse")
+    torch.save({"x": "text", "y": torch.from_numpy(Y)}, tmp_path / "d.pt")
+    refused(tmp_path / "d.pt", "numbers")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
+def test_files_that_are_not_what_they_say(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"d.{suffix}", x=X, y=Y)
+    whole = path.read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2], whole[:-1], whole[:4]):
+        path.write_bytes(content)
+        refused(path, f"d.{suffix}")
+    refused(tmp_path / "none.npz", "no such file")
+    (tmp_path / "d.csv").write_text("1,2\n")
+    refused(tmp_path / "d.csv", ".npz")
+    refused("mnits", "no such file", "mnist")
+
+
+def test_a_pickle_in_a_data_file_does_not_run(tmp_path: Path) -> None:
+    from tests.probes.test_checkpoints import Evil
+
+    marker = tmp_path / "ran"
+    torch.save({"x": Evil(marker), "y": torch.ones(1)}, tmp_path / "d.pt")
+    refused(tmp_path / "d.pt", "d.pt")
+    np.savez(tmp_path / "d.npz", x=np.array([Evil(marker)], dtype=object), y=Y)
+    refused(tmp_path / "d.npz", "d.npz")
+    assert not marker.exists()
+
+
+def test_callables(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def data():\n    return np.ones((4, 2)), [0, 1, 0, 1]\n"
+        "def one():\n    return np.ones((4, 2))\n"
+        "def broken():\n    raise KeyError('secret')\n"
+        "number = 3\n"
+    )
+    data = load_data(f"{path}:data")
+    assert data.x.dtype == torch.float64
+    assert data.y.tolist() == [0, 1, 0, 1]
+    refused(f"{path}:one", "x and y")
+    refused(f"{path}:broken", "KeyError")
+    refused(f"{path}:number", "no callable named number")
+    refused(f"{path}:none", "no callable named none")
+    refused(f"{tmp_path / 'none.py'}:data", "no such file")
+    refused("no_such_package.module:data", "ModuleNotFoundError")
+    (tmp_path / "syntax.py").write_text("def (\n")
+    refused(f"{tmp_path / 'syntax.py'}:data", "SyntaxError")
+
+
+def test_the_digest_sees_every_value() -> None:
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    nudged = x.clone()
+    nudged[6, 2] = torch.nextafter(nudged[6, 2], torch.tensor(9.0))
+    digests = {DataSet("", a, b).digest() for a, b in ((x, y), (nudged, y), (x, y.flip(0)), (x.double(), y))}
+    assert len(digests) == 4

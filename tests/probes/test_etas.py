@@ -1,0 +1,45 @@
+"""Grids of η."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from probes import InputError
+from probes.etas import parse_etas
+
+
+def test_named_grids() -> None:
+    np.testing.assert_allclose(parse_etas("paper"), [k / 1000 for k in range(100)], rtol=1e-15)
+    log = parse_etas("log")
+    assert log[0] == 0
+    np.testing.assert_allclose(log[[1, -1]], [1e-4, 1])
+    np.testing.assert_allclose(log[2:] / log[1:-1], 1e4 ** (1 / 19))
+    log[1] = 7
+    assert parse_etas("log")[1] != 7  # nobody can spoil it for the next
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("0.1", [0, 0.1]),
+        ("0,0.1", [0, 0.1]),
+        (" 0.001, 1e-2 ,0.1,", [0, 0.001, 0.01, 0.1]),
+        ("0:0.4:5", [0, 0.1, 0.2, 0.3, 0.4]),
+        ("0.1:0.3:3", [0, 0.1, 0.2, 0.3]),
+        ("0.5:9:1", [0, 0.5]),
+    ],
+)
+def test_written_grids(spec: str, expected: list[float]) -> None:
+    np.testing.assert_allclose(parse_etas(spec), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["", " ", ",", "x", "0.1,x", "-0.1", "-0.1,0.1", "0.2,0.1", "0.1,0.1", "0", "0:0:1", "0:1:1", "nan", "0.1,inf",
+     "1e999", "0:1", "0:1:2:3", "0:1:0", "0:1:-3", "0:1:2.5", "1:0:5", "0:1:99999999", "paper,0.1", "0:nan:3"],
+)  # fmt: skip
+def test_grids_that_are_none(spec: str) -> None:
+    with pytest.raises(InputError, match="--etas") as caught:
+        parse_etas(spec)
+    assert "\n" not in str(caught.value)

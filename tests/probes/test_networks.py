@@ -1,0 +1,243 @@
+"""Perceptrons, and how one is recognised in a stranger's tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from probes import InputError
+from probes.checkpoints import read_checkpoint
+from probes.networks import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
+from probes.subjects import check_data_fits, load_subject
+from tests.probes.reference import make, make_data
+
+
+def tensors_of(
+    depth: int = 3, *, width: int = 8, inputs: int = 8, outputs: int = 8, bias: bool = True
+) -> list[Any]:
+    """Weights and biases in forward order, all different."""
+    generator = torch.Generator().manual_seed(0)
+    widths = [inputs, *[width] * (depth - 1), outputs]
+    made: list[Any] = []
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        made.append(torch.randn(fan_out, fan_in, generator=generator))
+        if bias:
+            made.append(torch.randn(fan_out, generator=generator))
+    return made
+
+
+def by_hand(tensors: list[Any], x: Any, phi: Any, *, bias: bool = True) -> Any:
+    """The forward pass in forward order."""
+    stride = 2 if bias else 1
+    for k in range(0, len(tensors), stride):
+        x = x @ tensors[k].T + (tensors[k + 1] if bias else 0)
+        if k + stride < len(tensors):
+            x = phi(x)
+    return x
+
+
+NAMES = {
+    "fc": ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"],
+    "sequential": ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"],
+    "capitals": ["W1", "b1", "W2", "b2", "W3", "b3"],
+    "keras": [
+        "dense/kernel",
+        "dense/bias",
+        "dense_1/kernel",
+        "dense_1/bias",
+        "dense_2/kernel",
+        "dense_2/bias",
+    ],
+    "words": ["hidden.weight", "hidden.bias", "middle.weight", "middle.bias", "out.weight", "out.bias"],
+    "misleading words": ["z.weight", "z.bias", "m.weight", "m.bias", "a.weight", "a.bias"],
+    "lists": ["weights.0", "biases.0", "weights.1", "biases.1", "weights.2", "biases.2"],
+    "no pattern": ["p", "q", "r", "s", "t", "u"],
+}
+
+
+@pytest.mark.parametrize("naming", NAMES)
+@pytest.mark.parametrize("width", [8, 5])
+def test_any_names_in_the_order_of_the_file(tmp_path: Path, naming: str, width: int) -> None:
+    tensors, x = tensors_of(width=width), make_data(4, 8)[0]
+    path = tmp_path / "foreign.pt"
+    torch.save(dict(zip(NAMES[naming], tensors, strict=True)), path)
+    subject = load_subject(read_checkpoint(path), activation="tanh")
+    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
+    assert list(subject.names.values()) == NAMES[naming]
+    assert subject.perceptron is not None
+    assert subject.perceptron.widths == (8, width, width, 8)
+
+
+@pytest.mark.parametrize("naming", ["fc", "sequential", "capitals", "lists"])
+def test_names_with_numbers_tell_the_order_of_a_safetensors_file(tmp_path: Path, naming: str) -> None:
+    tensors, x = tensors_of(), make_data(4, 8)[0]
+    path = tmp_path / "foreign.safetensors"
+    save_file(dict(zip(NAMES[naming], tensors, strict=True)), path)
+    subject = load_subject(read_checkpoint(path), activation="tanh")
+    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_ten_comes_after_layer_two(tmp_path: Path, bias: bool) -> None:
+    tensors, x = tensors_of(12, bias=bias), make_data(4, 8)[0]
+    kinds = ("weight", "bias") if bias else ("weight",)
+    names = [f"layers.{k}.{kind}" for k in range(12) for kind in kinds]
+    path = tmp_path / "deep.safetensors"
+    save_file(dict(zip(names, tensors, strict=True)), path)
+    subject = load_subject(read_checkpoint(path), activation="tanh")
+    expected = by_hand(tensors, x, torch.tanh, bias=bias)
+    torch.testing.assert_close(subject.network(x), expected, rtol=1e-5, atol=1e-5)
+    assert list(subject.names.values()) == names
+
+
+def test_a_stem_and_a_head_around_numbered_layers(tmp_path: Path) -> None:
+    tensors, x = tensors_of(5, outputs=3, inputs=6), make_data(4, 6)[0]
+    parts = ["stem", "blocks.0", "blocks.1", "blocks.2", "head"]
+    names = [f"{part}.{kind}" for part in parts for kind in ("weight", "bias")]
+    save_file(dict(zip(names, tensors, strict=True)), tmp_path / "net.safetensors")
+    subject = load_subject(read_checkpoint(tmp_path / "net.safetensors"), activation="relu")
+    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.relu), rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("naming", ["words", "no pattern"])
+def test_an_order_that_nothing_tells_is_refused(tmp_path: Path, naming: str) -> None:
+    path = tmp_path / "square.safetensors"
+    save_file(dict(zip(NAMES[naming], tensors_of(), strict=True)), path)
+    with pytest.raises(InputError, match="in more than one order") as caught:
+        load_subject(read_checkpoint(path), activation="tanh")
+    assert str(path) in str(caught.value)
+    # where the widths tell the order, it is taken
+    tensors = [torch.randn(5, 8), torch.randn(4, 5), torch.randn(3, 4)]
+    names = [name for name in NAMES[naming] if name.endswith("weight") or len(name) == 1][: len(tensors)]
+    save_file(dict(zip(reversed(names), tensors, strict=True)), path)
+    subject = load_subject(read_checkpoint(path), activation="tanh")
+    assert list(subject.names.values()) == list(reversed(names))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors, x = [tensor.to(dtype) for tensor in tensors_of()], make_data(4, 8)[0]
+    torch.save(dict(zip(NAMES["fc"], tensors, strict=True)), tmp_path / "half.pt")
+    network = load_subject(read_checkpoint(tmp_path / "half.pt"), activation="relu").network.double()
+    expected = by_hand([tensor.double() for tensor in tensors], x.double(), torch.relu)
+    torch.testing.assert_close(network(x.double()), expected)
+
+
+def test_without_biases_and_with_some() -> None:
+    weights = {"a": torch.ones(4, 6), "c": torch.ones(3, 4)}
+    assert infer_perceptron(weights, activation="relu")[0].biases == (False, False)
+    some = {"a": torch.ones(4, 6), "c": torch.ones(3, 4), "d": torch.ones(3)}
+    assert infer_perceptron(some, activation="relu")[0].biases == (False, True)
+
+
+def test_the_activation_is_asked_for_and_never_guessed() -> None:
+    two = {"a": torch.ones(4, 6), "c": torch.ones(3, 4)}
+    with pytest.raises(InputError, match="--activation"):
+        infer_perceptron(two, activation=None)
+    assert infer_perceptron({"a": torch.ones(4, 6)}, activation=None)[0].activation == "identity"
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"conv.weight": torch.ones(2, 3, 3)},
+        {"scale": torch.tensor(1.0), "w": torch.ones(2, 3)},
+        {"bias": torch.ones(3)},
+        {"a.weight": torch.ones(4, 6), "b.weight": torch.ones(3, 5)},
+        {"a.weight": torch.ones(4, 6), "a.bias": torch.ones(3)},
+        {"a.weight": torch.ones(4, 6), "a.bias": torch.ones(4), "extra": torch.ones(4)},
+        # norm layers: after a layer with bias, without one, and one that has no shift
+        nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 3)).state_dict(),
+        nn.Sequential(nn.Linear(6, 4, bias=False), nn.BatchNorm1d(4), nn.Linear(4, 3)).state_dict(),
+        nn.Sequential(nn.Linear(6, 4, bias=False), nn.RMSNorm(4), nn.Linear(4, 3)).state_dict(),
+        {"fc1.weight": torch.ones(4, 6), "norm1.gamma": torch.ones(4)},
+        nn.Sequential(nn.Linear(6, 4, bias=False), nn.PReLU(4), nn.Linear(4, 3)).state_dict(),
+    ],
+)
+@pytest.mark.parametrize("ordered", [True, False])
+def test_tensors_that_no_plain_perceptron_explains(tensors: Any, ordered: bool) -> None:
+    with pytest.raises(InputError, match="--network"):
+        infer_perceptron(tensors, activation="relu", ordered=ordered)
+
+
+def test_tensors_that_do_not_fit_the_users_network(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+
+    def load(state: Any) -> Any:
+        torch.save(state, path)
+        return load_subject(read_checkpoint(path), network=lambda: nn.Linear(6, 3))
+
+    good = nn.Linear(6, 3).state_dict()
+    assert torch.equal(load(good).network.weight, good["weight"])
+    for state, part in (
+        ({"weight": torch.ones(3, 6)}, "no tensor bias"),
+        ({**good, "weight": torch.ones(6, 3)}, r"weight has shape \(6, 3\)"),
+        ({**good, "other": torch.ones(1)}, "other has no place"),
+        ({**good, "weight": torch.ones(3, 6, dtype=torch.int64)}, "int64"),
+    ):
+        with pytest.raises(InputError, match=part) as caught:
+            load(state)
+        assert str(path) in str(caught.value)
+    with pytest.raises(InputError, match="not a torch module"):
+        load_subject(read_checkpoint(path), network=lambda: 3)
+
+
+def test_integer_tensors_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(3, 6, dtype=torch.int64)}, tmp_path / "int.pt")
+    with pytest.raises(InputError, match="int64"):
+        load_subject(read_checkpoint(tmp_path / "int.pt"))
+
+
+def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
+    from probes.data import DataSet
+
+    x, y = make_data()
+    torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
+    checkpoint = read_checkpoint(tmp_path / "net.pt")
+    for subject in (load_subject(checkpoint), load_subject(checkpoint, network=lambda: nn.Linear(6, 3))):
+        check_data_fits(subject, DataSet("d", x, y), "cross-entropy")
+        for bad_x, bad_y in ((x[:, :5], y), (x, y + 1), (x, y - 1)):
+            with pytest.raises(InputError, match="--data d"):
+                check_data_fits(subject, DataSet("d", bad_x, bad_y), "cross-entropy")
+
+
+def test_building_a_network_draws_nothing_from_the_callers_stream(tmp_path: Path) -> None:
+    torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
+    before = torch.get_rng_state()
+    load_subject(read_checkpoint(tmp_path / "net.pt"), network=lambda: nn.Linear(6, 3))
+    load_subject(read_checkpoint(tmp_path / "net.pt"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_activations_are_those_of_torch() -> None:
+    z = torch.linspace(-3, 3, 31)
+    modules = {
+        "identity": nn.Identity(), "relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(), "tanh": nn.Tanh(),
+        "sigmoid": nn.Sigmoid(), "gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "silu": nn.SiLU(),
+        "elu": nn.ELU(), "selu": nn.SELU(), "softplus": nn.Softplus(), "mish": nn.Mish(),
+    }  # fmt: skip
+    assert set(modules) == set(ACTIVATIONS)
+    for name, module in modules.items():
+        assert torch.equal(make((1, 1, 1), name).activation(z), module(z)), name
+    assert torch.equal(make((1, 1, 1), "leaky_relu:0.3").activation(z), nn.LeakyReLU(0.3)(z))
+    assert torch.equal(make((1, 1, 1), "elu:2").activation(z), nn.ELU(2.0)(z))
+
+
+@pytest.mark.parametrize(
+    "spec", ["wavelet", "relu:0.1", "leaky_relu:x", "leaky_relu:nan", "leaky_relu:inf", ""]
+)
+def test_activations_that_do_not_exist(spec: str) -> None:
+    with pytest.raises(InputError, match="--activation"):
+        parse_activation(spec)
+
+
+def test_descriptions_survive_json() -> None:
+    import json
+
+    spec = PerceptronSpec((6, 5, 3), "leaky_relu:0.1", True, "layer", (True, False))
+    assert PerceptronSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec

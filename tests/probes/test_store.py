@@ -1,0 +1,226 @@
+"""What is kept on disk: exact, whole or absent, and never mistaken for another run's."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import probes
+from probes import InputError, SliceSettings, measure_slice
+from probes.files import make_folder, natural_key, write_atomically
+from probes.store import RunFolder, export_csv, join
+from tests.probes.reference import make, make_data
+
+PLAN: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def parts() -> list[xr.Dataset]:
+    """Slices of two networks; the second overflows."""
+    x, y = make_data(8)
+    made = []
+    for seed, etas in ((0, [0.0, 0.1, 1.0]), (1, [0.0, 0.1, 1.0])):
+        settings = SliceSettings(etas=np.array(etas), jacobian=2, limit=False)
+        made.append(measure_slice(make(seed=seed), x, y, settings=settings, label=f"checkpoint-{seed * 10}"))
+    made[1]["loss"][0, 2] = np.inf
+    made[1]["gradient_change"][0, 2, 0] = np.nan
+    return made
+
+
+def write(folder: Path, parts: list[xr.Dataset]) -> RunFolder:
+    run = RunFolder(folder)
+    run.open(PLAN, {"command": ["probe"]})
+    for index, part in enumerate(parts):
+        run.write_slice(index, part)
+    return run
+
+
+def test_what_is_loaded_is_what_was_measured(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    write(tmp_path / "run", parts)
+    loaded = probes.load(tmp_path / "run")
+    assert loaded.attrs.pop("complete") == "true"
+    assert loaded["checkpoint"].values.tolist() == ["checkpoint-0", "checkpoint-10"]
+    for index, part in enumerate(parts):
+        for name in [*part.data_vars, *part.coords]:
+            got, wanted = loaded[name], part[name]
+            if "checkpoint" in wanted.dims:
+                got = got.isel(checkpoint=[index])
+            assert got.dims == wanted.dims, name
+            np.testing.assert_array_equal(
+                got.values, wanted.values, err_msg=str(name)
+            )  # every bit, inf and NaN too
+            if wanted.dtype.kind in "fib":
+                assert got.dtype == wanted.dtype, name
+    for name, value in parts[0].attrs.items():
+        assert loaded.attrs[name] == value or parts[1].attrs[name] != value, name
+    assert loaded.attrs["direction_hash"] == ", ".join(part.attrs["direction_hash"] for part in parts)
+    xr.testing.assert_equal(loaded, join(parts))
+
+
+def test_more_than_ten_checkpoints_stay_in_order(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    many = [parts[0].assign_coords(checkpoint=[str(k)]) for k in range(12)]
+    write(tmp_path / "run", many)
+    assert probes.load(tmp_path / "run")["checkpoint"].values.tolist() == [str(k) for k in range(12)]
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    run = write(tmp_path / "run", parts[:1])
+    assert probes.load(tmp_path / "run").attrs["complete"] == "false"
+    assert run.has_slice(0)
+    assert not run.has_slice(1)
+    RunFolder(tmp_path / "run").open({**PLAN, "nested": [1, 2]}, {})  # the same plan continues it
+
+
+def test_another_runs_folder_is_refused(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    write(tmp_path / "run", parts)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for other in ({**PLAN, "etas": [0.0, 0.2]}, {**PLAN, "more": 1}, {"etas": PLAN["etas"]}):
+        with pytest.raises(InputError, match="another run's results"):
+            RunFolder(tmp_path / "run").open(other, {})
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder(tmp_path / "mine").open(PLAN, {})
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder(tmp_path / "mine" / "thesis.tex").open(PLAN, {})
+
+
+def test_folders_that_hold_no_run(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    def refused(part: str) -> None:
+        with pytest.raises(InputError) as caught:
+            probes.load(tmp_path / "run")
+        assert part in str(caught.value)
+        assert str(tmp_path / "run") in str(caught.value)
+
+    refused("no such folder")
+    (tmp_path / "run").mkdir()
+    refused("no run.json")
+    for content in ("", "{", "[]", "{}", '{"schema": 1}', '{"schema": "x", "plan": {}}', "\x80"):
+        (tmp_path / "run" / "run.json").write_text(content)
+        refused("damaged")
+    (tmp_path / "run" / "run.json").write_text('{"schema": 999, "plan": {}}')
+    refused("newer version")
+    (tmp_path / "run" / "run.json").unlink()
+    write(tmp_path / "run", [])
+    refused("nothing is measured")
+
+
+def test_a_damaged_slice_is_named(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    run = write(tmp_path / "run", parts)
+    path = run.slice_path(1)
+    whole = path.read_bytes()
+    for length in (0, 1, 4, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        for call in (lambda: run.has_slice(1), lambda: probes.load(tmp_path / "run")):
+            with pytest.raises(InputError, match="damaged") as caught:
+                call()
+            assert str(path) in str(caught.value)
+            assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    assert run.has_slice(1)
+
+
+def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    measurements = join(parts)
+    path = tmp_path / "new" / "out.csv"
+    rows = export_csv(measurements, path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == rows
+    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "value"]
+    seen = set()
+    for row in table:
+        array = measurements[row["variable"]]
+        where: dict[str, Any] = {
+            str(dim): float(row[str(dim)])
+            if dim == "eta"
+            else int(row[str(dim)])
+            if dim == "example"
+            else row[str(dim)]
+            for dim in array.dims
+        }
+        assert all((row[column] == "") == (column not in where) for column in ("eta", "layer", "example"))
+        value = float(array.sel(where))
+        assert float(row["value"]) == value or (math.isnan(value) and row["value"] == "nan")
+        seen.add((row["variable"], *where.values()))
+    assert len(seen) == rows  # no number twice
+    numbers = sum(int(np.isfinite(array.values).sum()) for array in measurements.data_vars.values())
+    assert sum(math.isfinite(float(row["value"])) for row in table) == numbers  # and none is left out
+    with pytest.raises(InputError, match="folder"):
+        export_csv(measurements, tmp_path)
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fills(
+    tmp_path: Path, parts: list[xr.Dataset], monkeypatch: pytest.MonkeyPatch, function: str, code: int
+) -> None:
+    run = write(tmp_path / "run", parts[:1])
+    csv_path = tmp_path / "out.csv"
+    csv_path.write_text("earlier")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, full)
+        with pytest.raises(InputError) as caught:
+            run.write_slice(1, parts[1])
+        if function != "fsync":
+            with pytest.raises(InputError, match=r"out\.csv"):
+                export_csv(parts[0], csv_path)
+    message = str(caught.value)
+    assert ("disk is full" in message) == (code != errno.EIO)
+    assert str(run.slice_path(1)) in message
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "0000.nc",
+        "out.csv",
+        "run",
+        "run.json",
+        "slices",
+    ]
+    assert csv_path.read_text() == "earlier"
+    assert probes.load(tmp_path / "run").sizes["checkpoint"] == 1
+    run.write_slice(1, parts[1])
+    assert probes.load(tmp_path / "run").sizes["checkpoint"] == 2
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    umask = os.umask(0o027)
+    try:
+        write_atomically(path, b"newer")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640  # an ordinary file's mode
+
+    def stumble(stream: Any) -> None:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, stumble)
+    assert path.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="cannot be written"):
+        write_atomically(tmp_path / "none" / "file", b"x")
+    with pytest.raises(InputError, match="is a file"):
+        make_folder(path)
+
+
+def test_natural_order() -> None:
+    names = ["a10", "a9", "a", "b1", "a9b", "a9a", "10", "9", "a1.10", "a1.9"]
+    expected = ["9", "10", "a", "a1.9", "a1.10", "a9", "a9a", "a9b", "a10", "b1"]
+    assert sorted(names, key=natural_key) == expected

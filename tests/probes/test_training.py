@@ -1,0 +1,222 @@
+"""Training: the schedule, what is recorded, and that an interruption leaves no trace in the result."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import probes.training
+from probes import InputError
+from probes.checkpoints import read_checkpoint
+from probes.data import DataSet
+from probes.networks import Perceptron, PerceptronSpec
+from probes.training import TrainingPlan, checkpoint_steps, train
+
+SPEC = PerceptronSpec((6, 8, 3), "relu", biases=(True, True))
+PLAN = TrainingPlan(SPEC, data="toy", epochs=4, batch_size=8, checkpoints="0:0,0:2,1,3,4", seed=5)
+
+
+def toy(count: int = 30) -> DataSet:
+    """Three classes that can be told apart."""
+    random = np.random.default_rng(0)
+    y = np.arange(count) % 3
+    x = (random.normal(size=(count, 6)) + 2 * np.eye(6)[y]).astype(np.float32)
+    return DataSet("toy", torch.from_numpy(x), torch.from_numpy(y))
+
+
+def history(out: Path) -> list[dict[str, str]]:
+    with (out / "training.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    """The bytes of all that a run leaves, but for its own state."""
+    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+
+
+def test_checkpoint_steps() -> None:
+    def steps(spec: str, *, shallow: bool = True, epochs: int = 10, epoch_steps: int = 240) -> list[int]:
+        return checkpoint_steps(spec, epochs=epochs, epoch_steps=epoch_steps, shallow=shallow)
+
+    # the published schedule, 240 batches of 250 an epoch
+    assert steps("paper") == [0, 12, 24, 48, 96, 240, 720, 1200, 1680, 2160]
+    assert steps("paper", shallow=False) == [240 * epoch for epoch in range(10)]
+    assert steps("10") == [round(k * 2400 / 9) for k in range(10)]
+    assert steps("1") == [2400]
+    assert steps("2") == [0, 2400]
+    assert steps("0:5, 2 ,1:0,10") == [5, 240, 480, 2400]
+    assert steps("4", epochs=1, epoch_steps=3) == [0, 1, 2, 3]
+    for bad in ("0", "5", "x", "", "1:", "-1", "0:-1", "1:4", "2", "1,x", "paper"):
+        if bad in ("2", "1:"):
+            continue
+        with pytest.raises(InputError, match="--checkpoints"):
+            steps(bad, epochs=1, epoch_steps=3)
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    files = train(PLAN, tmp_path / "run", data=toy())
+    assert torch.equal(state, torch.get_rng_state())
+    assert [path.name for path in files] == [
+        f"checkpoint-{step:06d}.safetensors" for step in (0, 2, 4, 12, 16)
+    ]
+    rows = history(tmp_path / "run")
+    assert [int(row["step"]) for row in rows] == list(range(16))
+    assert [int(row["epoch"]) for row in rows] == [step // 4 for step in range(16)]
+    np.testing.assert_allclose(
+        [float(row["lr"]) for row in rows], [0.01 * 0.9 ** (k // 4) for k in range(16)]
+    )
+    first, last = (read_checkpoint(path) for path in (files[0], files[-1]))
+    assert first.details["epoch"] == 0
+    assert (last.details["step"], last.details["epoch"]) == (16, 4)
+    assert last.details["data"] == "toy"
+    # the initial network is torch's default initialisation from the seed
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        twin = Perceptron(SPEC)
+    assert all(torch.equal(first.tensors[name], tensor) for name, tensor in twin.state_dict().items())
+
+
+def test_the_loss_and_accuracy_are_those_of_each_batch_before_its_step(tmp_path: Path) -> None:
+    plan = replace(PLAN, optimizer="sgd", lr=0.5, lr_decay=0.5, epochs=2, checkpoints="9", epoch_steps=4)
+    data = toy(30)
+    files = train(plan, tmp_path / "run", data=data)
+    rows = history(tmp_path / "run")
+    order = torch.Generator().manual_seed(5)
+    states = [read_checkpoint(path).tensors for path in files]
+    for step, row in enumerate(rows):
+        if step % 4 == 0:
+            permutation = torch.randperm(30, generator=order)
+        index = permutation[step % 4 * 8 :][:8]  # batches of 8, 8, 8 and 6: all examples once
+        weights = {name: tensor.clone().requires_grad_() for name, tensor in states[step].items()}
+        h = torch.relu(data.x[index] @ weights["layers.0.weight"].T + weights["layers.0.bias"])
+        outputs = h @ weights["layers.1.weight"].T + weights["layers.1.bias"]
+        loss = nn.functional.cross_entropy(outputs, data.y[index])
+        assert float(row["loss"]) == pytest.approx(float(loss.detach()), rel=1e-6)
+        assert float(row["accuracy"]) == pytest.approx(
+            float((outputs.argmax(1) == data.y[index]).float().mean())
+        )
+        loss.backward()
+        for (
+            name,
+            tensor,
+        ) in weights.items():  # and the step is plain gradient descent with the decayed step size
+            assert tensor.grad is not None
+            moved = tensor.detach() - 0.5 * 0.5 ** (step // 4) * tensor.grad
+            torch.testing.assert_close(states[step + 1][name], moved, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["fromage", "sgd", "adam"])
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+def test_it_learns(tmp_path: Path, optimizer: str, norm: str) -> None:
+    network = replace(SPEC, norm=norm)
+    lr = {"fromage": 0.02, "sgd": 0.1, "adam": 0.01}[optimizer]
+    plan = replace(PLAN, network=network, optimizer=optimizer, lr=lr, epochs=20, checkpoints="2")
+    files = train(plan, tmp_path / "run", data=toy())
+    losses = [float(row["loss"]) for row in history(tmp_path / "run")]
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+    assert read_checkpoint(files[-1]).details["train_accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("optimizer", ["fromage", "sgd", "adam"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_an_interrupted_run_ends_as_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, norm: str
+) -> None:
+    # the data set's passes (4 steps) and the epochs (3 steps) do not coincide, and neither do the interruptions
+    plan = replace(PLAN, network=replace(SPEC, norm=norm), optimizer=optimizer, epoch_steps=3, epochs=5)
+    train(plan, tmp_path / "whole", data=toy())
+    real, calls = probes.training._step, 0
+
+    def stumbling(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 5, 9, 14):
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(probes.training, "_step", stumbling)
+    interruptions = 0
+    while True:
+        try:
+            train(plan, tmp_path / "cut", data=toy())
+            break
+        except KeyboardInterrupt:
+            interruptions += 1
+    assert interruptions == 4
+    assert calls < 15 + 4 * 7  # it went on rather than began again
+    assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
+    calls = 100
+    train(plan, tmp_path / "cut", data=toy())
+    assert calls == 100  # nothing is left to do
+    assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
+
+
+def test_a_lost_checkpoint_is_made_again(tmp_path: Path) -> None:
+    files = train(PLAN, tmp_path / "run", data=toy())
+    before = everything(tmp_path / "run")
+    files[1].unlink()
+    assert train(PLAN, tmp_path / "run", data=toy()) == files
+    assert everything(tmp_path / "run") == before
+
+
+def test_another_plan_is_refused(tmp_path: Path) -> None:
+    train(PLAN, tmp_path / "run", data=toy())
+    before = everything(tmp_path / "run")
+    for other, data in ((replace(PLAN, seed=6), toy()), (PLAN, toy(31)), (replace(PLAN, lr=0.02), toy())):
+        with pytest.raises(InputError, match="another training run"):
+            train(other, tmp_path / "run", data=data)
+    assert everything(tmp_path / "run") == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    with pytest.raises(InputError, match="not empty"):
+        train(PLAN, tmp_path / "mine", data=toy())
+    (tmp_path / "run" / ".training-state").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match="damaged"):
+        train(PLAN, tmp_path / "run", data=toy())
+
+
+def test_plans_that_cannot_train(tmp_path: Path) -> None:
+    for changes in ({"optimizer": "magic"}, {"lr": 0}, {"lr": float("nan")}, {"lr_decay": -1}, {"epochs": 0},
+                    {"batch_size": 0}, {"epoch_steps": 0}):  # fmt: skip
+        with pytest.raises(InputError, match="--"):
+            replace(PLAN, **changes)
+    data = toy()
+    batch = replace(SPEC, norm="batch")
+    for plan, given in (
+        (replace(PLAN, batch_size=31), data),
+        (replace(PLAN, network=replace(SPEC, widths=(5, 8, 3))), data),
+        (replace(PLAN, network=replace(SPEC, widths=(6, 8, 2))), data),
+        (replace(PLAN, network=batch, batch_size=1), data),
+        (replace(PLAN, network=batch, batch_size=29), data),  # leaves one over
+        (PLAN, DataSet("toy", data.x, data.x[:, :3])),  # no labels and no loss given
+        (replace(PLAN, loss="mse"), DataSet("toy", data.x, data.x[:, :2])),
+    ):
+        with pytest.raises(InputError):
+            train(plan, tmp_path / "run", data=given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_regression_has_no_accuracy(tmp_path: Path) -> None:
+    data = toy()
+    targets = DataSet("toy", data.x, data.x[:, :3])
+    files = train(replace(PLAN, loss="mse"), tmp_path / "run", data=targets)
+    assert read_checkpoint(files[-1]).details["train_accuracy"] is None
+    assert all(row["accuracy"] == "nan" for row in history(tmp_path / "run"))
+
+
+def test_divergence_is_reported(tmp_path: Path) -> None:
+    plan = replace(PLAN, optimizer="sgd", lr=1e30)
+    with pytest.raises(InputError, match="lower --lr"):
+        train(plan, tmp_path / "run", data=toy())
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 1e30
+    for path in (tmp_path / "run").glob("*.safetensors"):
+        assert read_checkpoint(path).tensors
