@@ -246,7 +246,7 @@ def _elsewhere(checks: Mapping[Premise, xr.DataArray], evidence: xr.DataArray, d
         return ""
     names = [premise.name for premise, check in checks.items() if _truth(check) is not True]
     share = float(decided.sum() / evidence.sum())
-    return f"on the {share:.0%} of the points at which the premises hold ({', '.join(names)} not at all)"
+    return f"on the {share:.0%} of the points, those at which every premise holds ({', '.join(names)} fails elsewhere)"
 
 
 def _place(ratio: xr.DataArray) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]
 
 def _read_torch(path: Path) -> Any:
     try:
-        # a stream, because torch.load goes by a path's suffix; its warnings are no news beside the one clear line
+        # a stream, because torch.load goes by a path's suffix; and one clear line says more than its warnings
         with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
             return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises anything

@@ -56,6 +56,7 @@ class RunFolder:
                 )
         elif self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
+        make_folder(self.path)
         make_folder(self.path / "slices")
         if not self.manifest_path.is_file():
             manifest = {"schema": SCHEMA, "plan": plan, "details": details}

@@ -4,10 +4,10 @@ A test may only lean on something that does not share the tested code's mistakes
 
 - a closed form, worked out by hand in the test;
 - finite differences, or the same quantity in float64, or NumPy or another library's routine;
-- an independent implementation, written from the theory page and not from the code (``tests/probes/reference.py``);
-- for a theorem, a property test: thousands of random cases that meet its premises, none of which may break it;
+- an independent implementation, from the theory and not from the code (``tests/probes/reference.py``);
+- for a theorem, a property test: many random cases that meet its premises, none of which may break it;
 - for a check, a planted violation that it must catch: a check that cannot fail is no evidence.
 
-A tolerance is derived in a comment (rounding, a truncation error, a sampling error), never tuned until a test passes.
-Every test is small, needs no network and leaves nothing outside its temporary folder.
+A tolerance is derived (from rounding, truncation or sampling), never tuned until a test passes. Every test is
+small, needs no network and leaves nothing outside its temporary folder.
 """

@@ -72,8 +72,8 @@ def measured(
     """One checkpoint of a gradient slice; ``replaced`` values broadcast to their variable's dims.
 
     Unless replaced: a plain chain of square leaky ReLU layers without biases, ‖W_l‖₂ = 1, κ = 2 for W_l and
-    3 for ΔW_l, every output moved by η/10, every Jacobian by η/20, no gate at all, and a step limit of exactly
-    2|𝓛'(0)|/𝓛''.
+    3 for ΔW_l, every output moved by η/10, every Jacobian by η/20, no gate at all, and a step limit of
+    exactly 2|𝓛'(0)|/𝓛''.
     """
     rng = np.random.default_rng(0)
     size = layers * width

@@ -1,7 +1,7 @@
-"""The slice once more, independently: perceptrons, backpropagation and stepping in NumPy float64, whole batch.
+"""The slice once more, independently: backpropagation and stepping in NumPy float64, whole batch.
 
-Written from the definition (freeze W, step every tensor by its own norms from the frozen W, take gradients there),
-sharing nothing with the probes but the names of a network's tensors.
+Written from the definition (freeze W, step every tensor by its own norms from the frozen W, take gradients
+there), sharing nothing with the probes but the names of a network's tensors.
 """
 
 from __future__ import annotations

@@ -91,15 +91,23 @@ def test_written_and_read(tmp_path: Path) -> None:
     network, path = make(norm="batch"), tmp_path / "own.safetensors"
     write_checkpoint(path, network.state_dict(), {"network": network.spec.to_json(), "step": 3, "note": "é"})
     found = read_checkpoint(path)
-    assert found.details == {"network": {**network.spec.to_json(), "widths": [6, 8, 8, 3], "biases": [True] * 3},
-                             "step": 3, "note": "é"}  # fmt: skip
+    assert found.details == {
+        "network": {**network.spec.to_json(), "widths": [6, 8, 8, 3], "biases": [True] * 3},
+        "step": 3,
+        "note": "é",
+    }
     subject = load_subject(found)
     for name, tensor in network.state_dict().items():
         assert torch.equal(subject.network.state_dict()[name], tensor), name
     assert all(not tensor.is_meta for tensor in subject.network.state_dict().values())
     assert subject.perceptron == network.spec
-    assert list(subject.names)[:5] == ["layers.0.weight", "layers.0.bias", "norms.0.weight", "norms.0.bias",
-                                       "layers.1.weight"]  # fmt: skip
+    assert list(subject.names)[:5] == [
+        "layers.0.weight",
+        "layers.0.bias",
+        "norms.0.weight",
+        "norms.0.bias",
+        "layers.1.weight",
+    ]
 
 
 def test_the_digest_sees_every_bit() -> None:
@@ -109,9 +117,19 @@ def test_the_digest_sees_every_bit() -> None:
     assert digest() == digest()
     nudged = torch.ones(4)
     nudged[3] = torch.nextafter(nudged[3], torch.tensor(2.0))
-    assert len({digest(), digest(**{"a.bias": nudged}), digest(c=torch.ones(1)),
-                digest(**{"a.bias": torch.ones(4).double()}), digest(**{"a.bias": torch.ones(4).bfloat16()}),
-                digest(**{"b.weight": torch.ones(4, 3)})}) == 6  # fmt: skip
+    assert (
+        len(
+            {
+                digest(),
+                digest(**{"a.bias": nudged}),
+                digest(c=torch.ones(1)),
+                digest(**{"a.bias": torch.ones(4).double()}),
+                digest(**{"a.bias": torch.ones(4).bfloat16()}),
+                digest(**{"b.weight": torch.ones(4, 3)}),
+            }
+        )
+        == 6
+    )
 
 
 def test_folders_in_natural_order(tmp_path: Path) -> None:
@@ -174,8 +192,18 @@ def _png() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content", [_png(), b"hello, this is text\n" * 9, b"\0" * 64, b"\x80", b"\x80\x02", b"PK\x03\x04", b"{}", b"\xff" * 99]
-)  # fmt: skip
+    "content",
+    [
+        _png(),
+        b"hello, this is text\n" * 9,
+        b"\0" * 64,
+        b"\x80",
+        b"\x80\x02",
+        b"PK\x03\x04",
+        b"{}",
+        b"\xff" * 99,
+    ],
+)
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 def test_renamed_files(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = tmp_path / f"net.{suffix}"
@@ -190,6 +218,7 @@ class Evil:
         self.marker = marker
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """What unpickling calls."""
         return os.mkdir, (str(self.marker),)
 
 

@@ -144,8 +144,12 @@ def test_arrays_on_disk(tmp_path: Path, suffix: str) -> None:
 def test_a_pair_and_other_kinds_of_numbers(tmp_path: Path) -> None:
     torch.save((torch.from_numpy(X), torch.from_numpy(Y)), tmp_path / "pair.pt")
     assert len(load_data(str(tmp_path / "pair.pt"))) == 7
-    for x, dtype in ((X.astype(">f8"), torch.float64), ((X * 9).astype(np.uint16), torch.float32),
-                     (X > 0, torch.float32), (X.astype(np.float16), torch.float32)):  # fmt: skip
+    for x, dtype in (
+        (X.astype(">f8"), torch.float64),
+        ((X * 9).astype(np.uint16), torch.float32),
+        (X > 0, torch.float32),
+        (X.astype(np.float16), torch.float32),
+    ):
         data = load_data(str(save(tmp_path / "d.npz", x=x, y=Y.astype(np.uint8))))
         assert data.x.dtype == dtype
         np.testing.assert_array_equal(data.x.numpy(), x.astype(np.float64))
@@ -167,8 +171,8 @@ def test_a_pair_and_other_kinds_of_numbers(tmp_path: Path) -> None:
         ({"x": X[:, 0], "y": Y}, "(examples, features)"),
         ({"x": X}, "x and y"),
         ({"inputs": X, "labels": Y}, "x and y"),
-        ({"x": np.where(X == X[2, 1], np.nan, X), "y": Y}, "NaN"),
-        ({"x": np.where(X == X[2, 1], -np.inf, X), "y": Y}, "infinity"),
+        ({"x": np.where(X[2, 1] == X, np.nan, X), "y": Y}, "NaN"),
+        ({"x": np.where(X[2, 1] == X, -np.inf, X), "y": Y}, "infinity"),
         ({"x": X, "y": np.where(Y == 2, np.nan, Y)}, "NaN"),
     ],
 )

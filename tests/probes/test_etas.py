@@ -36,9 +36,33 @@ def test_written_grids(spec: str, expected: list[float]) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", " ", ",", "x", "0.1,x", "-0.1", "-0.1,0.1", "0.2,0.1", "0.1,0.1", "0", "0:0:1", "0:1:1", "nan", "0.1,inf",
-     "1e999", "0:1", "0:1:2:3", "0:1:0", "0:1:-3", "0:1:2.5", "1:0:5", "0:1:99999999", "paper,0.1", "0:nan:3"],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        ",",
+        "x",
+        "0.1,x",
+        "-0.1",
+        "-0.1,0.1",
+        "0.2,0.1",
+        "0.1,0.1",
+        "0",
+        "0:0:1",
+        "0:1:1",
+        "nan",
+        "0.1,inf",
+        "1e999",
+        "0:1",
+        "0:1:2:3",
+        "0:1:0",
+        "0:1:-3",
+        "0:1:2.5",
+        "1:0:5",
+        "0:1:99999999",
+        "paper,0.1",
+        "0:nan:3",
+    ],
+)
 def test_grids_that_are_none(spec: str) -> None:
     with pytest.raises(InputError, match="--etas") as caught:
         parse_etas(spec)

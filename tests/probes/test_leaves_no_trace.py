@@ -1,4 +1,4 @@
-"""The probe leaves the network and the random state as it found them, also when something goes wrong inside."""
+"""The probe leaves the network and the random state as it found them, also after an exception."""
 
 from __future__ import annotations
 

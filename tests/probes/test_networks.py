@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def tensors_of(
     generator = torch.Generator().manual_seed(0)
     widths = [inputs, *[width] * (depth - 1), outputs]
     made: list[Any] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         made.append(torch.randn(fan_out, fan_in, generator=generator))
         if bias:
             made.append(torch.randn(fan_out, generator=generator))
@@ -217,10 +218,19 @@ def test_building_a_network_draws_nothing_from_the_callers_stream(tmp_path: Path
 def test_activations_are_those_of_torch() -> None:
     z = torch.linspace(-3, 3, 31)
     modules = {
-        "identity": nn.Identity(), "relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(), "tanh": nn.Tanh(),
-        "sigmoid": nn.Sigmoid(), "gelu": nn.GELU(), "gelu_tanh": nn.GELU(approximate="tanh"), "silu": nn.SiLU(),
-        "elu": nn.ELU(), "selu": nn.SELU(), "softplus": nn.Softplus(), "mish": nn.Mish(),
-    }  # fmt: skip
+        "identity": nn.Identity(),
+        "relu": nn.ReLU(),
+        "leaky_relu": nn.LeakyReLU(),
+        "tanh": nn.Tanh(),
+        "sigmoid": nn.Sigmoid(),
+        "gelu": nn.GELU(),
+        "gelu_tanh": nn.GELU(approximate="tanh"),
+        "silu": nn.SiLU(),
+        "elu": nn.ELU(),
+        "selu": nn.SELU(),
+        "softplus": nn.Softplus(),
+        "mish": nn.Mish(),
+    }
     assert set(modules) == set(ACTIVATIONS)
     for name, module in modules.items():
         assert torch.equal(make((1, 1, 1), name).activation(z), module(z)), name

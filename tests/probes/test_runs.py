@@ -48,8 +48,20 @@ def test_end_to_end(tmp_path: Path, source: Source) -> None:
         direct = measure_slice(make(seed=step), x, y, settings=SETTINGS)
         for name in direct.data_vars:
             np.testing.assert_array_equal(found[name][index], direct[name][0], err_msg=str(name))
-    for name in ("versions", "seed", "device", "dtype", "command", "weights_hash", "direction_hash", "data_hash",
-                 "number_of_examples", "loss", "biases_moved", "noise_floor"):  # fmt: skip
+    for name in (
+        "versions",
+        "seed",
+        "device",
+        "dtype",
+        "command",
+        "weights_hash",
+        "direction_hash",
+        "data_hash",
+        "number_of_examples",
+        "loss",
+        "biases_moved",
+        "noise_floor",
+    ):
         assert name in found.attrs or name in found.coords, name
     assert found.attrs["data"].endswith("data.npz")
     assert len(set(found["weights_hash"].values.tolist())) == 3

@@ -1,4 +1,4 @@
-"""The slice against an independent float64 implementation, closed forms, finite differences and torch.func."""
+"""The slice against an independent implementation, closed forms, finite differences and torch.func."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_slope_and_curvature_are_the_derivatives_of_the_loss() -> None:
     h = 1e-3
     found = measured(network, x, y, etas=np.array([0.0, h, 2 * h]), curvature=True)
     loss, slope = found["loss"].values, found["slope"].values
-    # central differences and the one-sided three-point formula err by h² times a third or fourth derivative of order 10
+    # central and one-sided three-point differences err by h² times a third derivative of order 10
     assert slope[1] == pytest.approx((loss[2] - loss[0]) / (2 * h), rel=100 * h**2)
     assert slope[0] < 0
     second = (-3 * slope[0] + 4 * slope[1] - slope[2]) / (2 * h)
@@ -117,7 +117,7 @@ def test_jacobians_are_those_of_torch_func(case: str) -> None:
     moved = step(tensors, reference.run(tensors)[1], eta)
 
     def tail(values: Any, k: int) -> Any:
-        """From the input of layer k to the outputs, all paths counted, by the reference's own forward pass."""
+        """From the input of layer k to the outputs, all paths counted, and the network it belongs to."""
         state = {name: torch.from_numpy(np.asarray(tensor)) for name, tensor in values.items()}
         twin = make(**CASES[case]).double().eval()
         twin.load_state_dict(state)
@@ -284,7 +284,7 @@ def test_chunks_change_nothing_but_rounding() -> None:
         part = measured(network, x, y, chunk=chunk, jacobian=2)
         for name in whole.data_vars:
             if "noise_floor" not in str(name):
-                # 37 terms of order 1 in another order; the direction condition number of a singular matrix is noise
+                # 37 terms of order 1 in another order; but a singular matrix's condition number is noise
                 if name == "direction_condition_number":
                     continue
                 np.testing.assert_allclose(part[name], whole[name], rtol=1e-8, atol=1e-13, err_msg=str(name))
@@ -396,9 +396,16 @@ def test_a_stochastic_network_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"etas": np.array([0.1, 0.2])}, {"etas": np.array([0.0, 0.2, 0.1])}, {"etas": np.array([0.0])},
-     {"direction": "sideways"}, {"biases": "fix"}, {"dtype": "float16"}, {"spectra": "all"}],
-)  # fmt: skip
+    [
+        {"etas": np.array([0.1, 0.2])},
+        {"etas": np.array([0.0, 0.2, 0.1])},
+        {"etas": np.array([0.0])},
+        {"direction": "sideways"},
+        {"biases": "fix"},
+        {"dtype": "float16"},
+        {"spectra": "all"},
+    ],
+)
 def test_settings_that_would_measure_something_else_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         SliceSettings(**{"etas": ETAS, **settings})

@@ -131,7 +131,7 @@ def test_it_learns(tmp_path: Path, optimizer: str, norm: str) -> None:
 def test_an_interrupted_run_ends_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, norm: str
 ) -> None:
-    # the data set's passes (4 steps) and the epochs (3 steps) do not coincide, and neither do the interruptions
+    # the passes (4 steps), the epochs (3 steps) and the interruptions do not coincide
     plan = replace(PLAN, network=replace(SPEC, norm=norm), optimizer=optimizer, epoch_steps=3, epochs=5)
     train(plan, tmp_path / "whole", data=toy())
     real, calls = probes.training._step, 0
@@ -185,8 +185,15 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
 
 
 def test_plans_that_cannot_train(tmp_path: Path) -> None:
-    for changes in ({"optimizer": "magic"}, {"lr": 0}, {"lr": float("nan")}, {"lr_decay": -1}, {"epochs": 0},
-                    {"batch_size": 0}, {"epoch_steps": 0}):  # fmt: skip
+    for changes in (
+        {"optimizer": "magic"},
+        {"lr": 0},
+        {"lr": float("nan")},
+        {"lr_decay": -1},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"epoch_steps": 0},
+    ):
         with pytest.raises(InputError, match="--"):
             replace(PLAN, **changes)
     data = toy()
