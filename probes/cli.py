@@ -128,7 +128,7 @@ _MEASURE = _options(
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
     click.option(
-        "--chunk", type=int, default=500, show_default=True, help="Examples at once; changes rounding only."
+        "--chunk", type=int, default=1000, show_default=True, help="Examples at once; changes rounding only."
     ),
 )
 

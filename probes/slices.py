@@ -68,7 +68,7 @@ class SliceSettings:
     seed: int = 0
     dtype: str = "float32"
     device: str = "cpu"
-    chunk: int = 500
+    chunk: int = 1000
 
     def __post_init__(self) -> None:
         """Refuse a grid or a choice that would silently measure something else.

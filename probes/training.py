@@ -8,6 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 _PAPER_SHALLOW = "0:0,0:12,0:24,0:48,0:96,1,3,5,7,9"
 _STATE = ".training-state"
+_WORTH_THREADS = (
+    400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
+)
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,10 @@ def train(
         "seed": plan.seed,
     }
     total = plan.epochs * epoch_steps
-    with tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar:
+    with (
+        _few_threads(plan),
+        tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar,
+    ):
         while True:
             if state.step in steps:
                 _save_checkpoint(state, out, data, details, epoch_steps)
@@ -213,6 +220,21 @@ def train(
     _write_history(out, state)
     state.save(out / _STATE, signature)
     return [out / _checkpoint_name(step) for step in steps]
+
+
+@contextmanager
+def _few_threads(plan: TrainingPlan) -> Iterator[None]:
+    """One thread while a step is small: threads that wait for each other at every layer cost more than they do.
+
+    It also makes small trainings come out the same whatever the number of cores.
+    """
+    before = torch.get_num_threads()
+    if plan.batch_size * max(plan.network.widths) < _WORTH_THREADS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_widths(plan: TrainingPlan, data: DataSet, loss: str) -> None:

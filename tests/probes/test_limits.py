@@ -97,13 +97,14 @@ def test_a_start_that_is_no_number_has_no_limit(start: float, slope: float) -> N
     assert math.isnan(found.measured)
 
 
-def test_a_known_grid_brackets_the_first_return() -> None:
-    # three roots: (η − 0.1)(η − 0.3)(η − 0.5) scaled to fall from 0; the first one counts
+@pytest.mark.parametrize("second", [0.13, 0.3])
+def test_a_known_grid_brackets_the_first_return(second: float) -> None:
+    # three roots; the loss falls from 0 and the first of them counts
     def loss(eta: float) -> float:
-        return 1 + 100 * eta * (eta - 0.1) * (eta - 0.3) * (eta - 0.5)
+        return 1 + 100 * eta * (eta - 0.1) * (eta - second) * (eta - 0.5)
 
     grid = np.linspace(0.02, 0.6, 30).tolist()
-    found = search(loss, -1.5, 0.4, known={eta: loss(eta) for eta in grid})
+    found = search(loss, -5 * second, 0.4, known={eta: loss(eta) for eta in grid})
     assert found.measured == pytest.approx(0.1, rel=ACCURACY)
     assert found.evaluations <= 6
 

@@ -120,6 +120,13 @@ def test_an_order_that_nothing_tells_is_refused(tmp_path: Path, naming: str) -> 
     assert list(subject.names.values()) == list(reversed(names))
 
 
+def test_lengths_tell_whose_bias_it_is_where_names_do_not(tmp_path: Path) -> None:
+    tensors = {"z": torch.ones(5, 8), "a": torch.ones(5), "m": torch.ones(3, 5), "n": torch.ones(3)}
+    save_file(tensors, tmp_path / "net.safetensors")
+    subject = load_subject(read_checkpoint(tmp_path / "net.safetensors"), activation="tanh")
+    assert list(subject.names.values()) == ["z", "a", "m", "n"]
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors, x = [tensor.to(dtype) for tensor in tensors_of()], make_data(4, 8)[0]

@@ -136,7 +136,8 @@ def test_a_strangers_checkpoint_needs_no_code(tmp_path: Path, source: Source) ->
 
 def test_ones_own_network(tmp_path: Path, source: Source) -> None:
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))\n"
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))\n"
     )
     layers = {
         "0.weight": torch.ones(4, 6),

@@ -88,6 +88,18 @@ def test_the_noise_floor_is_rounding_and_nothing_else() -> None:
     assert float(single["loss_noise_floor"]) < 100 * 2**-24
 
 
+def test_the_noise_floor_sees_what_repetition_cannot() -> None:
+    network, (x, y) = make((6, 3)), make_data()
+    with torch.no_grad():
+        network.layers[0].bias += 1e6  # softmax ignores it, but float32 rounds outputs of this size to 1/16
+    single, exact = measured(network, x, y, dtype="float32"), measured(network, x, y)
+    error = abs(single["gradient_norm"][0] / exact["gradient_norm"][0] - 1)
+    assert (error > 1e-4).all()
+    # the relative error of a norm is at most that of the vector; the sample is the whole data here
+    assert (error <= single["noise_floor"] * 1.001).all()
+    assert float(single["noise_floor"].max()) < 0.2
+
+
 def test_slope_and_curvature_are_the_derivatives_of_the_loss() -> None:
     network, (x, y) = make(activation="tanh"), make_data()
     h = 1e-3
@@ -331,6 +343,16 @@ def test_a_tensor_without_a_gradient_stays_put() -> None:
     alive = found.sel(layer="layers.1.bias")
     np.testing.assert_allclose(alive["relative_perturbation"], ETAS, rtol=1e-12)
     assert (found["jacobian_change"].sel(layer="layers.0.weight")[:, :2] == 0).all()
+
+
+def test_a_parameter_that_is_never_used() -> None:
+    network, (x, y) = nn.Linear(6, 3), make_data()
+    network.spare = nn.Parameter(torch.ones(2, 2))
+    found = measured(network, x, y, limit=True, curvature=True)
+    spare = found.sel(layer="spare")
+    assert (spare["gradient_change"] == 0).all()
+    assert (spare["relative_perturbation"] == 0).all()
+    np.testing.assert_allclose(found["relative_perturbation"].sel(layer="weight"), ETAS, rtol=1e-12)
 
 
 def test_zero_weights_and_a_dead_network() -> None:

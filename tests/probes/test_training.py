@@ -160,6 +160,12 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
 
 
+def test_batch_norm_trains_in_training_mode(tmp_path: Path) -> None:
+    files = train(replace(PLAN, network=replace(SPEC, norm="batch")), tmp_path / "run", data=toy())
+    tracked = [int(read_checkpoint(path).tensors["norms.0.num_batches_tracked"]) for path in files]
+    assert tracked == [0, 2, 4, 12, 16]
+
+
 def test_a_lost_checkpoint_is_made_again(tmp_path: Path) -> None:
     files = train(PLAN, tmp_path / "run", data=toy())
     before = everything(tmp_path / "run")
