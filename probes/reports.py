@@ -51,7 +51,7 @@ class Findings:
         if history is not None and history.is_file():
             try:
                 frame = pd.read_csv(history)
-                frame = frame.astype({name: float for name in ("step", "epoch", "loss", "accuracy")})
+                frame = frame.astype(dict.fromkeys(("step", "epoch", "loss", "accuracy"), float))
             except (ValueError, KeyError) as error:
                 raise InputError(
                     f"{history}: is damaged ({error}); delete it to report without it"
@@ -96,7 +96,8 @@ def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
     text = tables.plain(tables.checks_table(checks))
     failed = [check for check in checks if check.outcome is Outcome.FAILED]
     if failed:
-        text += f"\nWARNING: {failed[0].check} {failed[0].outcome.value} at {failed[0].checkpoint}; trust no number of it"
+        first = failed[0]
+        text += f"\nWARNING: {first.check} {first.outcome.value} at {first.checkpoint}; trust no number of it"
     return text
 
 
@@ -186,11 +187,12 @@ def _markdown(findings: Sequence[Findings], figures: Sequence[Path], out: Path) 
     ]
     for one in findings:
         attributes = one.measurements.attrs
+        moved = "moved" if attributes["biases_moved"] == "true" else "not moved"
         parts += [
             f"## {one.title}",
             "",
             f"{attributes['number_of_examples']} examples of {attributes.get('data', 'unknown data')}, direction"
-            f" {attributes['direction']}, {attributes['dtype']}, biases {'' if attributes['biases_moved'] == 'true' else 'not '}moved"
+            f" {attributes['direction']}, {attributes['dtype']}, biases {moved}"
             f" ({attributes.get('versions', '')}).",
             "",
             noise_line(one.measurements)[0].upper() + noise_line(one.measurements)[1:] + ".",

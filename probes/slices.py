@@ -228,9 +228,8 @@ class _Slice:
         whole_gradient = set(self.direction) <= set(self.measured)
         for row, eta in enumerate(etas):
             moved = moved_along(batch.frozen, self.direction, float(eta))
-            if eta == 0:  # the noise floor's second evaluation is the measurement at 0
-                result = floor.repeat
-            else:
+            result = floor.repeat  # the noise floor's second evaluation is the measurement at 0
+            if eta > 0:
                 result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
             losses[row], accuracies[row] = result.loss, result.accuracy
             output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()

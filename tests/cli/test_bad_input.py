@@ -1,4 +1,4 @@
-"""Bad input: exit status 2, one line on standard error that names it, nothing on standard output, nothing half-written."""
+"""Bad input: exit status 2, one line on standard error that names it, and nothing half-written."""
 
 from __future__ import annotations
 
