@@ -18,7 +18,7 @@ class Network:
 
     Attributes:
         title: its name in figures, such as ``16 layers``.
-        measurements: dims checkpoint, eta, layer, example; the variables of DESIGN.md.
+        measurements: dims checkpoint, eta, layer, example; the variables of docs/measurements.md.
         summary: ``deep_relative_trust`` (checkpoint, eta), ``above_noise`` (checkpoint, eta, layer) and the
             effective constants ``constant`` (checkpoint, layer), ``constant_limit`` (checkpoint, layer).
         limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured``, ``searched_to`` (checkpoint).
