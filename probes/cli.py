@@ -179,10 +179,10 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
 )
 @click.option(
     "--spectra",
-    type=click.Choice(["weights", "slice"]),
+    type=click.Choice(["weights", "slice", "none"]),
     default="weights",
     show_default=True,
-    help="Singular values of the frozen weights and the direction, or of the perturbed weights at each eta too.",
+    help="Singular values of the frozen weights and the direction, of the perturbed weights at each eta too, or none (fast).",
 )
 @click.option(
     "--limit/--no-limit", default=True, show_default=True, help="Search for the measured step limit."

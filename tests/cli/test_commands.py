@@ -168,3 +168,12 @@ def test_a_foreign_state_dict_needs_no_python(probe: Probe, data: Path, tmp_path
         x, y = torch.from_numpy(arrays["x"]).double(), torch.from_numpy(arrays["y"])
     expected = torch.nn.functional.cross_entropy(net.double()(x), y).item()
     assert float(measurements["loss"][0, 0]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_spectra_can_be_left_out(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    result = probe("run", trained, "--spectra", "none", "--etas", "0.001,0.01", "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert bool(probes.load(tmp_path / "run")["condition_number"].isnull().all())
+    statuses = {verdict.claim: verdict.status.value for verdict in find(tmp_path / "run").verdicts}
+    assert statuses["deep-relative-trust"] == "refuted"
+    assert statuses["lemma2-with-constant"] == "not measured"
