@@ -182,7 +182,7 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     type=click.Choice(["weights", "slice", "none"]),
     default="weights",
     show_default=True,
-    help="Singular values of the frozen weights and the direction, of the perturbed weights at each eta too, or none (fast).",
+    help="Singular values of the frozen weights and direction, of the perturbed weights too, or none (fast).",
 )
 @click.option(
     "--limit/--no-limit", default=True, show_default=True, help="Search for the measured step limit."
