@@ -200,29 +200,32 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
+    from analysis import check_measurements
     from probes.etas import parse_etas
-    from probes.reports import copy_history, find, noise_line, self_check_lines
+    from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
+    from probes.store import load
 
     own = {name: options[name] for name in ("layers", "samples", "jacobian", "spectra", "limit", "curvature")}
     settings = _settings(options, etas=parse_etas(options["etas"]), **own)
     measure_run(_source(checkpoints, options), settings, out)
     copy_history(checkpoints, out)
-    findings = find(out)
+    measurements = load(out)
+    checks = check_measurements(measurements)
     if as_json:
-        measured = [str(label) for label in findings.measurements["checkpoint"].values]
+        measured = [str(label) for label in measurements["checkpoint"].values]
         _print_json(
             {
                 "results": str(out),
                 "checkpoints": measured,
-                "checks": [_check(check) for check in findings.checks],
+                "checks": [_check(check) for check in checks],
             }
         )
         return
-    click.echo(self_check_lines(findings.checks))
-    click.echo(noise_line(findings.measurements))
+    click.echo(self_check_lines(checks))
+    click.echo(noise_line(measurements))
     click.echo(
-        f"{findings.measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
+        f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
     )
 
 
@@ -375,16 +378,18 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Lemma 2's, the calibrated, the slice curvature's and the measured step limit of each CHECKPOINT."""
     import numpy as np
 
+    from analysis import step_limits
     from probes import tables
-    from probes.reports import analyse, limits_json
+    from probes.reports import limits_json
     from probes.runs import measure
 
     settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False)
-    findings = analyse(measure(_source(checkpoints, options), settings, what="limits"), title="limits")
+    measurements = measure(_source(checkpoints, options), settings, what="limits")
+    limits = step_limits(measurements)
     if as_json:
-        _print_json(limits_json(findings))
+        _print_json(limits_json(measurements, limits))
         return
-    click.echo(tables.plain(tables.limits_table(findings.limits)))
+    click.echo(tables.plain(tables.limits_table(limits)))
 
 
 @main.command()

@@ -67,9 +67,8 @@ def measure_noise_floor(
     x, y = batch.x[:_SAMPLE], batch.y[:_SAMPLE]
     exact = torch.float64
     rows = len(x)
-    chunk = (
-        37 if batch.dtype == exact else batch.chunk
-    )  # float64 is checked against another order of summation
+    # float64 is checked against another order of summation
+    chunk = 37 if batch.dtype == exact else batch.chunk
     network, loss_of, device = batch.network, batch.loss_function, batch.device
     working = FullBatch(network, x, y, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
     reference = FullBatch(network, x.flip(0), y.flip(0), loss_of, dtype=exact, device=device, chunk=chunk)

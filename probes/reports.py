@@ -24,7 +24,7 @@ from trust.claims import all_claims
 if TYPE_CHECKING:
     from figures.network import Network
 
-__all__ = ["Findings", "analyse", "find", "limits_json", "self_check_lines", "write_report"]
+__all__ = ["Findings", "find", "limits_json", "self_check_lines", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Findings:
     """Everything that the analysis says of one run."""
 
     title: str
-    folder: Path | None
+    folder: Path
     measurements: xr.Dataset
     summary: xr.Dataset
     limits: xr.Dataset
@@ -46,9 +46,9 @@ class Findings:
 
         from figures.network import Network
 
-        history = self.folder / "training.csv" if self.folder is not None else None
+        history = self.folder / "training.csv"
         frame = None
-        if history is not None and history.is_file():
+        if history.is_file():
             try:
                 frame = pd.read_csv(history)
                 frame = frame.astype(dict.fromkeys(("step", "epoch", "loss", "accuracy"), float))
@@ -74,13 +74,9 @@ def find(folder: Path, *, title: str | None = None) -> Findings:
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
-    return analyse(load(folder), title=title or folder.resolve().name, folder=folder)
-
-
-def analyse(measurements: xr.Dataset, *, title: str, folder: Path | None = None) -> Findings:
-    """Everything that the analysis says of measurements; ``folder`` is where they, and the training's history, lie."""
+    measurements = load(folder)
     return Findings(
-        title=title,
+        title=title or folder.resolve().name,
         folder=folder,
         measurements=measurements,
         summary=summarise(measurements),
@@ -136,17 +132,17 @@ def report_json(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[s
     return {"verdicts": verdicts, "figures": [str(path) for path in figures]}
 
 
-def limits_json(findings: Findings) -> list[dict[str, Any]]:
+def limits_json(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, Any]]:
     """The document that ``probe limit --json`` prints."""
-    limits, found = findings.limits, []
-    depth = int(findings.measurements["is_weight"].sum())
+    found = []
+    depth = int(measurements["is_weight"].sum())
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers = {
             name: _finite(float(one[name]))
             for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "measured")
         }
-        evaluations = int(one["evaluations"]) + findings.measurements.sizes["eta"] + 1
+        evaluations = int(one["evaluations"]) + measurements.sizes["eta"] + 1
         found.append({"checkpoint": str(label), "depth": depth, **numbers, "evaluations": evaluations})
     return found
 
@@ -158,7 +154,7 @@ def _finite(value: float) -> float | None:
 def write_report(
     findings: Sequence[Findings], out: Path, *, formats: Sequence[str] = ("png", "pdf")
 ) -> list[Path]:
-    """Figures, ``report.md``, ``verdicts.json`` and ``verdicts.csv`` into ``out``.
+    """Figures, ``report.md`` and ``verdicts.json`` into ``out``.
 
     Returns:
         The figures' files.
@@ -195,7 +191,7 @@ def _markdown(findings: Sequence[Findings], figures: Sequence[Path], out: Path) 
             f" {attributes['direction']}, {attributes['dtype']}, biases {moved}"
             f" ({attributes.get('versions', '')}).",
             "",
-            noise_line(one.measurements)[0].upper() + noise_line(one.measurements)[1:] + ".",
+            f"The {noise_line(one.measurements)}.",
             "",
         ]
         sections = {
@@ -212,15 +208,6 @@ def _markdown(findings: Sequence[Findings], figures: Sequence[Path], out: Path) 
         if path.suffix == ".png":
             parts += [f"![{path.stem}]({path.relative_to(out)})", ""]
     return "\n".join(parts)
-
-
-def claims_rows() -> list[list[str]]:
-    """The registry as a table."""
-    rows = [["claim", "statement", "premises", "source"]]
-    for claim in all_claims().values():
-        premises = ", ".join(premise.name for premise in claim.premises) or "none"
-        rows.append([claim.id, claim.statement, premises, claim.source])
-    return rows
 
 
 def claims_json() -> list[dict[str, Any]]:

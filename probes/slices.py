@@ -117,7 +117,7 @@ def measure_slice(
 
     Returns:
         Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are
-        described in the README.
+        described in docs/measurements.md.
 
     Raises:
         InputError: settings that do not fit, or a stochastic network.

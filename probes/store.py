@@ -7,12 +7,12 @@ absent.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import xarray as xr
@@ -171,28 +171,26 @@ def export_csv(measurements: xr.Dataset, path: Path) -> int:
     rows = 0
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file such as {path / 'results.csv'}")
+
+    def write(stream: IO[bytes]) -> None:
+        nonlocal rows
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(["variable", *columns, "value"])
+        for name, array in measurements.data_vars.items():
+            labels = [measurements[dim].values for dim in array.dims]
+            for index in np.ndindex(array.shape):
+                value = float(array.values[index])
+                if np.isnan(value) and "example" in array.dims:
+                    continue  # beyond the sample of a per-example measurement
+                places = zip(array.dims, labels, index, strict=True)
+                key = {str(dim): label[i] for dim, label, i in places}
+                writer.writerow([name, *(key.get(column, "") for column in columns), repr(value)])
+                rows += 1
+        text.flush()
+        text.detach()
+
     with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(["variable", *columns, "value"])
-                for name, array in measurements.data_vars.items():
-                    labels = [measurements[dim].values for dim in array.dims]
-                    for index in np.ndindex(array.shape):
-                        value = float(array.values[index])
-                        if np.isnan(value) and "example" in array.dims:
-                            continue  # beyond the sample of a per-example measurement
-                        key = {
-                            str(dim): label[i]
-                            for dim, label, i in zip(array.dims, labels, index, strict=True)
-                        }
-                        writer.writerow([name, *(key.get(column, "") for column in columns), repr(value)])
-                        rows += 1
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    write_atomically(path, write)
     return rows
