@@ -4,6 +4,8 @@
 * activations: activation functions by name, and their transmission constants α and β
 * distance: deep relative trust D(r) = ∏(1 + r_k) − 1, and distances between two networks
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
+* function_bounds: bounds on the change of the output from spectral norms and from what passes through
+* paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, and the curvature's
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
 
@@ -32,6 +34,15 @@ from trust.distance import (
     log10_deep_relative_trust,
     relative_perturbations,
 )
+from trust.function_bounds import (
+    agd_step,
+    log10_agd_curvature_bound,
+    log10_input_sensitivity_bound,
+    log10_linearisation_remainder_bound,
+    log10_neyshabur_bound,
+    log10_spectral_product_bound,
+    log10_telescoped_bound,
+)
 from trust.norms import (
     as_array,
     as_matrix,
@@ -42,6 +53,7 @@ from trust.norms import (
     spectral_norm,
     stable_rank,
 )
+from trust.paths import log10_path_distance, log10_path_metric_bound, log10_path_norm, path_vector
 from trust.theorem1 import (
     log10_function_bound,
     log10_gated_jacobian_bound,
@@ -59,6 +71,7 @@ __all__ = [
     "Fromage",
     "Transmission",
     "activation",
+    "agd_step",
     "as_array",
     "as_matrix",
     "condition_number",
@@ -69,14 +82,24 @@ __all__ = [
     "frobenius_norm",
     "lemma1_bound",
     "lemma2_step_limit",
+    "log10_agd_curvature_bound",
     "log10_deep_relative_trust",
     "log10_function_bound",
     "log10_gated_jacobian_bound",
+    "log10_input_sensitivity_bound",
     "log10_jacobian_bound",
     "log10_layerwise_function_bound",
     "log10_lemma2_step_limit",
+    "log10_linearisation_remainder_bound",
+    "log10_neyshabur_bound",
+    "log10_path_distance",
+    "log10_path_metric_bound",
+    "log10_path_norm",
+    "log10_spectral_product_bound",
+    "log10_telescoped_bound",
     "log10_theorem1_constant",
     "modelled_transmission",
+    "path_vector",
     "relative_norm",
     "relative_perturbations",
     "singular_values",
