@@ -15,6 +15,7 @@ __all__ = ["DIRECTIONS", "gradient_direction", "hash_of", "noise_direction", "up
 DIRECTIONS = {
     "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
     "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
+    "adversarial": "at each eta of its own the worst perturbation found, every tensor by at most eta of its norm",
     "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
 }
 

@@ -14,19 +14,25 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from probes.adversarial import Ascent, find_worst
 from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
 from probes.evaluation import FullBatch, left_as_found, moved_along
-from probes.jacobians import Jacobians, Linearisation, gate_change, relative_change
+from probes.jacobians import relative_change
+from probes.ladder import Ladder
 from probes.limits import find_step_limit
 from probes.losses import ExampleLoss, resolve_loss
 from probes.networks import Perceptron
 from probes.noise import measure_noise_floor
+from probes.operators import Operator, operator_norm
+from probes.sensitivity import Sensitivity
 from probes.spectra import spectrum
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
 
+_OWN_SPECTRA = ("perturbation_spectral_norm", "perturbation_condition_number")
+"""Measured at every η where every η has a perturbation of its own."""
 _CHOICES = {
     "direction": tuple(DIRECTIONS),
     "spectra": ("weights", "slice", "none"),
@@ -50,7 +56,11 @@ class SliceSettings:
         biases: ``move`` (the released protocol) or ``fixed``.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
-        seed: of the noise direction.
+        ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
+        seed: of the noise direction, and of the adversarial search's restarts.
+        objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
+        ascent_steps: points that each of its ascents tries.
+        restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
         device: a torch device.
         chunk: examples at once.
@@ -65,7 +75,11 @@ class SliceSettings:
     biases: str = "move"
     limit: bool = True
     curvature: bool = True
+    ladder: bool = True
     seed: int = 0
+    objective: str = "output"
+    ascent_steps: int = 20
+    restarts: int = 3
     dtype: str = "float32"
     device: str = "cpu"
     chunk: int = 1000
@@ -82,6 +96,21 @@ class SliceSettings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"--{name} {getattr(self, name)}: unknown; known are {', '.join(choices)}")
+        self.ascent()
+
+    def ascent(self) -> Ascent:
+        """How the direction ``adversarial`` is searched for.
+
+        Raises:
+            InputError: it names the setting.
+        """
+        return Ascent(
+            objective=self.objective,
+            examples=max(self.samples, 1),
+            steps=self.ascent_steps,
+            restarts=self.restarts,
+            seed=self.seed,
+        )
 
 
 def evaluations_per_slice(settings: SliceSettings) -> int:
@@ -176,7 +205,12 @@ class _Slice:
         samples = min(settings.samples, len(batch))
         self.samples = max(samples, min(settings.jacobian, len(batch)))
         self.base = batch.evaluate(batch.frozen, wanted=self.names, samples=self.samples)
+        self.moving = [
+            name for name in self.names if settings.biases == "move" or batch.frozen[name].ndim >= 2
+        ]
+        self.adversarial = settings.direction == "adversarial"
         self.direction, self.update_size = self._direction(following)
+        self.worst: dict[str, Tensor] | None = None
         self.gradient_norms = {name: _norm(self.base.gradients[name]) for name in self.names}
         self.weight_norms = {name: _norm(batch.frozen[name]) for name in self.names}
 
@@ -193,8 +227,10 @@ class _Slice:
         return chosen
 
     def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], float]:
-        settings, frozen = self.settings, self.batch.frozen
-        moving = [name for name in self.names if settings.biases == "move" or frozen[name].ndim >= 2]
+        """The slice's direction (none where every η has a perturbation of its own), and the size of a real update."""
+        settings, frozen, moving = self.settings, self.batch.frozen, self.moving
+        if self.adversarial:
+            return {}, math.nan
         if settings.direction == "gradient":
             gradients = {name: self.base.gradients[name] for name in moving}
             return gradient_direction(frozen, gradients), math.nan
@@ -203,6 +239,26 @@ class _Slice:
         if following is None:
             raise InputError("--direction update: needs the checkpoint that follows; give at least two")
         return update_direction(frozen, following, moving)
+
+    def _moved(self, eta: float) -> tuple[dict[str, Tensor], float]:
+        """The perturbed tensors at η, and the adversarial objective there."""
+        frozen = self.batch.frozen
+        if not self.adversarial:
+            return moved_along(frozen, self.direction, eta), math.nan
+        if eta == 0:
+            return dict(frozen), 0.0
+        downhill = gradient_direction(frozen, {name: self.base.gradients[name] for name in self.moving})
+        uphill = {name: -step for name, step in downhill.items()}
+        found = find_worst(
+            self.batch,
+            self.moving,
+            eta,
+            ascent=self.settings.ascent(),
+            start=self.worst,
+            candidates=(downhill, uphill),
+        )
+        self.worst = found.change
+        return {name: frozen[name] + found.change.get(name, 0.0) for name in frozen}, found.value
 
     def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
         settings, batch = self.settings, self.batch
@@ -224,17 +280,21 @@ class _Slice:
         losses, accuracies, slopes = (np.full(len(etas), np.nan) for _ in range(3))
         output_change = np.full((len(etas), self.samples), np.nan)
         perturbed_condition = np.full(layered, np.nan)
-        sensitivity = _Sensitivity(self) if settings.jacobian > 0 else None
-        whole_gradient = set(self.direction) <= set(self.measured)
+        own_spectra = {name: np.full(layered, np.nan) for name in _OWN_SPECTRA}
+        worst_values = np.full(len(etas), np.nan)
+        sensitivity = self._sensitivity() if settings.jacobian > 0 else None
+        wanted = settings.ladder and settings.spectra != "none" and self.samples > 0
+        ladder = self._ladder() if wanted else None
+        whole_gradient = set(self.direction) <= set(self.measured) and not self.adversarial
         for row, eta in enumerate(etas):
-            moved = moved_along(batch.frozen, self.direction, float(eta))
+            moved, worst_values[row] = self._moved(float(eta))
             result = floor.repeat  # the noise floor's second evaluation is the measurement at 0
             if eta > 0:
                 result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
             losses[row], accuracies[row] = result.loss, result.accuracy
             output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()
             for name in self.names:
-                change = _norm(moved[name] - batch.frozen[name]) if name in self.direction else 0.0
+                change = _norm(moved[name] - batch.frozen[name]) if name in self.moving else 0.0
                 table["perturbation_norm"][row, columns[name]] = change
                 table["relative_perturbation"][row, columns[name]] = _ratio(change, self.weight_norms[name])
             for name in self.measured:
@@ -247,13 +307,26 @@ class _Slice:
             if settings.spectra == "slice":
                 for name in self.weights:
                     perturbed_condition[row, columns[name]] = spectrum(moved[name]).condition_number
+            if self.adversarial and eta > 0 and settings.spectra != "none":
+                for name in self.weights:
+                    own = spectrum(moved[name] - batch.frozen[name])
+                    own_spectra["perturbation_spectral_norm"][row, columns[name]] = own.spectral_norm
+                    own_spectra["perturbation_condition_number"][row, columns[name]] = own.condition_number
             if sensitivity is not None:
                 sensitivity.record(row, moved)
+            if ladder is not None:
+                ladder.record(row, moved, result.outputs, self.base.outputs)
             if progress is not None:
                 progress(1)
-        base_slope = sum(_dot(self.base.gradients[name], self.direction[name]) for name in self.direction)
+        base_slope = (
+            math.nan
+            if self.adversarial
+            else sum(_dot(self.base.gradients[name], self.direction[name]) for name in self.direction)
+        )
         per_layer = self._per_layer(floor.gradients)
-        scalars = self._scalars(losses, base_slope)
+        scalars = {"slope_at_zero": base_slope, "update_size": self.update_size, "curvature": math.nan}
+        if not self.adversarial:  # there is no line to have a curvature, or a limit
+            scalars |= self._along_the_line(losses, base_slope)
         dims = ("checkpoint", "eta", "layer")
         variables: dict[str, Any] = {
             "loss": (dims[:2], losses[None]),
@@ -268,10 +341,35 @@ class _Slice:
         variables["output_noise_floor"] = (("checkpoint",), np.array([floor.outputs]))
         if settings.spectra == "slice":
             variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
+        if self.adversarial:
+            variables["adversarial_value"] = (dims[:2], worst_values[None])
+            variables |= {name: (dims, values[None]) for name, values in own_spectra.items()}
         if sensitivity is not None:
             variables |= sensitivity.variables()
-        return xr.Dataset(
-            variables, coords=self._coordinates(label, output_change.shape[1]), attrs=self._attributes()
+        coordinates = self._coordinates(label, output_change.shape[1])
+        if ladder is not None:
+            variables |= ladder.variables()
+            coordinates["operator"] = ("layer", ladder.operator_kinds())
+        return xr.Dataset(variables, coords=coordinates, attrs=self._attributes())
+
+    def _sensitivity(self) -> Sensitivity:
+        return Sensitivity(
+            self.batch,
+            names=self.names,
+            weights=self.weights,
+            count=min(self.settings.jacobian, len(self.batch)),
+            kept=self.samples,
+            etas=len(self.settings.etas),
+        )
+
+    def _ladder(self) -> Ladder:
+        return Ladder(
+            self.batch,
+            names=self.names,
+            weights=self.weights,
+            direction=None if self.adversarial else self.direction,
+            samples=self.samples,
+            etas=self.settings.etas,
         )
 
     def _breakdown(
@@ -297,6 +395,7 @@ class _Slice:
             "direction_condition_number",
             "perturbation_cosine",
             "noise_floor",
+            "gradient_stable_rank",
         )
         values = {key: np.full(len(self.names), np.nan) for key in keys}
         for k, name in enumerate(self.names):
@@ -308,6 +407,9 @@ class _Slice:
                 if length > 0 and size > 0:
                     values["perturbation_cosine"][k] = -_dot(step / length, self.base.gradients[name] / size)
             if self.is_weight[k] and self.settings.spectra != "none":
+                gradient = self.base.gradients[name].flatten(1)
+                largest = operator_norm(gradient, Operator("matrix"))
+                values["gradient_stable_rank"][k] = _ratio(self.gradient_norms[name] ** 2, largest**2)
                 own = spectrum(self.batch.frozen[name])
                 values["spectral_norm"][k], values["condition_number"][k] = (
                     own.spectral_norm,
@@ -319,12 +421,11 @@ class _Slice:
                     values["direction_condition_number"][k] = moved.condition_number
         return values
 
-    def _scalars(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
-        """Slope and curvature at 0, and the step limit by root finding on the slice."""
+    def _along_the_line(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
+        """The curvature at 0, and the step limit by root finding on the slice."""
         settings, batch = self.settings, self.batch
-        values = {"slope_at_zero": slope, "update_size": self.update_size}
         curvature = batch.directional_curvature(self.direction) if settings.curvature else math.nan
-        values["curvature"] = curvature
+        values = {"curvature": curvature}
         if settings.limit:
             found = find_step_limit(
                 lambda eta: batch.loss(moved_along(batch.frozen, self.direction, eta)),
@@ -376,10 +477,11 @@ class _Slice:
             "residual": str(spec.residual).lower() if spec is not None else "unknown",
             "norm": spec.norm if spec is not None else "unknown",
             "biases": str(any(spec.biases)).lower() if spec is not None else "unknown",
-            "biases_moved": str(any(not w and n in self.direction for n, w in self._kinds())).lower(),
+            "biases_moved": str(any(not w and n in self.moving for n, w in self._kinds())).lower(),
             "batchnorm": "running statistics",
             "direction": settings.direction,
-            "direction_hash": hash_of(self.direction),
+            "direction_hash": hash_of(self.worst if self.worst is not None else self.direction),
+            "objective": settings.objective if self.adversarial else "",
             "layers": settings.layers,
             "dtype": settings.dtype,
             "epsilon": torch.finfo(self.batch.dtype).eps,
@@ -388,37 +490,3 @@ class _Slice:
             "seed": str(settings.seed),
             "number_of_examples": len(self.batch),
         }
-
-
-class _Sensitivity:
-    """The Jacobians' and gates' change along the slice, for a few examples."""
-
-    def __init__(self, measured: _Slice) -> None:
-        self.slice = measured
-        count = min(measured.settings.jacobian, len(measured.batch))
-        kept = max(count, min(measured.settings.samples, len(measured.batch)))
-        self.probe = Jacobians(measured.batch, samples=count, weights=measured.weights)
-        self.before: Linearisation = self.probe.measure(measured.batch.frozen)
-        self.count = count
-        shape = (len(measured.settings.etas), len(measured.names), kept)  # NaN beyond the sample
-        self.jacobian_change = np.full(shape, np.nan)
-        self.gate_change = np.full(shape, np.nan)
-
-    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
-        after = self.probe.measure(moved)
-        for k, name in enumerate(self.slice.names):
-            if name in self.before.jacobians:
-                change = relative_change(self.before.jacobians[name], after.jacobians[name])
-                self.jacobian_change[row, k, : self.count] = change.cpu().numpy()
-            if name in self.before.gates:
-                change = gate_change(self.before.gates[name], after.gates[name])
-                self.gate_change[row, k, : self.count] = change.cpu().numpy()
-        if self.before.gates:  # the last layer is linear
-            self.gate_change[row, self.slice.names.index(self.slice.weights[-1]), : self.count] = 0.0
-
-    def variables(self) -> dict[str, Any]:
-        dims = ("checkpoint", "eta", "layer", "example")
-        found: dict[str, Any] = {"jacobian_change": (dims, self.jacobian_change[None])}
-        if self.before.gates:
-            found["gate_change"] = (dims, self.gate_change[None])
-        return found

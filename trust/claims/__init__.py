@@ -12,8 +12,34 @@ import pkgutil
 from importlib.metadata import entry_points
 
 from trust.claims._claim import Claim, Measurements, Premise
+from trust.claims._forms import Condition, Form, Trial
+from trust.claims._ladder_premises import LINEAR, LIPSCHITZ, RELU, SMALL_RHO, ZERO_AT_ZERO
+from trust.claims._premises import CHAIN, INJECTIVE, NO_BIASES, TRANSMISSION
+from trust.claims._quantities import log10, output_change, output_change_allowance, perturbed, weights
 
-__all__ = ["Claim", "Measurements", "Premise", "all_claims"]
+__all__ = [
+    "CHAIN",
+    "INJECTIVE",
+    "LINEAR",
+    "LIPSCHITZ",
+    "NO_BIASES",
+    "RELU",
+    "SMALL_RHO",
+    "TRANSMISSION",
+    "ZERO_AT_ZERO",
+    "Claim",
+    "Condition",
+    "Form",
+    "Measurements",
+    "Premise",
+    "Trial",
+    "all_claims",
+    "log10",
+    "output_change",
+    "output_change_allowance",
+    "perturbed",
+    "weights",
+]
 
 
 def all_claims() -> dict[str, Claim]:

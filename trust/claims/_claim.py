@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from trust.claims._forms import Form
+
 __all__ = ["Claim", "Measurements", "Premise", "Quantity"]
 
 Measurements = xr.Dataset
@@ -54,6 +56,13 @@ class Claim:
         log10_allowance: by how much, in log10, the measurement's own noise may have raised measured/bound: a
             breach that is no larger refutes nothing. None: rounding in float64 alone.
         number: place in lists.
+        subject: what the left side speaks of: ``function`` for the relative change of the output (drawn on the
+            ladder), ``jacobian``, ``gradient``, ``loss``, ``input`` or ``step``.
+        proved: whether a proof under the premises is known: a breach then means a fault in the measurement.
+        mended_by: id of the nearest claim that survives, where this one is refuted as restated.
+        mend: the premise or change that makes the difference.
+        form: the claim on one small network, in any arithmetic, so that it can be searched by gradients and
+            its counterexamples certified; without it the falsifier uses both sides above.
     """
 
     id: str
@@ -68,3 +77,8 @@ class Claim:
     log10_constant: Quantity | None = None
     log10_allowance: Quantity | None = None
     number: int = 1000
+    subject: str = "function"
+    proved: bool = False
+    mended_by: str = ""
+    mend: str = ""
+    form: Form | None = None

@@ -18,10 +18,12 @@ __all__ = [
     "STEP_SIZE",
     "TRANSMISSION",
     "VALLEY",
+    "everywhere",
 ]
 
 
-def _always(measurements: Measurements, value: bool) -> xr.DataArray:
+def everywhere(measurements: Measurements, value: bool) -> xr.DataArray:
+    """One truth for all checkpoints."""
     labels = measurements["checkpoint"]
     return xr.DataArray(np.full(labels.size, value), coords={"checkpoint": labels.values}, dims="checkpoint")
 
@@ -29,18 +31,20 @@ def _always(measurements: Measurements, value: bool) -> xr.DataArray:
 def _is_chain(measurements: Measurements) -> xr.DataArray:
     attributes = measurements.attrs
     plain = attributes.get("architecture") == "perceptron" and attributes.get("residual") == "false"
-    return _always(measurements, plain and attributes.get("norm") == "none")
+    return everywhere(measurements, plain and attributes.get("norm") == "none")
 
 
 def _has_no_biases(measurements: Measurements) -> xr.DataArray:
-    return _always(measurements, measurements.attrs.get("biases") == "false")
+    return everywhere(measurements, measurements.attrs.get("biases") == "false")
 
 
 def _transmits(measurements: Measurements) -> xr.DataArray:
     names = activations(measurements)
     if names is None:
-        return _always(measurements, False)
-    return _always(measurements, all(activation(n).zero_at_zero and transmission(n).alpha > 0 for n in names))
+        return everywhere(measurements, False)
+    return everywhere(
+        measurements, all(activation(n).zero_at_zero and transmission(n).alpha > 0 for n in names)
+    )
 
 
 def _covers(measurements: Measurements) -> xr.DataArray:
@@ -53,7 +57,10 @@ def _covers(measurements: Measurements) -> xr.DataArray:
     kappa = condition_number(measurements)
     if "perturbed_condition_number" in own:
         return kappa.notnull().where(kappa.notnull())
-    size = own["eta"] * own["direction_spectral_norm"].fillna(0.0)
+    if "perturbation_spectral_norm" in own:
+        size = own["perturbation_spectral_norm"]
+    else:
+        size = own["eta"] * own["direction_spectral_norm"].fillna(0.0)
     largest, smallest = own["spectral_norm"], own["spectral_norm"] / own["condition_number"]
     with np.errstate(divide="ignore", invalid="ignore"):
         upper = xr.where(smallest > size, (largest + size) / (smallest - size), np.inf)
@@ -72,7 +79,7 @@ def _valley(measurements: Measurements) -> xr.DataArray:
     grows = (own["rows"] > own["columns"]).values
     shrinks = (own["rows"] < own["columns"]).values
     good = [not any(grows[k:place].any() for place in np.flatnonzero(shrinks)) for k in range(grows.size)]
-    return _always(measurements, True) & xr.DataArray(
+    return everywhere(measurements, True) & xr.DataArray(
         good, coords={"layer": own["layer"].values}, dims="layer"
     )
 

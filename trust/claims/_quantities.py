@@ -16,6 +16,8 @@ __all__ = [
     "EVIDENCE",
     "above_noise",
     "activations",
+    "agd_eta",
+    "agd_scale",
     "along_layers",
     "change_allowance",
     "condition_number",
@@ -23,8 +25,12 @@ __all__ = [
     "cos_theta",
     "depth",
     "effective_constant",
+    "evident_change",
+    "lipschitz",
     "log10",
     "log10_trust",
+    "output_change",
+    "output_change_allowance",
     "perturbed",
     "slope_noise",
     "smallest_evident",
@@ -101,6 +107,22 @@ def change_allowance(change: xr.DataArray, floor: xr.DataArray) -> xr.DataArray:
     Both of its terms err by ``floor`` times their norm, so the numerator by at most (2 + change) · floor.
     """
     return log10(1 + floor * (1 + 2 / change.where(change > 0)))
+
+
+def evident_change(change: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """log10 of a relative change, NaN where rounding could have made it, its reference is zero, or it overflowed."""
+    known = (change > 0) & (change >= EVIDENCE * measurements["output_noise_floor"]) & np.isfinite(change)
+    return log10(change).where(known)
+
+
+def output_change(measurements: Measurements) -> xr.DataArray:
+    """log10 of the relative output change ‖f̃(x) − f(x)‖/‖f(x)‖ (checkpoint, eta, example); NaN below the noise."""
+    return evident_change(perturbed(measurements)["output_change"], measurements)
+
+
+def output_change_allowance(measurements: Measurements) -> xr.DataArray:
+    """By how much, in log10, noise can have raised :func:`output_change`."""
+    return change_allowance(perturbed(measurements)["output_change"], measurements["output_noise_floor"])
 
 
 def effective_constant(measurements: Measurements) -> xr.DataArray:
@@ -189,7 +211,10 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
 
 
 def step_condition_number(own: Measurements) -> xr.DataArray:
-    """κ(ΔW_k), 1 for a layer that does not move."""
+    """κ(ΔW_k), 1 for a layer that does not move; the same for all η, unless every η has a step of its own."""
+    if "perturbation_condition_number" in own:
+        moved = perturbed(own)
+        return moved["perturbation_condition_number"].where(moved["perturbation_norm"] > 0, 1.0)
     return own["direction_condition_number"].where(own["direction_spectral_norm"] > 0, 1.0)
 
 
@@ -221,3 +246,21 @@ def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.Dat
     alpha = xr.DataArray([c.alpha for c in constants], coords={"layer": template.values}, dims="layer")
     beta = xr.DataArray([c.beta for c in constants], coords={"layer": template.values}, dims="layer")
     return alpha, beta
+
+
+def lipschitz(measurements: Measurements) -> xr.DataArray | None:
+    """β_k, the true Lipschitz constant of each weight matrix's activation (layer); None where one is not known."""
+    found = transmissions(measurements, modelled=False)
+    return None if found is None else found[1]
+
+
+def agd_scale(own: Measurements) -> xr.DataArray:
+    """√(d_k/d_{k−1}) of each weight matrix (layer)."""
+    return (own["rows"] / own["columns"]) ** 0.5
+
+
+def agd_eta(measurements: Measurements) -> xr.DataArray:
+    """The smallest η with ‖ΔW_k‖₂ ≤ √(d_k/d_{k−1}) η/L for every k (checkpoint, eta)."""
+    own = perturbed(weights(measurements))
+    share = own["perturbation_operator_norm"] / agd_scale(own)
+    return depth(measurements) * share.max("layer", skipna=False)

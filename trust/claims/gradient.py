@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust.claims import _descent_forms as forms
 from trust.claims._claim import Claim, Measurements, Premise
 from trust.claims._quantities import (
     EVIDENCE,
@@ -114,6 +115,9 @@ DEEP_RELATIVE_TRUST = Claim(
     log10_constant=lambda measurements: log10(constant_at_small_eta(weights(measurements))),
     log10_allowance=_breakdown_allowance,
     number=30,
+    subject="gradient",
+    mend="no constant serves all networks: the effective constant has to be measured",
+    form=forms.BREAKDOWN_FORM,
 )
 
 RESOLVED = Premise(
@@ -136,6 +140,9 @@ LEMMA1 = Claim(
     add="--layers all",
     log10_allowance=_lemma1_allowance,
     number=40,
+    subject="loss",
+    proved=True,
+    form=forms.LEMMA1_FORM,
 )
 
 EUCLIDEAN_TRUST = Claim(
@@ -150,4 +157,5 @@ EUCLIDEAN_TRUST = Claim(
     log10_constant=euclidean_constant,
     log10_allowance=_euclidean_allowance,
     number=70,
+    subject="gradient",
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from trust.claims import _descent_forms as forms
 from trust.claims._claim import Claim, Measurements, Premise, Quantity
 from trust.claims._premises import DESCENT, STEP_SIZE
 from trust.claims._quantities import (
@@ -24,6 +27,7 @@ __all__ = [
     "CALIBRATED",
     "LEMMA2",
     "SLICE_CURVATURE",
+    "TRUSTED",
     "WITH_CONSTANT",
     "calibrated_limit",
     "curvature_limit",
@@ -33,6 +37,7 @@ __all__ = [
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 _SAFE = "𝓛(η) < 𝓛(0) for every 0 < η <"
+_MEND = "no layer's gradient breaks down faster than deep relative trust says, anywhere on the step"
 _SEARCH = 4e-3  # twice the relative accuracy to which the measured limit is searched
 
 
@@ -98,17 +103,18 @@ def _measured_limit(claimed: xr.DataArray, measurements: Measurements) -> xr.Dat
     return limit.where(~np.isneginf(claimed), np.inf)
 
 
-def _no_faster(measurements: Measurements) -> xr.DataArray:
-    """Whether every moving tensor's breakdown is measured at or below C·D(r) up to the calibrated limit.
+def _no_faster(
+    measurements: Measurements, limit: xr.DataArray, constant: xr.DataArray | float
+) -> xr.DataArray:
+    """Whether every moving tensor's breakdown is measured at or below C·D(r) up to a limit (its log10).
 
     Below the noise it is at or below C·D as far as can be told. NaN where a moving layer was not measured at
     some η inside, or no η lies inside.
     """
     own = perturbed(measurements)
-    limit = calibrated_limit(measurements)
     inside = own["eta"] <= 10.0**limit
     moves = own["perturbation_norm"] > 0
-    excess = effective_constant(own) > constant_at_small_eta(measurements) * (1 + 1e-6)
+    excess = effective_constant(own) > constant * (1 + 1e-6)
     exceeds = (inside & moves & (excess | np.isinf(own["gradient_change"]))).any(["eta", "layer"])
     unseen = (inside & moves & own["gradient_change"].isnull()).any(["eta", "layer"])
     seen = (inside & effective_constant(own).notnull().any("layer")).any("eta") & ~unseen & limit.notnull()
@@ -125,7 +131,16 @@ def _small_step(measurements: Measurements) -> xr.DataArray:
 NO_FASTER = Premise(
     "no faster than C·D",
     "every moving tensor's breakdown is at most C·D(r) up to the limit",
-    _no_faster,
+    lambda measurements: _no_faster(
+        measurements, calibrated_limit(measurements), constant_at_small_eta(measurements)
+    ),
+    ("gradient_change", "perturbation_norm"),
+    "smaller η (--etas) and --layers all",
+)
+NO_FASTER_THAN_MODEL = Premise(
+    "no faster than D",
+    "every moving tensor's breakdown is at most D(r) up to the limit",
+    lambda measurements: _no_faster(measurements, lemma2_limit(measurements), 1.0),
     ("gradient_change", "perturbation_norm"),
     "smaller η (--etas) and --layers all",
 )
@@ -148,6 +163,7 @@ def _claim(
     *,
     needs: tuple[str, ...] = (),
     log10_constant: Quantity | None = None,
+    **more: Any,
 ) -> Claim:
     return Claim(
         id=id,
@@ -162,6 +178,8 @@ def _claim(
         log10_constant=log10_constant,
         log10_allowance=lambda measurements: xr.full_like(measurements["step_limit"], np.log10(1 + _SEARCH)),
         number=number,
+        subject="step",
+        **more,
     )
 
 
@@ -171,7 +189,27 @@ def _theorem1_constant(measurements: Measurements) -> xr.DataArray:
 
 
 LEMMA2 = _claim(
-    "lemma2", f"{_PAPER}, Lemma 2", "(1 + cos θ)^(1/L) − 1", lemma2_limit, (DESCENT, STEP_SIZE), 50
+    "lemma2",
+    f"{_PAPER}, Lemma 2",
+    "(1 + cos θ)^(1/L) − 1",
+    lemma2_limit,
+    (DESCENT, STEP_SIZE),
+    50,
+    form=forms.LEMMA2_FORM,
+    mended_by="lemma2-trusted",
+    mend=_MEND,
+)
+
+TRUSTED = _claim(
+    "lemma2-trusted",
+    "this toolkit: Lemma 2 with its modelling assumption as a premise",
+    "(1 + cos θ)^(1/L) − 1, where no layer's breakdown exceeds D(r) on the way",
+    lemma2_limit,
+    (DESCENT, STEP_SIZE, NO_FASTER_THAN_MODEL),
+    51,
+    needs=("gradient_change",),
+    proved=True,
+    form=forms.LEMMA2_TRUSTED_FORM,
 )
 
 WITH_CONSTANT = _claim(
@@ -180,8 +218,11 @@ WITH_CONSTANT = _claim(
     "(1 + cos θ / C)^(1/L) − 1 with C = (βκ²/α)^L",
     lambda measurements: _limit(measurements, _theorem1_constant(measurements)),
     (DESCENT, STEP_SIZE),
-    51,
+    52,
     log10_constant=_theorem1_constant,
+    form=forms.WITH_CONSTANT_FORM,
+    mended_by="lemma2-trusted",
+    mend=_MEND,
 )
 
 CALIBRATED = _claim(
@@ -190,7 +231,7 @@ CALIBRATED = _claim(
     "(1 + cos θ / C)^(1/L) − 1 with C = max_l C_l at small η",
     calibrated_limit,
     (DESCENT, STEP_SIZE, NO_FASTER),
-    52,
+    53,
     needs=("gradient_change",),
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust.claims import _theorem1_forms as forms
 from trust.claims._claim import Claim, Measurements
 from trust.claims._premises import CHAIN, INJECTIVE, KAPPA, NO_BIASES, TRANSMISSION, VALLEY
 from trust.claims._quantities import (
-    EVIDENCE,
     along_layers,
     change_allowance,
     condition_number,
     depth,
-    log10,
+    evident_change,
+    output_change,
+    output_change_allowance,
     perturbed,
     step_condition_number,
     transmissions,
@@ -30,22 +32,8 @@ from trust.theorem1 import (
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 
-def _evident(change: xr.DataArray, measurements: Measurements) -> xr.DataArray:
-    """log10, NaN where rounding could have made it, its reference is zero, or it overflowed."""
-    known = (change > 0) & (change >= EVIDENCE * measurements["output_noise_floor"]) & np.isfinite(change)
-    return log10(change).where(known)
-
-
-def _function_change(measurements: Measurements) -> xr.DataArray:
-    return _evident(perturbed(measurements)["output_change"], measurements)
-
-
-def _function_allowance(measurements: Measurements) -> xr.DataArray:
-    return change_allowance(perturbed(measurements)["output_change"], measurements["output_noise_floor"])
-
-
 def _jacobian_change(measurements: Measurements) -> xr.DataArray:
-    return _evident(perturbed(weights(measurements))["jacobian_change"], measurements)
+    return evident_change(perturbed(weights(measurements))["jacobian_change"], measurements)
 
 
 def _jacobian_allowance(measurements: Measurements) -> xr.DataArray:
@@ -75,13 +63,14 @@ def _published_function(measurements: Measurements) -> xr.DataArray:
 
 
 def _published_constant(measurements: Measurements) -> xr.DataArray:
-    """log10 (βκ²/α)^L, κ without the W̃_k: what they tend to as η → 0 (checkpoint)."""
+    """log10 (βκ²/α)^L, κ without the W̃_k: as η → 0, or at the smallest η where κ(ΔW) varies (checkpoint)."""
     alpha, beta = _common(measurements)
     count = depth(measurements)
-    return along_layers(
+    found = along_layers(
         lambda kappa: log10_theorem1_constant(condition_number=kappa, alpha=alpha, beta=beta, depth=count),
         condition_number(measurements, after=False),
     )
+    return found.isel(eta=0, drop=True) if "eta" in found.dims else found
 
 
 def _layerwise_function(measurements: Measurements) -> xr.DataArray:
@@ -151,14 +140,17 @@ FUNCTION = Claim(
     source=f"{_PAPER}, Theorem 1a",
     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1]",
     left="relative output change, example by example",
-    measured=_function_change,
+    measured=output_change,
     bound=_published_function,
     premises=(CHAIN, NO_BIASES, TRANSMISSION, KAPPA),
     needs=("output_change",),
     add="--samples N",
     log10_constant=_published_constant,
-    log10_allowance=_function_allowance,
+    log10_allowance=output_change_allowance,
     number=10,
+    mended_by="theorem1-function-layerwise",
+    mend="every W_k is injective (no layer is narrower than the one before)",
+    form=forms.FUNCTION_FORM,
 )
 
 LAYERWISE = Claim(
@@ -166,13 +158,15 @@ LAYERWISE = Claim(
     source="this toolkit, from the proof of Theorem 1a",
     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ ∏_k (β_k‖W_k‖₂ / (α_k σ_min(W_k))) · [∏_k (1 + κ(ΔW_k) r_k) − 1]",
     left="relative output change, example by example",
-    measured=_function_change,
+    measured=output_change,
     bound=_layerwise_function,
     premises=(CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE),
     needs=("output_change",),
     add="--samples N",
-    log10_allowance=_function_allowance,
+    log10_allowance=output_change_allowance,
     number=11,
+    proved=True,
+    form=forms.LAYERWISE_FORM,
 )
 
 JACOBIAN = Claim(
@@ -188,6 +182,10 @@ JACOBIAN = Claim(
     log10_constant=_published_constant,
     log10_allowance=_jacobian_allowance,
     number=12,
+    mended_by="theorem1-jacobian-gated",
+    mend="the gates' own change is counted, and the widths shrink first and then grow",
+    form=forms.JACOBIAN_FORM,
+    subject="jacobian",
 )
 
 GATED = Claim(
@@ -202,4 +200,7 @@ GATED = Claim(
     add="--jacobian N (its gates are measured in perceptrons alone)",
     log10_allowance=_jacobian_allowance,
     number=13,
+    proved=True,
+    form=forms.GATED_FORM,
+    subject="jacobian",
 )

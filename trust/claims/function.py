@@ -1,0 +1,386 @@
+"""Bounds on the change of the output that came before and after Theorem 1: the rungs of the ladder.
+
+They bound ‖f̃(x) − f(x)‖ itself; both sides are divided by ‖f(x)‖, so that all claims about the function have one
+left side and can be drawn on one axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from trust.claims import _function_forms as forms
+from trust.claims._claim import Claim, Measurements, Premise, Quantity
+from trust.claims._ladder_premises import (
+    LINEAR,
+    LIPSCHITZ,
+    ORTHOGONAL,
+    ORTHOGONAL_COSINE,
+    RELU,
+    SAME,
+    SCALED_DATA,
+    SCALED_STEP,
+    SCALED_WEIGHTS,
+    SMALL_RHO,
+    SQUARE_LOSS,
+    ZERO_AT_ZERO,
+)
+from trust.claims._premises import CHAIN, NO_BIASES
+from trust.claims._quantities import (
+    EVIDENCE,
+    agd_eta,
+    along_layers,
+    change_allowance,
+    depth,
+    evident_change,
+    lipschitz,
+    log10,
+    output_change,
+    output_change_allowance,
+    perturbed,
+    weights,
+)
+from trust.claims._resolution import loss_noise
+from trust.claims.gradient import linearisation_error
+from trust.function_bounds import (
+    log10_agd_curvature_bound,
+    log10_input_sensitivity_bound,
+    log10_linearisation_remainder_bound,
+    log10_neyshabur_bound,
+    log10_spectral_product_bound,
+    log10_telescoped_bound,
+)
+from trust.paths import log10_path_metric_bound
+
+__all__ = [
+    "AGD_MAJORISATION",
+    "INPUT_SENSITIVITY",
+    "LINEARISATION_REMAINDER",
+    "NEYSHABUR",
+    "PATH_METRIC",
+    "PATH_METRIC_DIRECT",
+    "SPECTRAL_PRODUCT",
+    "TELESCOPED",
+]
+
+_LADDER = "the ladder's measurements (leave out --no-ladder and --spectra none)"
+_OUTPUT = "relative output change, example by example (the bound divided by ‖f(x)‖ too)"
+
+
+def _relative(log10_bound: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    return log10_bound - log10(measurements["output_norm"])
+
+
+def _infinite(measurements: Measurements) -> xr.DataArray:
+    """Where an activation is not known nothing is claimed."""
+    own = perturbed(measurements)
+    return xr.full_like(own["eta"] * own["output_norm"], np.inf, dtype=float)
+
+
+def _of_norms(bound: Callable[..., Any]) -> Quantity:
+    """A bound that takes each layer's ‖ΔW_k‖₂, ‖W_k‖₂ and β_k, and ‖x‖."""
+
+    def quantity(measurements: Measurements) -> xr.DataArray:
+        own, betas = perturbed(weights(measurements)), lipschitz(measurements)
+        if betas is None:
+            return _infinite(measurements)
+        found = along_layers(
+            lambda steps, sizes, beta, x: bound(steps, spectral_norms=sizes, betas=beta, input_norm=x),
+            own["perturbation_operator_norm"],
+            own["operator_norm"],
+            betas,
+            own["input_norm"],
+        )
+        return _relative(found, measurements)
+
+    return quantity
+
+
+def _without_betas(bound: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda steps, *, spectral_norms, betas, input_norm: bound(
+        steps, spectral_norms=spectral_norms, input_norm=input_norm
+    )
+
+
+def _telescoped(measurements: Measurements) -> xr.DataArray:
+    own, betas = perturbed(weights(measurements)), lipschitz(measurements)
+    if betas is None:
+        return _infinite(measurements)
+    found = along_layers(
+        lambda responses, sizes, beta, steps: log10_telescoped_bound(
+            responses, perturbed_spectral_norms=sizes, betas=beta, bias_changes=steps
+        ),
+        own["perturbation_response"],
+        own["perturbed_operator_norm"],
+        betas,
+        _bias_changes(perturbed(measurements)),
+    )
+    return _relative(found, measurements)
+
+
+def _bias_changes(measurements: Measurements) -> xr.DataArray:
+    """For each weight matrix ‖Δb‖ of the vectors between it and the next (checkpoint, eta, layer, example)."""
+    is_weight = measurements["is_weight"].values
+    owner = np.maximum(np.cumsum(is_weight) - 1, 0)
+    response = measurements["perturbation_response"]
+    parts = []
+    for k in range(int(is_weight.sum())):
+        vectors = np.flatnonzero(~is_weight & (owner == k))
+        parts.append(response.isel(layer=vectors).sum("layer", skipna=False))
+    names = measurements["layer"].values[is_weight]
+    return xr.concat(parts, dim="layer").assign_coords(layer=names)
+
+
+def _input_change(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(measurements)
+    change = own["input_response"] / own["output_norm"]
+    return evident_change(change, measurements)
+
+
+def _input_bound(measurements: Measurements) -> xr.DataArray:
+    own, betas = weights(perturbed(measurements)), lipschitz(measurements)
+    if betas is None:
+        return _infinite(measurements)
+    found = along_layers(
+        lambda change, sizes, beta: log10_input_sensitivity_bound(change, spectral_norms=sizes, betas=beta),
+        own["eta"] * own["input_norm"],
+        own["operator_norm"],
+        betas,
+    )
+    return _relative(found, measurements)
+
+
+def _input_allowance(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(measurements)
+    return change_allowance(own["input_response"] / own["output_norm"], measurements["output_noise_floor"])
+
+
+def _path_change(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(measurements)
+    return evident_change(own["output_difference_l1"] / own["output_norm"], measurements)
+
+
+def _path_allowance(measurements: Measurements) -> xr.DataArray:
+    """The outputs' noise is known in ‖·‖₂, and ‖·‖₁ is at most √(number of outputs) times it."""
+    own = perturbed(measurements)
+    outputs = int(weights(measurements)["rows"].values[-1])
+    change = own["output_difference_l1"] / own["output_norm"]
+    return change_allowance(change, outputs**0.5 * measurements["output_noise_floor"])
+
+
+def _path_bound(distance: str) -> Quantity:
+    def quantity(measurements: Measurements) -> xr.DataArray:
+        own = perturbed(measurements)
+        known = own[distance].notnull()
+        found = xr.apply_ufunc(
+            lambda log10_distance, size: log10_path_metric_bound(log10_distance, input_max=size),
+            own[distance].where(known, 0.0),
+            own["input_max"],
+        )
+        return _relative(found.where(known), measurements)
+
+    return quantity
+
+
+def _rounding(measurements: Measurements) -> xr.DataArray:
+    """What float64's rounding can do to f̃ − f − ∂_W f·ΔW: L n ε times the product of all norms."""
+    own = perturbed(weights(measurements))
+    sizes = (own["perturbed_operator_norm"].clip(min=own["operator_norm"])).prod("layer", skipna=False)
+    terms = own.sizes["layer"] * float(np.maximum(own["rows"], own["columns"]).max())
+    return terms * 2.0**-52 * sizes * own["input_norm"]
+
+
+def _remainder(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(measurements)
+    error = own["linearisation_error"]
+    evident = (error >= EVIDENCE * _rounding(measurements)) & np.isfinite(error) & (error > 0)
+    return log10(error / own["output_norm"]).where(evident)
+
+
+def _remainder_allowance(measurements: Measurements) -> xr.DataArray:
+    error = perturbed(measurements)["linearisation_error"]
+    return log10(1 + _rounding(measurements) / error.where(error > 0))
+
+
+def _agd_rise(measurements: Measurements) -> xr.DataArray:
+    """log10 of (𝓛(η) − 𝓛(0) − η𝓛'(0))/2: the mean squared error counts ‖f − y‖²/d_L, the claim half of it."""
+    rise = perturbed(linearisation_error(measurements))
+    noise = perturbed(loss_noise(measurements))
+    return log10(rise / 2).where((rise >= EVIDENCE * noise) & (rise > 0) & np.isfinite(rise))
+
+
+def _agd_allowance(measurements: Measurements) -> xr.DataArray:
+    """Noise of the losses, and what the premises' tolerances let through.
+
+    With all norms up to 1 + s too large the change of the output is at most (1 + s)^L (e^η − 1) per √d_L, and the
+    residual at most 2(1 + s)^(L+1), of which a share c meets a remainder of at most (1 + s)^L (e^η − 1)²/2.
+    """
+    rise = perturbed(linearisation_error(measurements))
+    slack = (1 + SAME) ** (2 * depth(measurements) + 1) * (1 + 2 * ORTHOGONAL_COSINE)
+    return log10(slack * (1 + perturbed(loss_noise(measurements)) / rise.where(rise > 0)))
+
+
+def _agd_bound(measurements: Measurements) -> xr.DataArray:
+    eta = agd_eta(measurements)
+    return xr.apply_ufunc(log10_agd_curvature_bound, eta.fillna(0.0)).where(eta.notnull())
+
+
+def _claim(
+    id: str,
+    source: str,
+    statement: str,
+    bound: Quantity,
+    premises: tuple[Premise, ...],
+    number: int,
+    needs: tuple[str, ...],
+    **more: Any,
+) -> Claim:
+    """A claim about the relative output change, unless said otherwise."""
+    common: dict[str, Any] = {
+        "left": _OUTPUT,
+        "measured": output_change,
+        "log10_allowance": output_change_allowance,
+        "add": _LADDER,
+    }
+    return Claim(
+        id=id,
+        source=source,
+        statement=statement,
+        bound=bound,
+        premises=premises,
+        needs=needs,
+        number=number,
+        **{**common, **more},
+    )
+
+
+_NORMS = ("perturbation_operator_norm", "operator_norm", "input_norm", "output_norm")
+
+INPUT_SENSITIVITY = _claim(
+    "input-sensitivity",
+    "Bernstein's blog on automatic gradient descent; a folklore Lipschitz bound",
+    "‖f(x + Δx) − f(x)‖ ≤ ∏_k β_k‖W_k‖₂ · ‖Δx‖",
+    _input_bound,
+    (CHAIN, LIPSCHITZ),
+    80,
+    ("input_response", "operator_norm", "input_norm"),
+    left="relative change of the output where the input moves by η‖x‖ along the gradient of its loss",
+    measured=_input_change,
+    log10_allowance=_input_allowance,
+    subject="input",
+    proved=True,
+    form=forms.INPUT_FORM,
+)
+
+SPECTRAL_PRODUCT = _claim(
+    "spectral-product",
+    "Bernstein, Mingard, Huang, Azizan and Yue 2023 (automatic gradient descent), perturbation lemma",
+    "‖f̃(x) − f(x)‖ ≤ ‖x‖ ∏_k β_k‖W_k‖₂ · [∏_k (1 + ρ_k) − 1], ρ_k = ‖ΔW_k‖₂/‖W_k‖₂",
+    _of_norms(log10_spectral_product_bound),
+    (CHAIN, NO_BIASES, ZERO_AT_ZERO),
+    81,
+    _NORMS,
+    proved=True,
+    form=forms.SPECTRAL_FORM,
+)
+
+NEYSHABUR = _claim(
+    "neyshabur",
+    "Neyshabur, Bhojanapalli and Srebro, ICLR 2018, Lemma 2",
+    "‖f̃(x) − f(x)‖ ≤ e‖x‖ ∏_k‖W_k‖₂ · Σ_k ρ_k, if ρ_k ≤ 1/L for all k",
+    _of_norms(_without_betas(log10_neyshabur_bound)),
+    (CHAIN, NO_BIASES, ZERO_AT_ZERO, LIPSCHITZ, SMALL_RHO),
+    82,
+    _NORMS,
+    proved=True,
+    form=forms.NEYSHABUR_FORM,
+)
+
+TELESCOPED = _claim(
+    "telescoped",
+    "this toolkit: the perturbation lemma's induction with what passes through the network",
+    "‖f̃(x) − f(x)‖ ≤ Σ_l (∏_{k>l} β_k‖W̃_k‖₂) β_l (‖ΔW_l h_{l−1}(x)‖ + ‖Δb_l‖)",
+    _telescoped,
+    (CHAIN,),
+    83,
+    ("perturbation_response", "perturbed_operator_norm", "output_norm"),
+    proved=True,
+    form=forms.TELESCOPED_FORM,
+)
+
+PATH_METRIC = _claim(
+    "path-metric",
+    "Gonon, Brisebarre, Riccietti and Gribonval 2025, through the midpoint of both networks",
+    "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · [PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
+    _path_bound("log10_path_distance"),
+    (CHAIN, RELU),
+    84,
+    ("log10_path_distance", "output_difference_l1", "input_max"),
+    left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
+    measured=_path_change,
+    log10_allowance=_path_allowance,
+    proved=True,
+    form=forms.PATH_FORM,
+)
+
+PATH_METRIC_DIRECT = _claim(
+    "path-metric-direct",
+    "Gonon, Brisebarre, Riccietti and Gribonval 2025, as restated here without a premise on signs",
+    "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · ‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products",
+    _path_bound("log10_path_difference"),
+    (CHAIN, RELU),
+    85,
+    ("log10_path_difference", "output_difference_l1", "input_max"),
+    add="a network of at most 100,000 paths (they are counted one by one)",
+    left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
+    measured=_path_change,
+    log10_allowance=_path_allowance,
+    form=forms.PATH_DIRECT_FORM,
+    mended_by="path-metric",
+    mend="W and W̃ have no weights of opposite signs, or the bound goes through their midpoint",
+)
+
+LINEARISATION_REMAINDER = _claim(
+    "linearisation-remainder",
+    "Bernstein's thesis, for deep linear networks",
+    "‖f̃ − f − ∂_W f·ΔW‖ ≤ ‖x‖ ∏_k‖W_k‖₂ · [∏_k (1 + ρ_k) − 1 − Σ_k ρ_k]",
+    _of_norms(_without_betas(log10_linearisation_remainder_bound)),
+    (CHAIN, NO_BIASES, LINEAR),
+    86,
+    (*_NORMS, "linearisation_error"),
+    left="norm of the output's second-order remainder over ‖f(x)‖, example by example",
+    measured=_remainder,
+    log10_allowance=_remainder_allowance,
+    subject="remainder",
+    proved=True,
+    form=forms.REMAINDER_FORM,
+)
+
+AGD_MAJORISATION = _claim(
+    "agd-majorisation",
+    "Bernstein, Mingard, Huang, Azizan and Yue 2023 (automatic gradient descent), majorisation of the square loss",
+    "𝓛(W + ΔW) ≤ 𝓛(W) + Σ_k⟨ΔW_k, g_k⟩ + ½(e^η − 1)², 𝓛 = mean of ‖f − y‖²/(2d_L), ‖ΔW_k‖₂ = √(d_k/d_{k−1}) η/L",
+    _agd_bound,
+    (
+        CHAIN,
+        NO_BIASES,
+        ZERO_AT_ZERO,
+        LIPSCHITZ,
+        SQUARE_LOSS,
+        SCALED_DATA,
+        SCALED_WEIGHTS,
+        SCALED_STEP,
+        ORTHOGONAL,
+    ),
+    87,
+    ("perturbation_operator_norm", "slope_at_zero", "linearisation_cosine"),
+    left="loss above its linearisation",
+    measured=_agd_rise,
+    log10_allowance=_agd_allowance,
+    subject="loss",
+    proved=True,
+    form=forms.AGD_FORM,
+)
