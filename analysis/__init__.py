@@ -6,22 +6,29 @@
 * growth: which model of trust explains the slice
 * selfchecks: what must hold of any correct measurement
 * envelopes: a claim's two sides, ready to draw
+* ladder: what loosens the bounds, from the measured change up to Theorem 1 as published
 """
 
 from analysis.constants import summarise
 from analysis.envelopes import envelope
 from analysis.growth import compare_growth
+from analysis.ladder import CAUSES, RUNGS, Inversion, inversions, slack
 from analysis.limits import step_limits
 from analysis.selfchecks import check_measurements
 from analysis.verdicts import Status, Verdict, judge
 
 __all__ = [
+    "CAUSES",
+    "RUNGS",
+    "Inversion",
     "Status",
     "Verdict",
     "check_measurements",
     "compare_growth",
     "envelope",
+    "inversions",
     "judge",
+    "slack",
     "step_limits",
     "summarise",
 ]

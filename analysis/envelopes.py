@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
+from analysis.verdicts import _check, _standing
 from trust.claims import Claim
 
-__all__ = ["envelope"]
+__all__ = ["envelope", "premises_hold"]
 
 
 def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
@@ -14,7 +16,9 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
 
     Returns:
         ``log10_measured`` (the largest over examples), ``log10_measured_median`` and ``log10_bound`` (its
-        largest likewise); None where the run did not measure what the claim speaks of.
+        largest likewise, where anything was measured), and ``premises_hold``: 1 where all premises do, 0 where
+        one fails, else NaN. The attributes ``claim`` and ``subject`` say of what. None where the run did not
+        measure what the claim speaks of.
     """
     if any(name not in measurements for name in claim.needs):
         return None
@@ -25,8 +29,29 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     if "example" in measured.dims:
         worst, middle = measured.max("example"), measured.median("example")
     if "example" in bound.dims:  # NaN beyond the sample
-        bound = bound.max("example")
+        bound = _known(bound, measured).max("example")
     bound = xr.broadcast(bound, worst)[0].transpose(*worst.dims)
-    found = xr.Dataset({"log10_measured": worst, "log10_measured_median": middle, "log10_bound": bound})
+    found = xr.Dataset(
+        {
+            "log10_measured": worst,
+            "log10_measured_median": middle,
+            "log10_bound": bound,
+            "premises_hold": premises_hold(measurements, claim, worst),
+        }
+    )
     found.attrs["claim"] = claim.id
+    found.attrs["subject"] = claim.subject
     return found
+
+
+def _known(bound: xr.DataArray, measured: xr.DataArray) -> xr.DataArray:
+    """Without the examples where a relative bound is infinite and nothing was measured: where f(x) = 0."""
+    finite = bound < np.inf
+    return bound.where(finite | measured.notnull() | ~finite.any("example"))
+
+
+def premises_hold(measurements: xr.Dataset, claim: Claim, like: xr.DataArray) -> xr.DataArray:
+    """At each point of ``like`` 1 where every premise of the claim holds, 0 where one fails, else NaN."""
+    checks = {premise: _check(measurements, premise) for premise in claim.premises}
+    standing = _standing(checks, xr.ones_like(like, dtype=bool))
+    return xr.broadcast(standing, like)[0].transpose(*like.dims)

@@ -2,6 +2,7 @@
 
 * figure1: the paper's Figure 1, panel for panel, with deep relative trust and Lemma 2's limit drawn in
 * bounds: measured change against its bounds, for the function and for each layer's Jacobian
+* ladder: all bounds on the function, through training too, and what loosens them
 * steps: the four step limits through training
 * constants: the effective constants through training and across layers
 * saving: a figure to files, with the numbers that it drew
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
         plot_loss,
         plot_training_accuracy,
     )
+    from figures.ladder import (
+        draw_ladder,
+        draw_slack,
+        numbers_of_ladder,
+        numbers_of_ladder_through_training,
+        numbers_of_slack,
+        plot_ladder_through_training,
+        plot_slack,
+    )
     from figures.network import Network
     from figures.report import draw_step_limits, numbers_of_all_step_limits, write_report_figures
     from figures.saving import FORMATS, save_figure
@@ -74,6 +84,15 @@ _HOMES = {
         "plot_loss",
         "plot_training_accuracy",
     ),
+    "ladder": (
+        "draw_ladder",
+        "draw_slack",
+        "numbers_of_ladder",
+        "numbers_of_ladder_through_training",
+        "numbers_of_slack",
+        "plot_ladder_through_training",
+        "plot_slack",
+    ),
     "network": ("Network",),
     "report": ("draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"),
     "saving": ("FORMATS", "save_figure"),
@@ -88,6 +107,8 @@ __all__ = [
     "draw_figure1",
     "draw_function_bounds",
     "draw_jacobian_bounds",
+    "draw_ladder",
+    "draw_slack",
     "draw_step_limits",
     "numbers_of_all_step_limits",
     "numbers_of_breakdown",
@@ -97,14 +118,19 @@ __all__ = [
     "numbers_of_figure1",
     "numbers_of_function_bounds",
     "numbers_of_jacobian_bounds",
+    "numbers_of_ladder",
+    "numbers_of_ladder_through_training",
     "numbers_of_loss",
+    "numbers_of_slack",
     "numbers_of_step_limits",
     "numbers_of_training_accuracy",
     "plot_breakdown",
     "plot_constants_across_layers",
     "plot_constants_through_training",
     "plot_function_bounds",
+    "plot_ladder_through_training",
     "plot_loss",
+    "plot_slack",
     "plot_step_limits",
     "plot_training_accuracy",
     "save_figure",

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.curves import table
 from figures.drawing import axes_or_new, in_style
-from figures.envelopes import Envelopes, any_envelope, draw_envelopes, envelope_curves
+from figures.envelopes import Envelopes, Panels, any_envelope, draw_envelopes, envelope_curves, set_eta_axis
 from figures.labels import checkpoint_position, checkpoint_title, evenly_chosen, weight_layers
 from figures.legends import gathered_legend, legend_above
 
 __all__ = [
+    "draw_along_eta",
     "draw_function_bounds",
     "draw_jacobian_bounds",
     "numbers_of_function_bounds",
@@ -34,22 +34,29 @@ def plot_function_bounds(
     """The measured change of the output along one checkpoint's slice, and what each claim allows.
 
     The worst example is a solid black line, the median a dashed one, with a grey band between them. A bound
-    that is infinite at every η has no line: the legend says ``infinite``.
+    that is infinite at every η has no line: the legend says ``infinite``. One far above all others ends at a
+    mark, where the axis is cut. Where a premise of a bound fails its line is thin and faint. The legend names
+    the bounds from the lowest to the highest.
 
     Args:
         envelopes: for each claim's id ``log10_measured``, ``log10_measured_median`` and ``log10_bound``
-            over (checkpoint, eta).
+            over (checkpoint, eta); where known ``premises_hold`` (1, 0 or NaN) too.
         checkpoint: its name, or its position (−1 is the last).
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
-    ax = axes_or_new(ax)
-    curves = envelope_curves(envelopes, checkpoint)
-    draw_envelopes(ax, curves, list(envelopes))
-    ax.set_ylabel("relative change of the output")
+    new, ax = ax is None, axes_or_new(ax)
+    draw_along_eta(ax, Panels.of([envelope_curves(envelopes, checkpoint)]), 0, list(envelopes))
     if legend:
-        legend_above(ax)
+        legend_above(ax, grow=new)
     return ax
+
+
+def draw_along_eta(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) -> None:
+    """One of ``panels``, of curves along η of the function's change."""
+    draw_envelopes(ax, panels, panel, claims)
+    set_eta_axis(ax, panels.curves[panel])
+    ax.set_ylabel("relative change of the output")
 
 
 def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None) -> Figure:
@@ -64,8 +71,9 @@ def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | in
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, 2.7), layout="constrained")
         row = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-        for ax, checkpoint in zip(row, chosen, strict=True):
-            plot_function_bounds(envelopes, checkpoint=checkpoint, ax=ax, legend=False)
+        panels = Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen)
+        for k, (ax, checkpoint) in enumerate(zip(row, chosen, strict=True)):
+            draw_along_eta(ax, panels, k, list(envelopes))
             ax.set_title(checkpoint_title(first, checkpoint_position(first, checkpoint)))
             ax.label_outer()
         gathered_legend(figure, row)
@@ -92,8 +100,10 @@ def draw_jacobian_bounds(
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, 1.0 + 1.3 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        for ax, layer in zip(grid.flat, shown, strict=False):
-            draw_envelopes(ax, envelope_curves(envelopes, checkpoint, layer), list(envelopes))
+        panels = Panels.of(envelope_curves(envelopes, checkpoint, layer) for layer in shown)
+        for k, (ax, layer) in enumerate(zip(grid.flat, shown, strict=False)):
+            draw_envelopes(ax, panels, k, list(envelopes))
+            set_eta_axis(ax, panels.curves[k])
             ax.set_title(f"layer {numbers[layer]}", pad=2)
         for ax in grid.flat[len(shown) :]:
             ax.set_visible(False)
@@ -115,7 +125,7 @@ def numbers_of_function_bounds(
 ) -> pd.DataFrame:
     """What ``draw_function_bounds`` (for one checkpoint ``plot_function_bounds``) draws, one row a point."""
     chosen = _chosen_checkpoints(envelopes, checkpoints)
-    return table(curve for checkpoint in chosen for curve in envelope_curves(envelopes, checkpoint))
+    return Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen).numbers()
 
 
 def numbers_of_jacobian_bounds(
@@ -123,7 +133,7 @@ def numbers_of_jacobian_bounds(
 ) -> pd.DataFrame:
     """What ``draw_jacobian_bounds`` draws, one row a point."""
     shown = _chosen_layers(envelopes, checkpoint, layers)
-    return table(curve for layer in shown for curve in envelope_curves(envelopes, checkpoint, layer))
+    return Panels.of(envelope_curves(envelopes, checkpoint, layer) for layer in shown).numbers()
 
 
 def _chosen_checkpoints(envelopes: Envelopes, checkpoints: Sequence[str | int] | None) -> list[str | int]:

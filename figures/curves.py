@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,7 +16,7 @@ __all__ = ["COLUMNS", "Curve", "in_panel", "table"]
 COLUMNS = ("panel", "series", "checkpoint", "layer", "x_name", "x", "y_name", "y", "drawn_as")
 """Columns of every table of numbers, one row a point."""
 
-Kind = Literal["line", "points", "lower limits", "vertical line"]
+Kind = Literal["line", "points", "bar", "lower limits", "vertical line"]
 Names = str | tuple[str, ...]
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +40,9 @@ class Curve:
         mark_all: whether every overflow and every zero is marked at the edge (otherwise the first overflow).
         kind: what its points are drawn as; a vertical line has no y.
         panel: where it is drawn, in figures of several panels.
+        premises: at each point 1 where the premises of a bound hold, 0 where one fails and NaN where it is not
+            known; None for what has none.
+        cut: where the y axis ends; the first value above it is marked at the edge.
     """
 
     series: str
@@ -55,6 +59,8 @@ class Curve:
     mark_all: bool = False
     kind: Kind = "line"
     panel: str = ""
+    premises: Floats | None = None
+    cut: float = math.inf
 
     @property
     def placed(self) -> npt.NDArray[np.bool_]:
@@ -88,8 +94,25 @@ class Curve:
     @property
     def marked_above(self) -> npt.NDArray[np.bool_]:
         """The overflows that get a mark at the upper edge."""
-        where = self.overflowed
+        return self._first_or_all(self.overflowed)
+
+    @property
+    def above_axis(self) -> npt.NDArray[np.bool_]:
+        """The finite values that lie above the end of the axis."""
+        return self.shown & (self.y > self.cut)
+
+    @property
+    def marked_above_axis(self) -> npt.NDArray[np.bool_]:
+        """Those of them that get a mark at the upper edge."""
+        return self._first_or_all(self.above_axis)
+
+    def _first_or_all(self, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         return where if self.mark_all or not where.any() else where & (self.x == self.x[where].min())
+
+    @property
+    def proven(self) -> npt.NDArray[np.bool_]:
+        """Where no premise is known to fail or unknown."""
+        return np.ones(self.x.shape, dtype=np.bool_) if self.premises is None else self.premises == 1
 
     @property
     def marked_below(self) -> npt.NDArray[np.bool_]:
@@ -101,12 +124,17 @@ class Curve:
     def drawn_as(self) -> list[str]:
         """How each point is drawn.
 
-        Its kind, ``below noise floor``, ``overflow`` and ``zero`` (marks at the edges), ``after overflow``
-        (past the mark) or ``not drawn``.
+        Its kind, ``below noise floor``, ``overflow``, ``above the axis`` and ``zero`` (at the edges), ``after
+        overflow`` (past the mark) or ``not drawn``; of a bound that is drawn faint ``premise fails`` or
+        ``premise not known``.
         """
         words = np.full(self.x.shape, "not drawn", dtype=object)
         words[self.shown] = self.kind
         words[self.below_noise] = "below noise floor"
+        if self.premises is not None:
+            words[self.shown & (self.premises == 0)] = "premise fails"
+            words[self.shown & np.isnan(self.premises)] = "premise not known"
+        words[self.above_axis] = "above the axis"
         words[self.overflowed] = "after overflow"
         words[self.marked_above] = "overflow"
         words[self.marked_below] = "zero"

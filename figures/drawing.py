@@ -110,8 +110,12 @@ def draw_curve(
     return artists
 
 
-def mark_edge(ax: Axes, x: float, *, color: Any, label: str, bottom: bool = False) -> Line2D:
+def mark_edge(
+    ax: Axes, x: float, *, color: Any, label: str, bottom: bool = False, hollow: bool = False
+) -> Line2D:
     """A triangle at the top (or bottom) edge: the value at ``x`` is there, but beyond any axis.
+
+    It is hollow where the value is finite, and would fit on a taller axis.
 
     Marks at the same ``x`` are put one under the other, so that none hides another.
     """
@@ -126,8 +130,9 @@ def mark_edge(ax: Axes, x: float, *, color: Any, label: str, bottom: bool = Fals
         marker="v" if bottom else "^",
         markersize=4.0,
         color=color,
-        markeredgecolor="white",
-        markeredgewidth=0.4,
+        markerfacecolor="none" if hollow else color,
+        markeredgecolor=color if hollow else "white",
+        markeredgewidth=0.8 if hollow else 0.4,
         zorder=5,
         gid=gid,
         label=_once(ax, label),

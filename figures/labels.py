@@ -20,6 +20,7 @@ __all__ = [
     "claim_label",
     "evenly_chosen",
     "label_of",
+    "nearest_eta",
     "set_progress_axis",
     "shortened",
     "training_progress",
@@ -30,13 +31,14 @@ T = TypeVar("T")
 
 _CLAIMS = {
     "theorem1-function": "Theorem 1",
-    "theorem1-function-layerwise": "Theorem 1, layerwise constants",
+    "theorem1-function-layerwise": "Theorem 1, layerwise",
     "theorem1-jacobian": "Theorem 1",
     "theorem1-jacobian-gated": "Theorem 1, gated",
     "spectral-product": "spectral product",
     "neyshabur": "Neyshabur et al.",
     "telescoped": "telescoped",
     "path-metric": "path metric",
+    "path-metric-direct": "path metric, direct",
     "input-sensitivity": "input sensitivity",
     "deep-relative-trust": "deep relative trust",
     "euclidean-trust": "Euclidean trust",
@@ -152,3 +154,15 @@ def evenly_chosen(items: Sequence[T], most: int) -> list[T]:
 def claim_label(claim: str) -> str:
     """A claim's name in a legend; its id where it has no other."""
     return _CLAIMS.get(claim, claim)
+
+
+def nearest_eta(data: xr.Dataset, eta: float) -> int:
+    """The position of the measured η > 0 that is nearest to ``eta``.
+
+    Raises:
+        ValueError: no η > 0 was measured.
+    """
+    etas = np.asarray(data["eta"].values, dtype=np.float64)
+    if not (etas > 0).any():
+        raise ValueError("no η > 0 was measured")
+    return int(np.argmin(np.where(etas > 0, np.abs(etas - eta), np.inf)))

@@ -20,21 +20,35 @@ __all__ = ["color_key", "gathered_legend", "legend_above"]
 
 _CHARACTER = 0.05  # inches of a letter in a legend of the style PAPER
 _HANDLE = 0.42  # inches of what goes with a label
+_ROW = 0.15  # inches of a row
+_PLAIN = 2.3  # inches of a figure without any
 
 
-def legend_above(ax: Axes) -> None:
-    """A legend above the axes, where it can cover no data; none if there are no labels."""
+def legend_above(ax: Axes, *, lift: float = 0.0, grow: bool = False) -> None:
+    """A legend above the axes, where it can cover no data; none if there are no labels.
+
+    Args:
+        ax: which.
+        lift: how much higher, in shares of the axes' height, to leave room for text above them.
+        grow: whether the figure may become taller, so that a long legend leaves the axes their height.
+    """
     handles = _handles([ax])
-    if handles:
-        ax.legend(
-            list(handles.values()),
-            list(handles),
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.01),
-            borderaxespad=0.0,
-            borderpad=0.2,
-            ncols=_columns(list(handles), ax.get_position().width * _width(ax.get_figure(root=True))),
-        )
+    if not handles:
+        return
+    figure = ax.get_figure(root=True)
+    columns = _columns(list(handles), ax.get_position().width * _width(figure))
+    ax.legend(
+        list(handles.values()),
+        list(handles),
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.01 + lift),
+        borderaxespad=0.0,
+        borderpad=0.2,
+        ncols=columns,
+    )
+    if grow and figure is not None:
+        rows = -(-len(handles) // columns)
+        figure.set_figheight(max(figure.get_figheight(), _PLAIN + _ROW * rows))
 
 
 def gathered_legend(figure: Figure, axes: Iterable[Axes]) -> None:
@@ -72,14 +86,15 @@ def color_key(
 
 
 def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
-    """Each label's first artist; what stands for every colour is shown in grey."""
+    """Each label's first artist; what stands for every colour is shown in grey, and comes last."""
     found: dict[str, Any] = {}
+    marks: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             at_edge = isinstance(handle, Line2D) and str(handle.get_gid()).startswith(EDGE)
             everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT)
-            found.setdefault(label, _grey(handle) if everybodys else handle)
-    return found
+            (marks if everybodys else found).setdefault(label, _grey(handle) if everybodys else handle)
+    return found | marks
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
@@ -111,7 +126,7 @@ def _grey(handle: Any) -> Any:
         color="0.35",
         marker=handle.get_marker(),
         markersize=handle.get_markersize(),
-        markerfacecolor="white" if hollow else "0.35",
+        markerfacecolor="white" if hollow else "none" if handle.get_markerfacecolor() == "none" else "0.35",
         markeredgewidth=0.6,
         linestyle=":" if hollow else "none",
         linewidth=0.5,

@@ -24,7 +24,10 @@ class Network:
         limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured``, ``searched_to`` (checkpoint).
         history: columns step, epoch, loss, accuracy: the training run; None where unknown.
         envelopes: for each claim's id ``log10_measured``, ``log10_measured_median`` and ``log10_bound``
-            over (checkpoint, eta) or (checkpoint, eta, layer).
+            over (checkpoint, eta) or (checkpoint, eta, layer), where known ``premises_hold`` too, and
+            the attribute ``subject``.
+        slack: ``log10_rung`` and ``premises_hold`` (rung, checkpoint, eta), ``share`` (cause, checkpoint, eta);
+            None where the run did not measure the ladder.
     """
 
     title: str
@@ -33,6 +36,7 @@ class Network:
     limits: xr.Dataset
     history: pd.DataFrame | None = None
     envelopes: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    slack: xr.Dataset | None = None
 
     @property
     def slug(self) -> str:

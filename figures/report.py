@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.bounds import (
-    draw_function_bounds,
-    draw_jacobian_bounds,
-    numbers_of_function_bounds,
-    numbers_of_jacobian_bounds,
-)
+from figures.bounds import draw_jacobian_bounds, numbers_of_jacobian_bounds
 from figures.constants import draw_constants, numbers_of_constants
+from figures.envelopes import about
 from figures.figure1 import draw_figure1, numbers_of_figure1
+from figures.ladder import draw_ladder, draw_slack, numbers_of_ladder, numbers_of_slack
 from figures.legends import gathered_legend
 from figures.network import Network
 from figures.saving import save_figure
@@ -31,8 +27,9 @@ def write_report_figures(
 ) -> list[Path]:
     """Draw and save everything that there is to show of ``networks``.
 
-    The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``bounds-SLUG`` and
-    ``jacobian-SLUG`` (the last two where envelopes of such claims are given), each with its CSV.
+    The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG``
+    and ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given) and
+    ``slack-SLUG`` (where the slack is), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -62,12 +59,12 @@ def write_report_figures(
             draw_constants(network.summary),
             numbers_of_constants(network.summary),
         )
-        function = _about(network.envelopes, "function", layered=False)
+        function = about(network.envelopes, "function", layered=False)
         if function:
-            save(
-                f"bounds-{network.slug}", draw_function_bounds(function), numbers_of_function_bounds(function)
-            )
-        jacobian = _about(network.envelopes, "jacobian", layered=True)
+            save(f"ladder-{network.slug}", draw_ladder(function), numbers_of_ladder(function))
+        if network.slack is not None:
+            save(f"slack-{network.slug}", draw_slack(network.slack), numbers_of_slack(network.slack))
+        jacobian = about(network.envelopes, "jacobian", layered=True)
         if jacobian:
             save(
                 f"jacobian-{network.slug}",
@@ -96,15 +93,3 @@ def numbers_of_all_step_limits(networks: Sequence[Network]) -> pd.DataFrame:
     """What ``draw_step_limits`` draws; ``panel`` says which network."""
     parts = [numbers_of_step_limits(network.limits).assign(panel=network.title) for network in networks]
     return pd.concat(parts, ignore_index=True)
-
-
-def _about(envelopes: Mapping[str, xr.Dataset], subject: str, *, layered: bool) -> dict[str, xr.Dataset]:
-    """The envelopes of claims about ``subject``, with something measured, over layers or not."""
-    return {
-        claim: envelope
-        for claim, envelope in envelopes.items()
-        if subject in claim
-        and "eta" in envelope.dims
-        and ("layer" in envelope.dims) == layered
-        and bool(envelope["log10_measured"].notnull().any())
-    }

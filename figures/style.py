@@ -16,6 +16,7 @@ __all__ = [
     "RGB",
     "category_colors",
     "checkpoint_colors",
+    "claim_looks",
     "context",
     "layer_colors",
 ]
@@ -104,3 +105,32 @@ def category_colors(names: Sequence[str]) -> dict[str, RGB]:
 
     palette = color_palette("colorblind", max(len(names), 1))
     return {name: tuple(float(part) for part in color) for name, color in zip(names, palette, strict=False)}  # type: ignore[misc]
+
+
+_PALETTE = (0, 1, 2, 3, 4, 5, 9, 6, 8, 7)  # of "colorblind"; its grey is last, since measurements are grey
+_DASHES: Sequence[Any] = (
+    (0, (1, 1)),
+    (0, (4, 1.5)),
+    (0, (4, 1.2, 1, 1.2)),
+    "-",
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (2, 1)),
+    (0, (9, 2)),
+    (0, (3, 1, 3, 1, 1, 1)),
+    (0, (1, 2.5)),
+    (0, (7, 1, 2, 1)),
+)
+_LADDER = ("telescoped", "spectral-product", "theorem1-function-layerwise", "theorem1-function")
+
+
+def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
+    """A colour and a dash pattern for each claim; the ladder's rungs always have the same, whatever stands beside."""
+    from seaborn import color_palette  # slow to import, and needed only here
+
+    palette = color_palette("colorblind", 10)
+    others = [claim for claim in claims if claim not in _LADDER]
+    looks: dict[str, tuple[RGB, Any]] = {}
+    for place, claim in enumerate([*_LADDER, *others]):
+        color = palette[_PALETTE[place % len(_PALETTE)]]
+        looks[claim] = (tuple(float(part) for part in color), _DASHES[place % len(_DASHES)])  # type: ignore[assignment]
+    return {claim: looks[claim] for claim in claims}

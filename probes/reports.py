@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from analysis import check_measurements, compare_growth, envelope, judge, step_limits, summarise
+from analysis import (
+    Inversion,
+    check_measurements,
+    compare_growth,
+    envelope,
+    inversions,
+    judge,
+    slack,
+    step_limits,
+    summarise,
+)
 from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
@@ -19,7 +29,7 @@ from probes import tables
 from probes.errors import InputError
 from probes.files import make_folder, write_atomically, writing_errors
 from probes.store import load
-from trust.claims import all_claims
+from trust.claims import Claim, all_claims
 
 if TYPE_CHECKING:
     from figures.network import Network
@@ -36,9 +46,12 @@ class Findings:
     measurements: xr.Dataset
     summary: xr.Dataset
     limits: xr.Dataset
+    claims: list[Claim]
     verdicts: list[Verdict]
     checks: list[CheckOutcome]
     growth: list[Growth]
+    slack: xr.Dataset | None
+    inversions: list[Inversion]
 
     def network(self) -> Network:
         """What the figures are drawn from."""
@@ -56,8 +69,7 @@ class Findings:
                 raise InputError(
                     f"{history}: is damaged ({error}); delete it to report without it"
                 ) from error
-        claims = all_claims().values()
-        pairs = {claim.id: envelope(self.measurements, claim) for claim in claims}
+        pairs = {claim.id: envelope(self.measurements, claim) for claim in self.claims}
         return Network(
             title=self.title,
             measurements=self.measurements,
@@ -65,25 +77,30 @@ class Findings:
             limits=self.limits,
             history=frame,
             envelopes={name: pair for name, pair in pairs.items() if pair is not None},
+            slack=self.slack,
         )
 
 
-def find(folder: Path, *, title: str | None = None) -> Findings:
-    """Analyse a run's folder.
+def find(folder: Path, *, title: str | None = None, claims: Sequence[Claim] | None = None) -> Findings:
+    """Analyse a run's folder, by all claims that are installed or by those given.
 
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
     measurements = load(folder)
+    chosen = list(all_claims().values()) if claims is None else list(claims)
     return Findings(
         title=title or folder.resolve().name,
         folder=folder,
         measurements=measurements,
         summary=summarise(measurements),
         limits=step_limits(measurements),
-        verdicts=judge(measurements),
+        claims=chosen,
+        verdicts=judge(measurements, chosen),
         checks=check_measurements(measurements),
         growth=compare_growth(measurements),
+        slack=slack(measurements),
+        inversions=inversions(measurements, chosen),
     )
 
 
@@ -106,18 +123,39 @@ def noise_line(measurements: xr.Dataset) -> str:
     )
 
 
+def inversion_lines(found: Sequence[Inversion]) -> list[str]:
+    """A sentence for each place where the ladder's order inverts."""
+    lines = []
+    for one in found:
+        example = "" if one.example is None else f", example {one.example}"
+        points = f"{one.points} point{'s' * (one.points > 1)} of {one.checkpoint}"
+        excess = tables.number(one.excess, 2)
+        lines.append(
+            f"{one.lower} is above {one.upper} at {points}, most at η = {tables.number(one.eta)}{example},"
+            f" by 10^{excess}"
+        )
+    return lines
+
+
 def terminal_summary(findings: Findings) -> str:
-    """Verdicts, limits, constants and self-checks for reading on a terminal."""
+    """Verdicts, limits, the last checkpoint's slack and self-checks for reading on a terminal."""
     parts = [
         f"── {findings.title} ──",
         tables.plain(tables.verdict_table(findings.verdicts)),
         "",
         tables.plain(tables.limits_table(findings.limits)),
         "",
+        *(() if findings.slack is None else (_last_slack(findings.slack), "")),
+        *(f"WARNING: {line}" for line in inversion_lines(findings.inversions)),
         self_check_lines(findings.checks),
         noise_line(findings.measurements),
     ]
     return "\n".join(parts)
+
+
+def _last_slack(found: xr.Dataset) -> str:
+    title = "where the bounds lose their tightness, in orders of magnitude"
+    return f"{title}\n{tables.plain(tables.slack_table(found.isel(checkpoint=[-1])))}"
 
 
 def report_json(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[str, Any]:
@@ -203,6 +241,7 @@ def _markdown(findings: Sequence[Findings], figures: Sequence[Path], out: Path) 
         }
         for heading, rows in sections.items():
             parts += [f"### {heading}", "", tables.markdown(rows), ""]
+        parts += _slack_section(one)
     parts += ["## Figures", ""]
     for path in figures:
         if path.suffix == ".png":
@@ -210,8 +249,28 @@ def _markdown(findings: Sequence[Findings], figures: Sequence[Path], out: Path) 
     return "\n".join(parts)
 
 
-def claims_json() -> list[dict[str, Any]]:
-    """The registry as JSON."""
+def _slack_section(findings: Findings) -> list[str]:
+    """From the measured change to the published bound, and where the order inverts."""
+    parts: list[str] = []
+    if findings.slack is not None:
+        parts += [
+            "### Where the bounds lose their tightness",
+            "",
+            "The gap between the measured change of the output and Theorem 1 as published, step by step, in orders of"
+            " magnitude (means of log10 over the same examples). Nothing can be told after a step to an infinite"
+            " bound; a share in brackets leads to a bound a premise of which is not known to hold.",
+            "",
+            tables.markdown(tables.slack_table(findings.slack)),
+            "",
+        ]
+    if findings.inversions:
+        parts += ["**The order inverts although all premises hold:**", ""]
+        parts += [f"* {line}" for line in inversion_lines(findings.inversions)] + [""]
+    return parts
+
+
+def claims_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Claims as JSON."""
     return [
         {
             "claim": claim.id,
@@ -220,8 +279,9 @@ def claims_json() -> list[dict[str, Any]]:
             "measures": claim.left,
             "premises": {premise.name: premise.statement for premise in claim.premises},
             "needs": list(claim.needs),
+            "proved": claim.proved,
         }
-        for claim in all_claims().values()
+        for claim in claims
     ]
 
 

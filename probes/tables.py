@@ -20,6 +20,7 @@ __all__ = [
     "limits_table",
     "markdown",
     "plain",
+    "slack_table",
     "verdict_table",
 ]
 
@@ -143,6 +144,26 @@ def constants_table(summary: xr.Dataset) -> Rows:
 def _ends(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
+
+
+def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:
+    """One row a checkpoint at the η nearest to ``eta``: the measured change, what each step adds, and the bound.
+
+    A share in brackets leads to a bound a premise of which is not known to hold.
+    """
+    one = slack.isel(eta=int(abs(slack["eta"] - eta).argmin("eta")))
+    causes = [str(cause) for cause in one["cause"].values]
+    heading = f"measured (η = {number(float(one['eta']))})"
+    rows = [["checkpoint", heading, *causes, "total", "published bound"]]
+    for place, label in enumerate(one["checkpoint"].values):
+        at = one.isel(checkpoint=place)
+        shares = [
+            number(share, 2) if holds or math.isnan(share) else f"({number(share, 2)})"
+            for share, holds in zip(at["share"].values, at["premises_hold"].values[1:], strict=True)
+        ]
+        measured, published = (_power(float(at["log10_rung"][k])) for k in (0, -1))
+        rows.append([str(label), measured, *shares, number(float(at["total"])), published])
+    return rows
 
 
 def growth_table(growths: Sequence[Growth]) -> Rows:

@@ -68,7 +68,7 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
                 "log10_bound": (grid, rng.uniform(3, 400, shape[:2])),
             },
             {"checkpoint": names, "eta": ETAS},
-            {"claim": claim},
+            {"claim": claim, "subject": "function"},
         )
         for claim in functions
     }
@@ -79,13 +79,32 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
             "log10_bound": (layered, rng.uniform(3, 400, shape)[..., IS_WEIGHT]),
         },
         {"checkpoint": names, "eta": ETAS, "layer": weights},
-        {"claim": "theorem1-jacobian"},
+        {"claim": "theorem1-jacobian", "subject": "jacobian"},
     )
     step = np.arange(20)
     history = pd.DataFrame(
         {"step": step, "epoch": step / 10, "loss": numbers(20), "accuracy": rng.uniform(size=20)}
     )
-    return Network(title, measurements, summary, limits, history, envelopes)
+    slack = slack_of(rng.uniform(0.5, 30, (4, checkpoints, len(ETAS) - 1)), measured[:, 1:, 0], along)
+    return Network(title, measurements, summary, limits, history, envelopes, slack)
+
+
+RUNGS = ["measured", "telescoped", "spectral-product", "theorem1-function-layerwise", "theorem1-function"]
+CAUSES = ["alignment", "data-independent norms", "conditioning and α", "one worst κ"]
+
+
+def slack_of(share: np.ndarray, measured: np.ndarray, coords: dict[str, object]) -> xr.Dataset:
+    """The slack from its shares (cause, checkpoint, eta) and the measured change (checkpoint, eta)."""
+    rungs = np.concatenate([measured[None], measured + np.cumsum(share, axis=0)])
+    return xr.Dataset(
+        {
+            "log10_rung": (("rung", "checkpoint", "eta"), rungs),
+            "share": (("cause", "checkpoint", "eta"), share),
+            "total": (("checkpoint", "eta"), share.sum(0)),
+            "premises_hold": (("rung", "checkpoint", "eta"), np.ones(rungs.shape, bool)),
+        },
+        {**coords, "eta": ETAS[1:], "rung": RUNGS, "cause": CAUSES},
+    )
 
 
 def axes() -> Axes:

@@ -23,12 +23,16 @@ PLOTS = {
     "bounds": lambda n, ax: figures.plot_function_bounds(
         {claim: e for claim, e in n.envelopes.items() if "function" in claim}, ax=ax
     ),
+    "ladder": lambda n, ax: figures.plot_ladder_through_training(
+        {claim: e for claim, e in n.envelopes.items() if "function" in claim}, ax=ax
+    ),
+    "slack": lambda n, ax: figures.plot_slack(n.slack, ax=ax),
 }
 
 
 def everything_missing(n):
     """``n`` with no value known."""
-    for data in (n.measurements, n.summary, n.limits, *n.envelopes.values()):
+    for data in (n.measurements, n.summary, n.limits, n.slack, *n.envelopes.values()):
         for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
             if data[name].dtype == float:
                 data[name][:] = np.nan
@@ -45,6 +49,7 @@ def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
         (n.measurements, before.measurements),
         (n.summary, before.summary),
         (n.limits, before.limits),
+        (n.slack, before.slack),
     ):
         xr.testing.assert_identical(now, then)
     for claim, envelope in n.envelopes.items():
@@ -75,7 +80,7 @@ def test_a_single_checkpoint_and_no_value_at_all_are_drawn(name, checkpoints, st
         assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in PLOTS if name != "bounds"])
+@pytest.mark.parametrize("name", [name for name in PLOTS if name not in ("bounds", "ladder")])
 def test_axes_without_anything_to_show_say_so(name):
     n = everything_missing(network())
     n.history["accuracy"] = np.nan

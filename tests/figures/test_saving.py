@@ -82,10 +82,12 @@ def test_report_has_every_figure_that_there_is_data_for(tmp_path):
         "figure1",
         "limits",
         "constants-2-layers",
-        "bounds-2-layers",
+        "ladder-2-layers",
+        "slack-2-layers",
         "jacobian-2-layers",
         "constants-16-layers-residual",
-        "bounds-16-layers-residual",
+        "ladder-16-layers-residual",
+        "slack-16-layers-residual",
     ]
     assert all(path.exists() and path.suffix == ".csv" for path in written)
     with pytest.raises(ValueError, match="different titles"):
