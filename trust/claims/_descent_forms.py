@@ -91,7 +91,6 @@ LEMMA2_FORM = Form(
     activations=_ALL,
     uses=("target",),
     construct=lambda trial: _short(trial, 1),
-    strict=True,
 )
 LEMMA2_TRUSTED_FORM = Form(
     _loss,
@@ -99,7 +98,6 @@ LEMMA2_TRUSTED_FORM = Form(
     activations=_ALL,
     uses=("target",),
     construct=lambda trial: _short(trial, 1),
-    strict=True,
 )
 WITH_CONSTANT_FORM = Form(
     _loss,
@@ -110,5 +108,4 @@ WITH_CONSTANT_FORM = Form(
     activations=("identity", "leaky_relu:"),
     uses=("target",),
     construct=lambda trial: _short(trial, published_constant(trial)),
-    strict=True,
 )
