@@ -203,12 +203,13 @@ def _measured(trial: Trial) -> xr.Dataset:
         shifted = trial.states(trial.weights, trial.biases, trial.x + trial.input_change)[0][-1]
         output["input_response"] = trial.norm(shifted - f)
     gradients = zip(trial.gradients(trial.weights), trial.gradients(trial.moved), strict=True)
-    differences, lengths = [], []
+    differences, lengths, moved_lengths = [], [], []
     for one, other in gradients:
         differences.append(trial.norm(other - one))
         lengths.append(trial.norm(one))
+        moved_lengths.append(trial.norm(other))
     along["gradient_difference"] = differences
-    return _dataset(trial, depth, per_layer, along, by_example, once, output, lengths)
+    return _dataset(trial, depth, per_layer, along, by_example, once, output, lengths, moved_lengths)
 
 
 def _dataset(
@@ -220,6 +221,7 @@ def _dataset(
     once: dict[str, Any],
     output: dict[str, Any],
     lengths: list[Any],
+    moved_lengths: list[Any],
 ) -> xr.Dataset:
     floats = isinstance(trial, FloatTrial)
     count = len(trial.x) if floats else 1
@@ -250,6 +252,8 @@ def _dataset(
         variables |= {
             n: (("checkpoint", "eta", "example"), from_zero(column(v))[..., None]) for n, v in output.items()
         }
+        norms = np.stack([stacked(lengths), stacked(moved_lengths)], axis=1)
+        variables["gradient_norm"] = (("checkpoint", "eta", "layer"), norms)
         if floats or all(bool(length > 0) for length in lengths):
             change = [d / length for d, length in zip(along["gradient_difference"], lengths, strict=True)]
             variables["gradient_change"] = (("checkpoint", "eta", "layer"), from_zero(stacked(change)))

@@ -259,6 +259,19 @@ def test_jacobian_widens_the_sample(record: list[Tensors]) -> None:
     check(measured(network, x, y, samples=1, jacobian=4), network, x, y, record, limit=4)
 
 
+def test_the_chunk_changes_rounding_only() -> None:
+    network = make((6, 5, 3), "relu")
+    x, y = make_data(23)
+    whole = measured(network, x, y, samples=17, chunk=1000)
+    for chunk in (1, 5, 17):
+        pieces = measured(network, x, y, samples=17, chunk=chunk)
+        for name in whole.data_vars:
+            if "noise" in str(name) or "evaluations" in str(name):
+                continue
+            # float64 sums of a few dozen terms in another order
+            np.testing.assert_allclose(pieces[name], whole[name], rtol=1e-9, atol=1e-13, err_msg=f"{name}")
+
+
 def test_no_sample_is_no_ladder() -> None:
     network, (x, y) = make((4, 3, 3)), make_data(9, 4, 3)
     assert not NEW & set(measured(network, x, y, samples=0))

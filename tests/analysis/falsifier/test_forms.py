@@ -207,6 +207,20 @@ def _loss(p: Plain) -> tuple[float, float]:
     return p.loss(p.V), p.loss(p.W)
 
 
+def _turn(p: Plain, t: float) -> float:
+    at = [W + t * dW for W, dW in zip(p.W, p.dW, strict=True)]
+    return math.sqrt(sum(norm(a - b) ** 2 for a, b in zip(p.gradient(at), p.gradient(p.W), strict=True)))
+
+
+def _euclidean(p: Plain) -> tuple[float, float]:
+    return _turn(p, 1.0), max(_turn(p, t) / t for t in (1 / 8, 1 / 4, 1 / 2))
+
+
+def _slope(p: Plain, t: float) -> float:
+    at = [W + t * dW for W, dW in zip(p.W, p.dW, strict=True)]
+    return sum(float((g * dW).sum()) for g, dW in zip(p.gradient(at), p.dW, strict=True))
+
+
 def _input(p: Plain) -> tuple[float, float]:
     moved = p.run(p.W, p.b, p.x + p.dx)[0][-1]
     return norm(moved - p.f), math.prod(p.beta * top(W) for W in p.W) * norm(p.dx)
@@ -285,6 +299,8 @@ PLAIN: dict[str, Callable[[Plain], tuple[float, float]]] = {
     "theorem1-jacobian-gated": _gated,
     "deep-relative-trust": _breakdown,
     "lemma1": _lemma1,
+    "euclidean-trust": _euclidean,
+    "slice-curvature": _loss,
     "lemma2": _loss,
     "lemma2-trusted": _loss,
     "lemma2-with-constant": _loss,
@@ -314,6 +330,10 @@ def _no_faster(p: Plain) -> float:
 
 
 MARGINS: dict[str, dict[str, Callable[[Plain], float]]] = {
+    "slice-curvature": {
+        "descent direction": lambda p: -_slope(p, 0.0),
+        "below the limit": lambda p: -2 * _slope(p, 0.0) - 100 * (_slope(p, 0.01) - _slope(p, 0.0)),
+    },
     "lemma2": {"descent direction": Plain.cosine, "step size": lambda p: _limit(p, 1.0)},
     "lemma2-trusted": {
         "descent direction": Plain.cosine,
