@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from probes.batches import Inputs
 from probes.directions import noise_direction
 from probes.errors import InputError
 from probes.evaluation import FullBatch, Parameters, left_as_found
@@ -150,11 +151,16 @@ class _OutputChange:
         """Evaluate f(x).
 
         Raises:
-            InputError: the output vanishes for every example.
+            InputError: the output vanishes for every example, or outputs cannot be had.
         """
         self.batch, self.moving, self.examples = batch, moving, min(examples, len(batch))
+        if not batch.has_outputs:
+            raise InputError(
+                "--objective output: the loss calls the network itself, so there are no outputs; use --objective"
+                " breakdown"
+            )
         with torch.no_grad():
-            self.before = [batch.call(batch.frozen, x).double().flatten(1) for x in self._chunks()]
+            self.before = [batch.call(batch.frozen, x).double().flatten(1) for x in self._inputs()]
         sizes = [torch.linalg.vector_norm(outputs, dim=1) for outputs in self.before]
         self.used = [size != 0 for size in sizes]
         count = sum(int(used.sum()) for used in self.used)
@@ -164,13 +170,12 @@ class _OutputChange:
             )
         self.weights = [1 / (count * size[used]) for used, size in zip(self.used, sizes, strict=True)]
 
-    def _chunks(self) -> Iterator[Tensor]:
-        batch = self.batch
-        for first in range(0, self.examples, batch.chunk):
-            yield batch._moved(batch.x[first : min(first + batch.chunk, self.examples)])
+    def _inputs(self) -> Iterator[Inputs]:
+        for _, batch in self.batch.chunks(self.examples):
+            yield batch.inputs
 
     def _parts(self, parameters: Parameters) -> Iterator[Tensor]:
-        known = zip(self._chunks(), self.before, self.used, self.weights, strict=True)
+        known = zip(self._inputs(), self.before, self.used, self.weights, strict=True)
         for x, before, used, weights in known:
             # in float64, because the squares of small changes underflow
             change = self.batch.call(parameters, x).double().flatten(1)[used] - before[used]
@@ -231,8 +236,8 @@ class _Breakdown:
         towards = (known / length).to(batch.dtype)
         used = {**parameters, **leaves}
         with torch.enable_grad():
-            for _, x, y in batch.chunks():
-                mean = batch._example_losses(batch.call(used, x), y).sum() / len(batch)
+            for _, examples in batch.chunks():
+                mean = batch.example_losses(used, examples).sum() / len(batch)
                 (g,) = torch.autograd.grad(
                     mean, [leaves[self.first]], create_graph=True, materialize_grads=True
                 )

@@ -139,6 +139,13 @@ class Batch:
             lambda t: t.detach().to(device=device, dtype=dtype if t.is_floating_point() else t.dtype)
         )
 
+    def with_double_targets(self) -> Batch:
+        """The same, with targets that are real numbers in float64."""
+        real = self.targets is not None and self.targets.is_floating_point()
+        return (
+            Batch(self.inputs, self.targets.double(), self.key) if real and self.targets is not None else self
+        )
+
     def __getitem__(self, part: slice) -> Batch:
         """Some of the examples."""
         return self.map(lambda tensor: tensor[part])

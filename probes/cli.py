@@ -102,11 +102,14 @@ _SOURCE = _options(
     click.option("--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."),
     click.option(
         "--data",
-        help="mnist, mnist:FOLDER, a file with x and y (.npz, .pt, .safetensors) or file.py:callable.",
+        help="mnist, mnist:FOLDER, a file with x and y (.npz, .pt, .safetensors) or file.py:callable that returns"
+        " x and y, a Dataset, a DataLoader or batches (tensors, tuples or dicts).",
     ),
     click.option("--examples", type=int, help="Use only the first N examples of the data."),
     click.option(
-        "--loss", help="cross-entropy, mse, bce-with-logits or file.py:callable [default: by the labels]."
+        "--loss",
+        help="cross-entropy, mse, bce-with-logits, next-token or file.py:callable of (outputs, targets) or (model,"
+        " batch) [default: by the labels].",
     ),
 )
 

@@ -72,7 +72,10 @@ class DataSet:
 
     def in_floats(self) -> DataSet:
         """With a single integer input as float32, for networks that take real numbers only."""
-        if not isinstance(self.batches.pieces[0].inputs, Tensor) or self.batches.pieces[0].real_input is not None:
+        if (
+            not isinstance(self.batches.pieces[0].inputs, Tensor)
+            or self.batches.pieces[0].real_input is not None
+        ):
             return self
 
         def real(batch: Batch) -> Batch:

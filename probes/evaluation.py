@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of, padded
 from probes.errors import InputError
-from probes.losses import ExampleLoss, accuracy_of
+from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
 
 __all__ = ["Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
 
@@ -43,7 +45,8 @@ class Evaluation:
         loss: mean loss, accumulated in float64.
         accuracy: share of examples classified rightly; NaN where the targets are not labels.
         gradients: of the mean loss, for each parameter that was asked for.
-        outputs: of the first examples, (samples, outputs), in float64.
+        outputs: of the first examples, (samples, outputs), in float64; shorter ones have zeros behind them, and
+            all is NaN where the loss calls the network itself, so that outputs cannot be had.
     """
 
     loss: float
@@ -52,15 +55,27 @@ class Evaluation:
     outputs: Tensor
 
 
+class _WithLoss(nn.Module):
+    """A network inside a module that computes its loss, so that parameters can be replaced in both at once."""
+
+    def __init__(self, network: nn.Module, loss: ModelLoss) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+
+    def forward(self, batch: Any) -> Any:
+        return self.loss.function(self.network, batch)
+
+
 class FullBatch:
     """A network, data and a loss, ready to be evaluated at any parameters."""
 
     def __init__(
         self,
         network: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        loss: ExampleLoss,
+        x: Tensor | Batches,
+        y: Tensor | None,
+        loss: Loss,
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
@@ -69,17 +84,19 @@ class FullBatch:
         """Take the network's weights as they are now (copied, in ``dtype`` on ``device``).
 
         Args:
-            network: any module that maps x (n, …) to outputs (n, …).
-            x: inputs (n, …), on the CPU; chunks of them travel to the device.
-            y: targets (n, …).
-            loss: losses (n,) of outputs and targets.
+            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.batches.outputs_of`.
+            x: inputs (n, …), or batches of any form, on the CPU; chunks of them travel to the device.
+            y: targets (n, …); None for batches, which have their own.
+            loss: losses (n,) of outputs and targets, or another of :mod:`probes.losses`.
             dtype: float32 or float64, for everything that is computed.
             device: where.
             chunk: how many examples at once; results differ between chunk sizes by rounding alone.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
-        self.network, self.x, self.y, self.loss_function = network, x, y, loss
+        self.network, self.loss_function = network, loss
+        self.data = x if isinstance(x, Batches) else Batches([Batch(x, y)])
+        self.has_outputs = not isinstance(loss, ModelLoss)
         self.dtype, self.device, self.chunk = dtype, torch.device(device), chunk
         self.frozen: dict[str, Tensor] = {
             name: self._moved(parameter).clone() for name, parameter in network.named_parameters()
@@ -92,28 +109,87 @@ class FullBatch:
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.detach().to(device=self.device, dtype=dtype)
 
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        plain = self.data.plain
+        if plain is None:
+            raise InputError("the data is not plain arrays x and y")
+        return plain
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs (n, …), on the CPU.
+
+        Raises:
+            InputError: the batches are no plain arrays x and y.
+        """
+        return self._plain()[0]
+
+    @property
+    def y(self) -> Tensor:
+        """Targets (n, …), on the CPU.
+
+        Raises:
+            InputError: the batches are no plain arrays x and y.
+        """
+        return self._plain()[1]
+
     def __len__(self) -> int:
         """The number of examples."""
-        return len(self.x)
+        return len(self.data)
 
-    def chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Pieces of the data on the device, each with the number of examples before it."""
-        for start in range(0, len(self), self.chunk):
-            stop = start + self.chunk
-            yield start, self._moved(self.x[start:stop]), self._moved(self.y[start:stop])
+    def chunks(self, count: int | None = None) -> Iterator[tuple[int, Batch]]:
+        """Pieces of the first ``count`` examples (None: of all) on the device, after how many examples each.
 
-    def call(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """The network's outputs for ``x`` at ``parameters``."""
-        outputs = functional_call(self.network, (dict(parameters), self.buffers), (x,))
-        if not isinstance(outputs, Tensor):
-            raise InputError(f"the network returned {type(outputs).__name__}, not a tensor of outputs")
-        return outputs
+        A loss that calls the network itself gets the user's own batches, where there were any.
+        """
+        data = self.data if count is None else self.data[:count]
+        for start, batch in data.chunks(self.chunk, as_given=not self.has_outputs):
+            yield start, batch.to(self.device, self.dtype)
 
-    def _example_losses(self, outputs: Tensor, y: Tensor) -> Tensor:
-        losses = self.loss_function(outputs, y)
-        if losses.shape != (len(y),):
-            raise InputError(f"the loss must give one number an example, got shape {tuple(losses.shape)}")
+    def call(self, parameters: Parameters, inputs: Inputs) -> Tensor:
+        """The network's outputs for a batch's inputs at ``parameters``."""
+        arguments, named = arguments_of(inputs)
+        tensors = (dict(parameters), self.buffers)
+        return outputs_of(functional_call(self.network, tensors, arguments, named))
+
+    def example_losses(self, parameters: Parameters, batch: Batch) -> Tensor:
+        """Losses (n,) of a batch on the device."""
+        if isinstance(self.loss_function, ModelLoss):
+            return self._model_losses(self.loss_function, parameters, batch)
+        return self.losses_of(self.call(parameters, batch.inputs), batch)
+
+    def losses_of(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Losses (n,) of outputs, for a loss that is a function of them.
+
+        Raises:
+            InputError: the loss is of another form, or there are no targets.
+        """
+        loss = self.loss_function
+        if isinstance(loss, ModelLoss):
+            raise InputError("the loss calls the network itself: it is no function of outputs")
+        if isinstance(loss, BatchLoss):
+            losses = loss.function(outputs, batch)
+        elif batch.targets is None:
+            raise InputError("the data has no targets, which this loss needs")
+        else:
+            losses = loss(outputs, batch.targets)
+        if not isinstance(losses, Tensor) or losses.shape != (len(batch),):
+            shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise InputError(f"the loss must give one number an example, got shape {shape}")
         return losses
+
+    def _model_losses(self, loss: ModelLoss, parameters: Parameters, batch: Batch) -> Tensor:
+        """Each example's loss, or for each the batch's mean, with every way into the network at ``parameters``."""
+        inside = {f"network.{name}": tensor for name, tensor in {**self.buffers, **parameters}.items()}
+        found = functional_call(_WithLoss(self.network, loss), inside, (batch.given(),))
+        if isinstance(found, Tensor) and found.ndim == 0:
+            return found.expand(len(batch))
+        if not isinstance(found, Tensor) or found.shape != (len(batch),):
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"the loss of (model, batch) must give the batch's mean or one number an example, got {shape}"
+            )
+        return found
 
     def evaluate(
         self, parameters: Parameters, *, wanted: list[str] | None = None, samples: int = 0
@@ -129,15 +205,26 @@ class FullBatch:
         right: Tensor | None = torch.zeros((), dtype=torch.int64, device=self.device)
         kept: list[Tensor] = []
         with torch.set_grad_enabled(bool(leaves)):
-            for start, x, y in self.chunks():
-                outputs = self.call(used, x)
-                if leaves:
-                    mean = self._example_losses(outputs, y).sum() / count
-                    mean.backward()  # type: ignore[no-untyped-call]
+            for start, batch in self.chunks():
+                outputs = self.call(used, batch.inputs) if self.has_outputs else None
+                if leaves or outputs is None:
+                    losses = (
+                        self.example_losses(used, batch)
+                        if outputs is None
+                        else self.losses_of(outputs, batch)
+                    )
+                    if leaves and not losses.requires_grad:
+                        raise InputError("the loss has no gradient: it does not depend on the weights")
+                    if leaves:
+                        (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
+                if outputs is None:
+                    total += losses.detach().double().sum()
+                    right = None
+                    continue
                 exact = outputs.detach().to(torch.float64)
                 with torch.no_grad():
-                    total += self._example_losses(exact, y if not y.is_floating_point() else y.double()).sum()
-                    hits = accuracy_of(exact, y)
+                    total += self.losses_of(exact, batch.with_double_targets()).sum()
+                    hits = None if batch.targets is None else accuracy_of(exact, batch.targets)
                 right = None if right is None or hits is None else right + hits
                 if start < samples:
                     kept.append(exact[: samples - start].flatten(1))
@@ -145,9 +232,11 @@ class FullBatch:
         for name, leaf in leaves.items():
             gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             leaf.grad = None
-        outputs = torch.cat(kept) if kept else torch.zeros(0, 0, dtype=torch.float64)
+        known = padded(kept) if kept else torch.zeros(0, 0, dtype=torch.float64)
+        if not self.has_outputs:
+            known = torch.full((samples, 1), torch.nan, dtype=torch.float64)
         accuracy = float("nan") if right is None else float(right) / count
-        return Evaluation(float(total) / count, accuracy, gradients, outputs)
+        return Evaluation(float(total) / count, accuracy, gradients, known)
 
     def loss(self, parameters: Parameters) -> float:
         """Mean loss at ``parameters``, accumulated in float64."""
@@ -159,8 +248,8 @@ class FullBatch:
         used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         inputs = list(leaves.values())
-        for _, x, y in self.chunks():
-            mean = self._example_losses(self.call(used, x), y).sum() / len(self)
+        for _, batch in self.chunks():
+            mean = self.example_losses(used, batch).sum() / len(self)
             first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
             slope = torch.stack(
                 [(g * direction[name]).sum() for name, g in zip(leaves, first, strict=True)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from probes.batches import Batch, padded
 from probes.evaluation import FullBatch, Parameters
 from probes.networks import Perceptron
 
@@ -48,7 +49,7 @@ class Jacobians:
     def __init__(self, batch: FullBatch, *, samples: int, weights: list[str]) -> None:
         """Remember what to measure; ``weights`` are the names of the weight matrices in forward order."""
         self.batch = batch
-        self.x = batch._moved(batch.x[:samples])
+        self.pieces = [piece for _, piece in batch.data[:samples].chunks(samples)]
         self.owners: dict[nn.Module, str] = {}
         modules = dict(batch.network.named_modules())
         for name in weights:
@@ -56,43 +57,58 @@ class Jacobians:
             self.owners.setdefault(module, name)
 
     def measure(self, parameters: Parameters) -> Linearisation:
-        """One backward pass serves every layer: the sample is repeated once for each output."""
+        """At every sampled example, those of one shape at once."""
+        found = [
+            self._measured(parameters, piece.to(self.batch.device, self.batch.dtype)) for piece in self.pieces
+        ]
+        common = [name for name in found[0] if all(name in part for part in found)]
+        jacobians = {name: padded([part[name] for part in found]) for name in common}
+        return Linearisation(jacobians, self._gates(parameters))
+
+    def _measured(self, parameters: Parameters, piece: Batch) -> dict[str, Tensor]:
+        """One backward pass serves every layer: each example is repeated once for each output."""
         inputs: dict[str, Tensor] = {}
 
         def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            if arguments and isinstance(arguments[0], Tensor):
+            if arguments and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point():
                 inputs.setdefault(self.owners[module], arguments[0])
 
         handles = [module.register_forward_pre_hook(keep) for module in self.owners]
         try:
             with torch.no_grad():
-                width = self.batch.call(parameters, self.x[:1]).flatten(1).shape[1]
+                width = self.batch.call(parameters, piece[:1].inputs).flatten(1).shape[1]
             inputs.clear()
-            count = len(self.x)
-            repeated = self.x.repeat_interleave(width, dim=0).requires_grad_(True)
-            constants = {name: tensor.detach() for name, tensor in parameters.items()}
+            count = len(piece)
+            repeated = piece.repeat(width)
+            x = repeated.real_input
+            # tokens have no derivative: then what follows them gets its graph from the parameters
+            constants = {name: t.detach().requires_grad_(x is None) for name, t in parameters.items()}
+            used = repeated.inputs if x is None else repeated.inputs_with(x.requires_grad_(True))
             with torch.enable_grad():
-                outputs = self.batch.call(constants, repeated).flatten(1)
+                outputs = self.batch.call(constants, used).flatten(1)
                 chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
+                linked = {name: given for name, given in inputs.items() if given.requires_grad}
                 found = torch.autograd.grad(
-                    chosen, list(inputs.values()), allow_unused=True, materialize_grads=True
+                    chosen, list(linked.values()), allow_unused=True, materialize_grads=True
                 )
         finally:
             for handle in handles:
                 handle.remove()
-        jacobians = {
-            name: gradient.reshape(count, -1).double() for name, gradient in zip(inputs, found, strict=True)
+        return {
+            name: gradient.reshape(count, -1).double() for name, gradient in zip(linked, found, strict=True)
         }
-        return Linearisation(jacobians, self._gates(parameters))
 
     def _gates(self, parameters: Parameters) -> dict[str, Tensor]:
         network = self.batch.network
-        if not isinstance(network, Perceptron):
+        if not isinstance(network, Perceptron) or len(self.pieces) != 1:
+            return {}
+        x = self.pieces[0].to(self.batch.device, self.batch.dtype).real_input
+        if x is None:
             return {}
         tensors: Mapping[str, Tensor] = {**parameters, **self.batch.buffers}
         with torch.no_grad():
             _, preactivations = functional_call(
-                _Traced(network), {f"inner.{name}": tensor for name, tensor in tensors.items()}, (self.x,)
+                _Traced(network), {f"inner.{name}": tensor for name, tensor in tensors.items()}, (x,)
             )
         gates: dict[str, Tensor] = {}
         for k, z in enumerate(preactivations):

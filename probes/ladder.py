@@ -57,8 +57,8 @@ class Ladder:
         # as the working precision rounded them, like the weights
         self.exact = FullBatch(
             batch.network,
-            batch._moved(batch.x[:samples]),
-            batch._moved(batch.y[:samples]),
+            batch.data[:samples].map(lambda piece: piece.to(batch.device, batch.dtype)),
+            None,
             batch.loss_function,
             dtype=torch.float64,
             device=batch.device,
@@ -68,8 +68,8 @@ class Ladder:
         self.direction = None if direction is None else {n: d.double() for n, d in direction.items()}
         self.operators = find_operators(batch, weights)
         known = [name for name in weights if self.operators[name].kind != "unknown"]
-        self.passages = [Passage(self.exact, self.frozen, known, x, y) for _, x, y in self.exact.chunks()]
-        self.called = list(self.passages[0].inputs)
+        self.passages = [Passage(self.exact, self.frozen, known, piece) for _, piece in self.exact.chunks()]
+        self.called = [n for n in self.passages[0].inputs if all(n in part.inputs for part in self.passages)]
         self.owners = self._bias_owners()
         self.norms = {name: operator_norm(self.frozen[name], self.operators[name]) for name in weights}
         self.step_norms = {
@@ -126,9 +126,14 @@ class Ladder:
                 self.response[row, places[name]] = np.concatenate(parts)
         for name in self.names:
             if name in self.owners:
-                positions = self.operators[self.owners[name]].positions
-                size = float(torch.linalg.vector_norm(change[name])) * math.sqrt(positions)
-                self.response[row, places[name]] = size
+                owner, length = self.owners[name], float(torch.linalg.vector_norm(change[name]))
+                positions = self.operators[owner].positions
+                self.response[row, places[name]] = np.concatenate(
+                    [
+                        np.full(len(part.batch), length * math.sqrt(part.positions(owner, positions)))
+                        for part in self.passages
+                    ]
+                )
             elif name not in self.weights and not bool(change[name].any()):
                 self.response[row, places[name]] = 0.0
         self._keep(row, "input_response", [passage.input_response(eta) for passage in self.passages])

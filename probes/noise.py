@@ -64,14 +64,14 @@ def measure_noise_floor(
             f"two evaluations of the same gradient differ by {repeat[worst]:.1e} in {worst}: the network or"
             " the loss is stochastic; switch its randomness off before probing"
         )
-    x, y = batch.x[:_SAMPLE], batch.y[:_SAMPLE]
+    few = batch.data[:_SAMPLE]
     exact = torch.float64
-    rows = len(x)
+    rows = len(few)
     # float64 is checked against another order of summation
     chunk = 37 if batch.dtype == exact else batch.chunk
     network, loss_of, device = batch.network, batch.loss_function, batch.device
-    working = FullBatch(network, x, y, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
-    reference = FullBatch(network, x.flip(0), y.flip(0), loss_of, dtype=exact, device=device, chunk=chunk)
+    working = FullBatch(network, few, None, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
+    reference = FullBatch(network, few.flip(), None, loss_of, dtype=exact, device=device, chunk=chunk)
     a = working.evaluate(working.frozen, wanted=names, samples=rows)
     b = reference.evaluate(reference.frozen, wanted=names, samples=rows)
     outputs = relative_change(b.outputs.flip(0), a.outputs)

@@ -111,7 +111,7 @@ def _described(module: nn.Module, given: Tensor, result: Tensor) -> Operator:
 
 
 def find_operators(batch: FullBatch, weights: list[str]) -> dict[str, Operator]:
-    """What each of the named weights does, from one forward pass of one example.
+    """What each of the named weights does, from a forward pass of one example of each shape.
 
     Only the ``weight`` of nn.Linear, nn.Conv1d–3d and nn.ConvTranspose1d–3d is known, and of subclasses that
     leave the forward pass as it is. Anything else is "unknown": recurrent and attention weights,
@@ -138,7 +138,8 @@ def find_operators(batch: FullBatch, weights: list[str]) -> dict[str, Operator]:
     handles = [module.register_forward_hook(describe) for module in known]
     try:
         with torch.no_grad(), left_as_found(network):
-            batch.call(batch.frozen, batch._moved(batch.x[:1]))
+            for piece in batch.data.pieces:  # of one shape each
+                batch.call(batch.frozen, piece[:1].to(batch.device, batch.dtype).inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from probes.batches import Batch
 from probes.evaluation import FullBatch
 
 __all__ = ["Floats", "Passage", "numpy_of"]
@@ -22,7 +23,7 @@ class Passage:
     """One chunk of examples, in float64."""
 
     def __init__(
-        self, exact: FullBatch, frozen: Mapping[str, Tensor], known: list[str], x: Tensor, y: Tensor
+        self, exact: FullBatch, frozen: Mapping[str, Tensor], known: list[str], batch: Batch
     ) -> None:
         """Pass the examples through the frozen network once.
 
@@ -30,10 +31,10 @@ class Passage:
             exact: the network and its loss, in float64.
             frozen: its tensors.
             known: weights of layers whose linear map is known.
-            x: inputs (n, …) on the device.
-            y: targets (n, …).
+            batch: the examples, on the device.
         """
-        self.exact, self.frozen, self.x, self.y = exact, dict(frozen), x, y
+        self.exact, self.frozen, self.batch = exact, dict(frozen), batch
+        self.x = batch.real_input
         self.inputs, self.outputs = self._layer_inputs(known)
         self.towards = self._input_direction()
 
@@ -46,12 +47,14 @@ class Passage:
         modules = {self._module(name): name for name in reversed(known)}
 
         def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            inputs.setdefault(modules[module], arguments[0].detach())
+            given = arguments[0] if arguments else None
+            if isinstance(given, Tensor) and given.ndim > 0 and len(given) == len(self.batch):
+                inputs.setdefault(modules[module], given.detach())
 
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
             with torch.no_grad():
-                outputs = self.exact.call(self.frozen, self.x)
+                outputs = self.exact.call(self.frozen, self.batch.inputs)
         finally:
             for handle in handles:
                 handle.remove()
@@ -60,13 +63,14 @@ class Passage:
     def _input_direction(self) -> Tensor | None:
         """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
 
-        None for inputs that are no real numbers (labels, tokens), which cannot move.
+        None for inputs that are no real numbers (labels, tokens), or several, which cannot move.
         """
-        if not self.x.is_floating_point():
+        if self.x is None:
             return None
         x = self.x.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            losses = self.exact.loss_function(self.exact.call(self.frozen, x), self.y)
+            outputs = self.exact.call(self.frozen, self.batch.inputs_with(x))
+            losses = self.exact.losses_of(outputs, self.batch)
             (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True, materialize_grads=True)
         size = _norms(gradient)
         unit = torch.where(_column(size, x) > 0, gradient / _column(size, x), x / _column(_norms(x), x))
@@ -81,6 +85,13 @@ class Passage:
         with torch.no_grad():
             return numpy_of(_norms(functional_call(module, values, (self.inputs[name],))))
 
+    def positions(self, name: str, otherwise: int) -> int:
+        """At how many positions of an example a layer adds its bias; ``otherwise`` unless it is a matrix."""
+        module = self._module(name)
+        if not isinstance(module, nn.Linear):
+            return otherwise
+        return self.inputs[name][0].numel() // max(1, module.in_features)
+
     def remainder(
         self, after: Mapping[str, Tensor], change: Mapping[str, Tensor]
     ) -> tuple[Floats, Floats | None] | None:
@@ -90,11 +101,17 @@ class Passage:
         """
         tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
         try:
-            linear = jvp(lambda weights: self.exact.call(weights, self.x), (self.frozen,), (tangents,))[1]
+            linear = jvp(
+                lambda weights: self.exact.call(weights, self.batch.inputs), (self.frozen,), (tangents,)
+            )[1]
         except (NotImplementedError, RuntimeError):
             return None
         with torch.no_grad():
-            error = self.exact.call(after, self.x).flatten(1) - self.outputs - linear.detach().flatten(1)
+            error = (
+                self.exact.call(after, self.batch.inputs).flatten(1)
+                - self.outputs
+                - linear.detach().flatten(1)
+            )
         residual = self._residual()
         if residual is None:
             return numpy_of(_norms(error)), None
@@ -103,26 +120,28 @@ class Passage:
 
     def input_response(self, eta: float) -> Floats | None:
         """‖f(x + Δx) − f(x)‖ with ‖Δx‖ = η‖x‖; None for inputs that cannot move."""
-        if self.towards is None:
+        if self.x is None or self.towards is None:
             return None
+        moved = self.batch.inputs_with(self.x + eta * self.towards)
         with torch.no_grad():
-            shifted = self.exact.call(self.frozen, self.x + eta * self.towards).flatten(1)
+            shifted = self.exact.call(self.frozen, moved).flatten(1)
         return numpy_of(_norms(shifted - self.outputs))
 
     def sizes(self) -> dict[str, Floats]:
         """The norms of outputs, inputs and targets; NaN where inputs or targets are no real numbers."""
-        unknown, real = np.full(len(self.x), np.nan), self.x.is_floating_point()
+        unknown, x, y = np.full(len(self.batch), np.nan), self.x, self.batch.targets
         return {
             "output_norm": numpy_of(_norms(self.outputs)),
-            "input_norm": numpy_of(_norms(self.x)) if real else unknown,
-            "input_max": numpy_of(_rows(self.x).abs().amax(1)) if real else unknown,
-            "target_norm": unknown if self._residual() is None else numpy_of(_norms(self.y.double())),
+            "input_norm": unknown if x is None else numpy_of(_norms(x)),
+            "input_max": unknown if x is None else numpy_of(_rows(x).abs().amax(1)),
+            "target_norm": unknown if y is None or self._residual() is None else numpy_of(_norms(y.double())),
         }
 
     def _residual(self) -> Tensor | None:
-        if not self.y.is_floating_point() or self.y[0].numel() != self.outputs.shape[1]:
+        y = self.batch.targets
+        if y is None or not y.is_floating_point() or y[0].numel() != self.outputs.shape[1]:
             return None
-        return self.outputs - self.y.reshape(self.outputs.shape).double()
+        return self.outputs - y.reshape(self.outputs.shape).double()
 
 
 def _norms(rows: Tensor) -> Tensor:

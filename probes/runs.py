@@ -18,7 +18,7 @@ from tqdm import tqdm
 from probes.checkpoints import find_checkpoints, read_checkpoint
 from probes.data import DataSet, load_data
 from probes.errors import InputError
-from probes.losses import resolve_loss
+from probes.losses import ModelLoss, resolve_loss
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
@@ -104,8 +104,11 @@ def prepare(source: Source) -> Prepared:
     if not isinstance(examples, int | None):
         raise InputError(f"{paths[0]}: its description is damaged (examples {examples!r}); train again")
     data = load_data(spec, examples=examples)
-    loss, _ = resolve_loss(source.loss or _stated(details, "loss", paths[0]), data.y)
-    check_data_fits(subjects[0], data, loss)
+    if subjects[0].perceptron is not None:
+        data = data.in_floats()
+    loss, function = resolve_loss(source.loss or _stated(details, "loss", paths[0]), data.batches)
+    if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
+        check_data_fits(subjects[0], data, loss)
     return Prepared(_unique_labels(subjects), data, loss)
 
 
@@ -167,7 +170,7 @@ def slices(
     """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error."""
     measured = _measured_subjects(prepared.subjects, settings.direction)
     todo = [index for index in range(len(measured)) if skip is None or not skip(index)]
-    function = resolve_loss(prepared.loss, prepared.data.y)[1]
+    function = resolve_loss(prepared.loss, prepared.data.batches)[1]
     total = len(measured) * evaluations_per_slice(settings)
     done = (len(measured) - len(todo)) * evaluations_per_slice(settings)
     with tqdm(total=total, initial=done, desc=what, unit="eta", disable=None, file=sys.stderr) as bar:
@@ -176,8 +179,7 @@ def slices(
             bar.set_postfix_str(subject.label)
             dataset = measure_slice(
                 subject.network,
-                prepared.data.x,
-                prepared.data.y,
+                prepared.data.batches,
                 settings=settings,
                 loss=function,
                 names=subject.names,
@@ -204,6 +206,7 @@ def _described(dataset: xr.Dataset, subject: Subject, prepared: Prepared) -> xr.
         "loss": prepared.loss,
         "data": prepared.data.spec,
         "data_hash": prepared.data.digest(),
+        "data_note": prepared.data.note,
         "noise_floor": float(dataset["noise_floor"].max()),
         "versions": versions(),
         "command": " ".join(sys.argv),

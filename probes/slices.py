@@ -15,13 +15,14 @@ import xarray as xr
 from torch import Tensor, nn
 
 from probes.adversarial import Ascent, find_worst
+from probes.batches import Batch, Batches
 from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
 from probes.evaluation import FullBatch, left_as_found, moved_along
 from probes.jacobians import relative_change
 from probes.ladder import Ladder
 from probes.limits import find_step_limit
-from probes.losses import ExampleLoss, resolve_loss
+from probes.losses import Loss, as_loss, resolve_loss
 from probes.networks import Perceptron
 from probes.noise import measure_noise_floor
 from probes.operators import Operator, operator_norm
@@ -120,11 +121,11 @@ def evaluations_per_slice(settings: SliceSettings) -> int:
 
 def measure_slice(
     network: nn.Module,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | Batches,
+    y: Tensor | None = None,
     *,
     settings: SliceSettings,
-    loss: str | ExampleLoss | None = None,
+    loss: str | Loss | None = None,
     names: Mapping[str, str] | None = None,
     label: str = "network",
     following: Mapping[str, Tensor] | None = None,
@@ -134,11 +135,11 @@ def measure_slice(
 
     Args:
         network: maps x (n, …) to outputs (n, …); its weights are taken as they are.
-        x: inputs (n, …).
-        y: targets (n, …).
+        x: inputs (n, …), or batches of any form (:func:`probes.reading.read_batches` makes them).
+        y: targets (n, …); None for batches, which have their own.
         settings: what to measure, and how.
-        loss: a name of :data:`probes.losses.LOSSES`, or losses (n,) of outputs and targets; None:
-            cross-entropy for labels.
+        loss: a name of :func:`probes.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
+            of (model, batch); None: cross-entropy for labels.
         names: the module's parameters, in forward order, to the names to report (default: the same).
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
@@ -151,7 +152,9 @@ def measure_slice(
     Raises:
         InputError: settings that do not fit, or a stochastic network.
     """
-    function = resolve_loss(loss, y)[1] if loss is None or isinstance(loss, str) else loss
+    if loss is None or isinstance(loss, str):
+        loss = resolve_loss(loss, x if isinstance(x, Batches) else Batches([Batch(x, y)]))[1]
+    function = as_loss(loss)
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     with left_as_found(network):
         batch = FullBatch(
@@ -282,8 +285,8 @@ class _Slice:
         perturbed_condition = np.full(layered, np.nan)
         own_spectra = {name: np.full(layered, np.nan) for name in _OWN_SPECTRA}
         worst_values = np.full(len(etas), np.nan)
-        sensitivity = self._sensitivity() if settings.jacobian > 0 else None
-        wanted = settings.ladder and settings.spectra != "none" and self.samples > 0
+        sensitivity = self._sensitivity() if settings.jacobian > 0 and batch.has_outputs else None
+        wanted = settings.ladder and batch.has_outputs and settings.spectra != "none" and self.samples > 0
         ladder = self._ladder() if wanted else None
         whole_gradient = set(self.direction) <= set(self.measured) and not self.adversarial
         for row, eta in enumerate(etas):

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes.batches import arguments_of, outputs_of
 from probes.checkpoints import Checkpoint
 from probes.data import DataSet
 from probes.errors import InputError
 from probes.evaluation import left_as_found
+from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 
 __all__ = ["Subject", "check_data_fits", "load_subject"]
@@ -154,7 +156,7 @@ def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
         InputError: other input width, or labels out of range.
     """
     spec = subject.perceptron
-    if spec is None:
+    if spec is None or data.batches.plain is None:
         _check_by_calling(subject.network, data, loss)
         return
     width = int(data.x[0].numel())
@@ -187,16 +189,18 @@ def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
     parameters = list(network.parameters())
     dtype = parameters[0].dtype if parameters else torch.float32
     with left_as_found(network), torch.no_grad():
+        first = data.batches.pieces[0][:1].to("cpu", dtype)
+        arguments, named = arguments_of(first.inputs)
         try:
-            outputs = network(data.x[:1].to(dtype))
+            outputs = outputs_of(network(*arguments, **named))
+        except InputError:
+            raise
         except Exception as error:  # whatever the user's own module raises
             raise InputError(
                 f"--data {data.spec}: the network cannot take it ({type(error).__name__}: {error})"
             ) from error
-    if loss == "cross-entropy" and isinstance(outputs, Tensor) and outputs.ndim == 2:
-        low, high = int(data.y.min()), int(data.y.max())
-        if low < 0 or high >= outputs.shape[1]:
-            raise InputError(
-                f"--data {data.spec}: labels run from {low} to {high}, but the network has {outputs.shape[1]}"
-                " outputs"
-            )
+    low, high, classes = label_range(outputs, data.batches, loss)
+    if low < 0 or high >= classes:
+        raise InputError(
+            f"--data {data.spec}: labels run from {low} to {high}, but the network has {classes} outputs"
+        )

@@ -21,7 +21,7 @@ from probes.checkpoints import write_checkpoint
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.files import make_folder, write_atomically
-from probes.losses import accuracy_of, resolve_loss
+from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.networks import Perceptron, PerceptronSpec
 from trust.optim import Fromage
 
@@ -186,6 +186,8 @@ def train(
     shallow = plan.network.depth <= 2 or plan.network.residual
     steps = checkpoint_steps(plan.checkpoints, epochs=plan.epochs, epoch_steps=epoch_steps, shallow=shallow)
     loss_name, loss = resolve_loss(plan.loss, data.y)
+    if isinstance(loss, BatchLoss | ModelLoss):
+        raise InputError(f"--loss {loss_name}: perceptrons are trained on a loss of (outputs, targets) only")
     _check_widths(plan, data, loss_name)
     signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
     state = _begin(plan)
