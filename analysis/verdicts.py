@@ -87,6 +87,19 @@ def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> li
     return [verdict for claim in chosen for verdict in _judge(measurements, claim)]
 
 
+_WITHOUT_OUTPUTS = {
+    "gradient_change",
+    "gradient_difference",
+    "perturbation_cosine",
+    "perturbation_norm",
+    "slope",
+    "slope_at_zero",
+    "step_limit",
+    "step_limit_searched_to",
+}
+"""What is measured whether the network's outputs can be seen or not."""
+
+
 def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
     """Both sides and the premises at once for all checkpoints, the verdict on each alone."""
     labels = [str(label) for label in measurements["checkpoint"].values]
@@ -95,6 +108,8 @@ def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
     missing = [name for name in claim.needs if name not in measurements]
     if missing:
         remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
+        if measurements.attrs.get("outputs") == "no" and not set(missing) <= _WITHOUT_OUTPUTS:
+            remark = "add a loss of (outputs, targets): one of (model, batch) shows no outputs"
         pairs = zip(labels, truths, strict=True)
         return [_without_evidence(claim, label, Status.NOT_MEASURED, truth, remark) for label, truth in pairs]
     measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))

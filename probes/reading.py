@@ -156,7 +156,7 @@ def _example(value: Any, option: str) -> Batch:
             return tuple(lifted(inner, name) for inner in part)
         return as_tensor(part, option, name)[None]
 
-    if isinstance(value, list) and not _numbers(value):
+    if isinstance(value, list) and not all(isinstance(part, int | float) for part in value):
         value = tuple(value)
     return _batch(lifted(value, "each example"), option)
 

@@ -335,13 +335,14 @@ class _Slice:
             "loss": (dims[:2], losses[None]),
             "accuracy": (dims[:2], accuracies[None]),
             "slope": (dims[:2], slopes[None]),
-            "output_change": (("checkpoint", "eta", "example"), output_change[None]),
         }
+        if batch.has_outputs:
+            variables["output_change"] = (("checkpoint", "eta", "example"), output_change[None])
+            variables["output_noise_floor"] = (("checkpoint",), np.array([floor.outputs]))
         variables |= {name: (dims, values[None]) for name, values in table.items()}
         variables |= {name: (("checkpoint", "layer"), values[None]) for name, values in per_layer.items()}
         variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
         variables["loss_noise_floor"] = (("checkpoint",), np.array([floor.loss]))
-        variables["output_noise_floor"] = (("checkpoint",), np.array([floor.outputs]))
         if settings.spectra == "slice":
             variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
         if self.adversarial:
@@ -492,4 +493,5 @@ class _Slice:
             "chunk": settings.chunk,
             "seed": str(settings.seed),
             "number_of_examples": len(self.batch),
+            "outputs": "yes" if self.batch.has_outputs else "no",
         }

@@ -243,3 +243,46 @@ def test_the_digest_sees_every_value() -> None:
     nudged[6, 2] = torch.nextafter(nudged[6, 2], torch.tensor(9.0))
     digests = {DataSet("", a, b).digest() for a, b in ((x, y), (nudged, y), (x, y.flip(0)), (x.double(), y))}
     assert len(digests) == 4
+
+
+def test_token_ids_stay_integers_except_for_perceptrons(tmp_path: Path) -> None:
+    ids = np.arange(12).reshape(4, 3)
+    for dtype, kept in ((np.int64, torch.int64), (np.int32, torch.int32), (np.uint8, torch.float32)):
+        data = load_data(str(save(tmp_path / "d.npz", x=ids.astype(dtype), y=Y[:4])))
+        assert data.x.dtype == kept
+        assert data.in_floats().x.dtype == torch.float32
+        np.testing.assert_array_equal(data.in_floats().x, ids)
+        assert torch.equal(data.in_floats().y, data.y)
+    exact = load_data(str(save(tmp_path / "d.npz", x=X.astype(np.float64), y=Y)))
+    assert exact.in_floats() is exact
+
+
+def test_callables_that_return_batches(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch\n"
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "x, y = torch.arange(21.0).reshape(7, 3), torch.arange(7) % 3\n"
+        "def loader():\n    return DataLoader(TensorDataset(x, y), batch_size=3, shuffle=True)\n"
+        "def words():\n    return [{'input_ids': torch.ones(2, n, dtype=torch.int64)} for n in (3, 4)]\n"
+        "def endless():\n    while True:\n        yield x, y\n"
+        "def flat():\n    return x[:, 0], y\n"
+        "def broken():\n    yield x, y\n    raise KeyError('secret')\n"
+    )
+    data = load_data(f"{path}:loader")
+    assert sorted(data.y.tolist()) == [0, 0, 0, 1, 1, 2, 2]
+    assert torch.equal(data.x[:, 0] / 3 % 3, data.y.float())  # still together
+    assert "shuffles" in data.note
+    assert data.head(2).note == data.note
+    assert data.digest() == load_data(f"{path}:loader").digest()
+    words = load_data(f"{path}:words", examples=3)
+    assert [len(piece) for piece in words.batches.pieces] == [2, 1]
+    assert words.in_floats() is words
+    with pytest.raises(InputError, match="not plain arrays x and y"):
+        assert words.x
+    endless = load_data(f"{path}:endless", examples=16)
+    assert torch.equal(endless.x[:, 0], torch.arange(16.0) % 7 * 3)
+    refused(f"{path}:words", "has 4 examples", examples=5)
+    refused(f"{path}:endless", "--examples 0", examples=0)
+    refused(f"{path}:flat", "(examples, features)")
+    refused(f"{path}:broken", "reading it failed with KeyError")
