@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from probes import InputError
+from probes.batches import Batch, Batches
 from probes.data import DataSet, load_data
 
 
@@ -255,6 +256,8 @@ def test_token_ids_stay_integers_except_for_perceptrons(tmp_path: Path) -> None:
         assert torch.equal(data.in_floats().y, data.y)
     exact = load_data(str(save(tmp_path / "d.npz", x=X.astype(np.float64), y=Y)))
     assert exact.in_floats() is exact
+    noted = DataSet("d", Batches([Batch(torch.from_numpy(ids), torch.from_numpy(Y[:4]))]), note="shuffled")
+    assert noted.in_floats().note == "shuffled"
 
 
 def test_callables_that_return_batches(tmp_path: Path) -> None:
