@@ -49,7 +49,7 @@ def training_order(paths: Sequence[Path]) -> TrainingOrder:
     """Put the checkpoints that ``paths`` name (files, folders of them) in the order of training.
 
     The step that the files say decides; without it in every file, the epoch; then the natural order of names
-    (``step-9`` before ``step-10``). Files named one by one that differ in more than their numbers stay as given.
+    (``step-9`` before ``step-10``). Several arguments whose names differ in more than numbers stay as given.
 
     Raises:
         InputError: a path that is not there or given twice, or a folder without checkpoints.
@@ -70,12 +70,12 @@ def training_order(paths: Sequence[Path]) -> TrainingOrder:
         if len(known) == len(found) and len(set(known.values())) > 1:
             chosen = sorted(by_name, key=lambda path: known[path])
             return TrainingOrder(chosen, f"by {unit} in the files", [known[path] for path in chosen])
-    named_alone = len(found) == len(paths)
-    patterns = {re.sub(r"[0-9]+", "#", path.name) for path in found}
-    if named_alone and len(patterns) > 1:
-        return TrainingOrder(found, "as given (no step or epoch in every file)", [None] * len(found))
+    places_unknown: list[float | None] = [None] * len(found)
+    if len(paths) > 1 and len({re.sub(r"[0-9]+", "#", path.name) for path in found}) > 1:
+        reason = "as given, folders by names (no step or epoch in every file)"
+        return TrainingOrder(found, reason, places_unknown)
     reason = "by names, numbers as numbers (no step or epoch in every file)"
-    return TrainingOrder(by_name, reason, [None] * len(found))
+    return TrainingOrder(by_name, reason, places_unknown)
 
 
 def _collect(paths: Sequence[Path]) -> list[Path]:
@@ -87,7 +87,7 @@ def _collect(paths: Sequence[Path]) -> list[Path]:
             chosen = [entry for entry in path.iterdir() if not entry.name.startswith(".") and _belongs(entry)]
             if not chosen:
                 raise InputError(f"{path}: no checkpoints in this folder ({', '.join(_SUFFIXES)})")
-            found += chosen
+            found += sorted(chosen, key=lambda entry: natural_key(entry.name))
         else:
             raise InputError(f"{path}: no such file or folder")
     return found
