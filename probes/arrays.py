@@ -52,8 +52,13 @@ def _array(archive: Archive, entry: str, name: str) -> np.ndarray[Any, Any]:
         raise UnreadableError(f"the header of {name} is damaged ({type(error).__name__})") from error
     if dtype.hasobject or dtype.kind not in "fiubc":
         raise UnreadableError(f"{name} holds {dtype} and not plain numbers; save an array of numbers")
+    if any(isinstance(size, bool) or size < 0 for size in shape):
+        raise UnreadableError(f"{name} has an impossible shape; save it again")
     left = len(content) - stream.tell()
     if prod(shape) * dtype.itemsize != left:
         raise UnreadableError(f"{name} claims shape {shape}, but has {left} bytes; save it again")
     order: Any = "F" if fortran else "C"
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order=order)
+    try:
+        return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape, order=order)
+    except (TypeError, ValueError) as error:
+        raise UnreadableError(f"{name} cannot be made ({error}); save it again") from error

@@ -14,7 +14,7 @@ from typing import IO, Any
 __all__ = ["Called", "HoldsCodeError", "Name", "UnreadableError", "Window", "read_pickle"]
 
 LARGEST_PICKLE = 1 << 28  # bytes; the weights are not among them
-MOST_OPCODES = 5_000_000  # each makes at most some 70 bytes
+MOST_OPCODES = 2_000_000  # each makes at most some 70 bytes
 _LONGEST_LINE = 1 << 16
 _DEEPEST_KEY = 8
 
@@ -99,7 +99,7 @@ def read_pickle(
         raise
     except IndexError as error:
         raise UnreadableError("its pickle takes from an empty stack") from error
-    except (ValueError, TypeError, KeyError, OverflowError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UnreadableError(f"its pickle is damaged: {str(error)[:100]}") from error
 
 
