@@ -182,6 +182,7 @@ def test_views_and_types_come_out_as_they_were(tmp_path: Path, dtype: torch.dtyp
         assert found[name].dtype == dtype
         assert found[name].shape == tensor.shape
         assert found[name].tolist() == tensor.tolist(), name
+    assert found["stretched.bias"].stride() == (5, 1)  # memory of its own for every number
     assert found["whole.weight"].data_ptr() == found["turned.weight"].data_ptr()  # tied weights stay tied
 
 

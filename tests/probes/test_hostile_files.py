@@ -168,7 +168,7 @@ def test_code_in_distributed_checkpoints(tmp_path: Path, canary: Path) -> None:
     place.unlink()
     refused(path, "missing in the folder")
     (path / ".metadata").write_bytes(good.replace(b"__0_0.distcp", b"../../../etc"))
-    refused(path)
+    refused(path, "outside of the folder")
 
 
 def test_objects_in_arrays(tmp_path: Path, canary: Path) -> None:
@@ -261,6 +261,24 @@ def test_directories_that_lie(tmp_path: Path) -> None:
             assert torch.equal(read_checkpoint(path).tensors["a.weight"], torch.ones(3, 2))
 
 
+def test_directories_that_lie_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"a.weight": torch.ones(3, 2)}, path)
+    whole = path.read_bytes()
+    place = whole.find(b"PK\x01\x02")
+    (size,) = struct.unpack_from("<I", whole, place + 24)
+
+    def told(packed: int, unpacked: int, part: str) -> None:
+        changed = bytearray(whole)
+        struct.pack_into("<II", changed, place + 20, packed, unpacked)
+        path.write_bytes(changed)
+        refused(path, part)
+
+    told(size, size + 1, "two sizes")
+    told(size + 400, size + 400, "overlap")
+    told(1 << 30, 1 << 30, "longer than the file")
+
+
 # claims of memory
 
 
@@ -327,7 +345,8 @@ def test_tensors_that_claim_more_than_there_is(tmp_path: Path, zipped: bool) -> 
     assert read_checkpoint(path).tensors["a.weight"].tolist() == [[1, 3, 5], [9, 11, 13]]
     for storage, size, stride in CLAIMS:
         claim(path, storage, size, stride, zipped=zipped)
-        refused(path)
+        boasts = "claims" if storage > 16 else "damaged" if storage < 0 else ""
+        refused(path, boasts)
     claim(path, 16, (16,), (1,), zipped=zipped, offset=1)
     refused(path, "outside of its storage")
     claim(path, 16, (3, 5), (0, 1), zipped=zipped)
@@ -362,17 +381,28 @@ def test_distributed_tensors_that_claim_more_than_there_is(tmp_path: Path) -> No
     path = tmp_path / "saved"
     distributed({"model": {"a.weight": torch.ones(5, 7)}}, path)
     good = (path / ".metadata").read_bytes()
-    for old, new in (
-        (b"K\x05K\x07", b"M\xff\xffM\xff\xff"),
-        (b"K\x05K\x07", b"K\x05K\x06"),
-        (b"K\x00K\x00", b"K\x01K\x00"),
+    for old, new, part in (
+        (b"K\x05K\x07", b"M\xff\xffM\xff\xff", "not in its pieces"),
+        (b"K\x05K\x07", b"K\x05K\x06", "not the tensor"),
+        (b"K\x00K\x00", b"K\x01K\x00", "not whole"),
     ):
         changed = good.replace(old, new)
         assert changed != good
         (path / ".metadata").write_bytes(
             b"\x80\x04" + changed[11:]
         )  # without the frame, whose length is another
-        refused(path)
+        refused(path, part)
+
+
+def test_pieces_that_overlap_make_no_tensor(tmp_path: Path) -> None:
+    from probes import distributed as module
+
+    file = tmp_path / "piece"
+    torch.save(torch.ones(1), file)
+    pieces = [module._Piece((place,), (1,), file, 0, file.stat().st_size) for place in (0, 1)]
+    assert module._read(module._Pieces((2,), tuple(pieces))).tolist() == [1, 1]
+    with pytest.raises(ValueError, match="not whole"):
+        module._read(module._Pieces((2,), (pieces[0], pieces[0])))
 
 
 LIMITED = """
@@ -400,7 +430,6 @@ def test_memory_stays_under_a_limit(tmp_path: Path) -> None:
     for number, (storage, size, stride) in enumerate(CLAIMS):
         for zipped in (True, False):
             claim(corpus / f"claim-{number}-{zipped}", storage, size, stride, zipped=zipped)
-    (corpus / "list.pkl").write_bytes(legacy_head() + b"]" * 2_500_000)
     (corpus / "deep.pkl").write_bytes(legacy_head() + b"(" * 300_000)
     for opcode, size in (
         (b"X", "<I"),
@@ -425,6 +454,31 @@ def test_memory_stays_under_a_limit(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.startswith("peak"), run.stdout
+
+
+def test_pickles_of_too_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from probes import pickles
+
+    monkeypatch.setattr(pickles, "MOST_OPCODES", 1000)
+    (tmp_path / "net.pt").write_bytes(legacy_head() + b"]" * 1010 + b".")
+    refused(tmp_path / "net.pt", "more than 1000 steps")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"(S'true'\nios\nsystem\n.",
+        b"(cos\nsystem\nS'true'\no.",
+        b"\x8c\x02os\x8c\x06system\x93)R.",
+        b"ctorch.hub\nload\n.",
+        b"ctorch.nn.modules.linear\nLinear\n)\x81.",
+        b"cprobes.data\nload_data\n.",
+    ],
+)
+def test_every_way_to_name_code(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "net.pt").write_bytes(legacy_head() + body + pickle.dumps([], 2))
+    refused(tmp_path / "net.pt", "would run code")
 
 
 def legacy_head() -> bytes:
@@ -562,7 +616,7 @@ def test_truncation_at_every_kilobyte(tmp_path: Path, kind: str) -> None:
     assert len(whole) > 16_000
     for length in [*range(0, len(whole), 1024), len(whole) - 1]:
         file.write_bytes(whole[:length])
-        refused(path)
+        refused(path, "shorter than .metadata says" if kind == "distributed" else "")
     file.write_bytes(whole)
     assert len(read_checkpoint(path).tensors) >= 3
 
