@@ -481,6 +481,22 @@ def test_every_way_to_name_code(tmp_path: Path, body: bytes) -> None:
     refused(tmp_path / "net.pt", "would run code")
 
 
+def test_things_held_twice_at_every_level(tmp_path: Path) -> None:
+    """A trillion paths lead to the innermost mapping of forty."""
+
+    def pair(k: int) -> bytes:
+        inner = b"h" + bytes([k - 1]) if k else b"N"
+        return b"}(X\1\0\0\0a" + inner + b"X\1\0\0\0b" + inner + b"u"
+
+    mappings = b"".join(pair(k) + b"q" + bytes([k]) + b"0" for k in range(40)) + b"h\x27."
+    (tmp_path / "net.pt").write_bytes(legacy_head() + mappings + pickle.dumps([], 2))
+    refused(tmp_path / "net.pt", "no state_dict")
+    modules = b"".join(b"c__torch__\nM\n)\x81" + pair(k) + b"bq" + bytes([k]) + b"0" for k in range(40))
+    entries = [("m/data.pkl", b"\x80\2" + modules + b"h\x27."), ("m/constants.pkl", b"")]
+    write_zip(tmp_path / "net.ts", [*entries])
+    refused(tmp_path / "net.ts", "nested too deeply")
+
+
 def legacy_head() -> bytes:
     """What a legacy file begins with."""
     return b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))

@@ -62,7 +62,8 @@ def test_the_order_of_formats_together(tmp_path: Path) -> None:
 
 def test_names_decide_where_a_file_says_nothing(tmp_path: Path) -> None:
     for name in ("step-10.pt", "step-9.pt", "step-100.pt"):
-        torch.save({"model": state(), "step": 5} if name == "step-9.pt" else state(), tmp_path / name)
+        said = {"step-9.pt": 5, "step-10.pt": 4}.get(name)
+        torch.save({"model": state(), "step": said} if said else state(), tmp_path / name)
     order = training_order([tmp_path])
     assert names(order) == ["step-9.pt", "step-10.pt", "step-100.pt"]
     assert "names" in order.reason
