@@ -533,8 +533,12 @@ def falsify_command(
     if claim == "all":
         if out is None:
             raise InputError("probe falsify all: add --out DIR for the table and the witnesses")
-        every = [one for one in chosen_claims(user_claims).values() if one.form is not None]
-        found = f.write_outcomes(every, settings, out, progress=lambda line: click.echo(line, err=as_json))
+        found = f.write_outcomes(
+            list(chosen_claims(user_claims).values()),
+            settings,
+            out,
+            progress=lambda line: click.echo(line, err=as_json),
+        )
     else:
         found = [f.find_witness(claim_named(claim, user_claims), settings, out)]
         if not as_json:
