@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from analysis.verdicts import _check, _standing
+from analysis.verdicts import standing_of_premises
 from trust.claims import Claim
 
-__all__ = ["envelope", "premises_hold"]
+__all__ = ["envelope"]
 
 
 def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
@@ -36,7 +36,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
             "log10_measured": worst,
             "log10_measured_median": middle,
             "log10_bound": bound,
-            "premises_hold": premises_hold(measurements, claim, worst),
+            "premises_hold": standing_of_premises(measurements, claim, worst),
         }
     )
     found.attrs["claim"] = claim.id
@@ -48,10 +48,3 @@ def _known(bound: xr.DataArray, measured: xr.DataArray) -> xr.DataArray:
     """Without the examples where a relative bound is infinite and nothing was measured: where f(x) = 0."""
     finite = bound < np.inf
     return bound.where(finite | measured.notnull() | ~finite.any("example"))
-
-
-def premises_hold(measurements: xr.Dataset, claim: Claim, like: xr.DataArray) -> xr.DataArray:
-    """At each point of ``like`` 1 where every premise of the claim holds, 0 where one fails, else NaN."""
-    checks = {premise: _check(measurements, premise) for premise in claim.premises}
-    standing = _standing(checks, xr.ones_like(like, dtype=bool))
-    return xr.broadcast(standing, like)[0].transpose(*like.dims)

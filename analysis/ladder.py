@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from analysis.envelopes import premises_hold
-from analysis.verdicts import _ROUNDING
+from analysis.verdicts import ROUNDING, standing_of_premises
 from trust.claims import Claim, all_claims
 
 __all__ = ["CAUSES", "RUNGS", "Inversion", "inversions", "slack"]
@@ -73,7 +72,7 @@ def slack(measurements: xr.Dataset) -> xr.Dataset | None:
     with np.errstate(invalid="ignore"):
         means = values.where(used).mean("example", skipna=True)
     holds = [xr.ones_like(means.isel(rung=0, drop=True), dtype=bool)]
-    holds += [premises_hold(measurements, claim, holds[0]) == 1 for claim in rungs]
+    holds += [standing_of_premises(measurements, claim, holds[0]) == 1 for claim in rungs]
     share = _shares(means)
     infinite = (means == np.inf).any("rung")
     gap = means.isel(rung=-1, drop=True) - means.isel(rung=0, drop=True)
@@ -147,13 +146,13 @@ def _excess(
     with np.errstate(invalid="ignore"):
         excess = (lower - upper).where(upper < np.inf, -np.inf).fillna(-np.inf)
     for claim in claims:
-        excess = excess.where(premises_hold(measurements, claim, excess) == 1, -np.inf)
+        excess = excess.where(standing_of_premises(measurements, claim, excess) == 1, -np.inf)
     return excess
 
 
 def _worst(lower: str, upper: str, excess: xr.DataArray, allowance: xr.DataArray) -> list[Inversion]:
     found = []
-    wrong = excess > allowance + _ROUNDING
+    wrong = excess > allowance + ROUNDING
     for place, label in enumerate(excess["checkpoint"].values):
         points = wrong.isel(checkpoint=place)
         if bool(points.any()):

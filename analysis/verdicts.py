@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from trust.claims import Claim, Premise, all_claims
 
-__all__ = ["Status", "Verdict", "judge"]
+__all__ = ["ROUNDING", "Status", "Verdict", "judge", "standing_of_premises"]
 
 VACUOUS = 6.0
 """A bound more than 10 to this power above every measurement says nothing."""
-_ROUNDING = 1e-9  # in log10: what float64 arithmetic on both sides can do
+ROUNDING = 1e-9  # in log10: what float64 arithmetic on both sides can do
+
+
+def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
+    """Whether a claim about steps along a line meets perturbations that lie on none."""
+    return claim.subject in ("step", "loss") and measurements.attrs.get("direction") == "adversarial"
 
 
 class Status(Enum):
@@ -90,79 +96,150 @@ def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
     """Both sides and the premises at once for all checkpoints, the verdict on each alone."""
     labels = [str(label) for label in measurements["checkpoint"].values]
     checks = {premise: _check(measurements, premise) for premise in claim.premises}
+    truths = [_truths(checks, place) for place in range(len(labels))]
     missing = [name for name in claim.needs if name not in measurements]
-    if missing:
+    if missing or _no_slice(measurements, claim):
         remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
-        return [
-            _without_evidence(claim, label, Status.NOT_MEASURED, _at(checks, place), remark)
-            for place, label in enumerate(labels)
-        ]
-    measured, bound = xr.broadcast(claim.measured(measurements), claim.bound(measurements))
-    slack = xr.full_like(measured, _ROUNDING)
+        if _no_slice(measurements, claim):
+            remark = "no slice: every eta has a perturbation of its own"
+        pairs = zip(labels, truths, strict=True)
+        return [_without_evidence(claim, label, Status.NOT_MEASURED, truth, remark) for label, truth in pairs]
+    measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))
+    measured = measured.transpose("checkpoint", ...)
+    slack = xr.full_like(measured, ROUNDING)
     if claim.log10_allowance is not None:
-        slack = slack + claim.log10_allowance(measurements).fillna(0.0)
+        slack = slack + _bare(claim.log10_allowance(measurements)).fillna(0.0)
+    standings = [_standing(check, measured) for check in checks.values()]
+    sides = [measured.values, _like(bound, measured), _like(slack, measured)]
     constant = None if claim.log10_constant is None else claim.log10_constant(measurements)
+    coordinates = {dim: measured[dim].values for dim in measured.dims[1:] if dim in measured.coords}
     return [
         _judge_one(
             claim,
             label,
-            measured.isel(checkpoint=[place]),
-            bound.isel(checkpoint=[place]),
-            slack.isel(checkpoint=[place]),
-            _at(checks, place),
+            _Points(
+                measured=sides[0][place],
+                bound=sides[1][place],
+                slack=sides[2][place],
+                premises=np.stack([standing[place] for standing in standings]) if standings else None,
+            ),
+            truths[place],
             math.nan if constant is None else float(constant.isel(checkpoint=place)),
+            [(str(dim), coordinates.get(dim)) for dim in measured.dims[1:]],
         )
         for place, label in enumerate(labels)
     ]
 
 
-def _at(checks: Mapping[Premise, xr.DataArray], place: int) -> dict[Premise, xr.DataArray]:
-    return {premise: check.isel(checkpoint=[place]) for premise, check in checks.items()}
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Of a premise at one checkpoint.
+
+    Attributes:
+        holds: all along; None where it fails nowhere but something is not known.
+        nowhere: it fails everywhere.
+    """
+
+    holds: bool | None
+    nowhere: bool
+
+
+@dataclass(frozen=True)
+class _Points:
+    """One checkpoint's points: both sides, what noise allows, and each premise's truth (premise, …)."""
+
+    measured: Floats
+    bound: Floats
+    slack: Floats
+    premises: Floats | None
+
+    @property
+    def ratio(self) -> Floats:
+        """log10 of measured / bound: −inf where nothing changed or nothing is claimed, NaN without evidence.
+
+        Nothing is learnt from 0 ≤ 0, and nothing from a number that is missing on either side.
+        """
+        nothing = np.isneginf(self.measured) | np.isposinf(self.bound)
+        with np.errstate(invalid="ignore"):
+            ratio = np.where(nothing, -np.inf, self.measured - self.bound)
+        known = ~(np.isnan(self.measured) | np.isnan(self.bound))
+        return np.where(known & ~(np.isneginf(self.measured) & np.isneginf(self.bound)), ratio, np.nan)
+
+    @property
+    def standing(self) -> Floats:
+        """At each point 1 where every premise holds, 0 where one fails, else NaN."""
+        if self.premises is None:
+            return np.ones_like(self.measured)
+        return np.where((self.premises == 0).any(0), 0.0, self.premises.prod(0))
+
+    def vacuous(self, points: Flags) -> bool:
+        """No finite bound, or one above 1e6 times every measurement that is not 0."""
+        if not (points & (self.bound < np.inf)).any():
+            return True
+        changed = points & (self.measured > -np.inf)
+        with np.errstate(invalid="ignore"):
+            return bool(changed.any()) and not (changed & (self.measured - self.bound >= -VACUOUS)).any()
+
+
+def _bare(values: xr.DataArray) -> xr.DataArray:
+    """Without what is not an index: xarray would compare it at every operation, which takes most of the time."""
+    return values.reset_coords(drop=True)
+
+
+def _like(values: xr.DataArray, measured: xr.DataArray) -> Floats:
+    return np.asarray(values.broadcast_like(measured).transpose(*measured.dims).values, dtype=np.float64)
 
 
 def _judge_one(
     claim: Claim,
     label: str,
-    measured: xr.DataArray,
-    bound: xr.DataArray,
-    slack: xr.DataArray,
-    checks: Mapping[Premise, xr.DataArray],
+    points: _Points,
+    truths: Mapping[Premise, _Truth],
     log10_constant: float,
+    coordinates: Sequence[tuple[str, npt.NDArray[Any] | None]],
 ) -> Verdict:
-    ratio = _log10_ratio(measured, bound)
-    evidence = ratio.notnull()
-    if not bool(evidence.any()):
-        broken = [premise.name for premise, check in checks.items() if bool((check == 0).all())]
+    ratio = points.ratio
+    evidence = ~np.isnan(ratio)
+    if not evidence.any():
+        broken = [premise.name for premise, truth in truths.items() if truth.nowhere]
         if broken:
             remark = f"{', '.join(broken)}: the inequality has no number above the noise"
-            return _without_evidence(claim, label, Status.PREMISE_FAILS, checks, remark)
+            return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, remark)
         remark = "no number is finite, above the noise and within the search"
         if claim.add:
             remark += f" (it takes {claim.add})"
-        return _without_evidence(claim, label, Status.NOT_MEASURED, checks, remark)
-    holds = (ratio <= slack) & evidence
-    standing = _standing(checks, evidence)
+        return _without_evidence(claim, label, Status.NOT_MEASURED, truths, remark)
+    holds = evidence & (np.nan_to_num(ratio, nan=np.inf) <= points.slack)
+    standing = np.where(evidence, points.standing, np.nan)
     decided = standing == 1
-    if bool(decided.any()):
+    premises = {premise.name: truth.holds for premise, truth in truths.items()}
+    if decided.any():
         shown = decided
-        vacuous = _is_vacuous(measured, bound, decided)
-        status, remark = _decide(holds, decided, vacuous), _elsewhere(checks, evidence, decided)
+        premises = dict.fromkeys(premises, True)
+        status = Status.VACUOUS if points.vacuous(decided) else Status.HOLDS
+        if (decided & ~holds).any():
+            status = Status.REFUTED
+        remark = _elsewhere(truths, evidence, decided)
     else:
         shown = evidence
-        outcome = _outcome(holds, evidence, _is_vacuous(measured, bound, evidence))
-        if bool((evidence & standing.isnull()).any()):  # no premise is known to fail there
-            status, remark = Status.NOT_MEASURED, _unknown(checks, outcome)
+        outcome = _outcome(holds, evidence, points.vacuous(evidence))
+        if (evidence & np.isnan(standing)).any():  # no premise is known to fail there
+            status, remark = Status.NOT_MEASURED, _unknown(truths, points, evidence, outcome)
         else:
-            status, remark = Status.PREMISE_FAILS, _broken(checks, outcome)
-    inside = ratio.where(shown)
+            status, remark = Status.PREMISE_FAILS, _broken(truths, outcome)
+    inside = np.where(shown, ratio, -np.inf)
     return Verdict(
         claim.id,
         label,
         status,
-        {p.name: True if bool(decided.any()) else _truth(check) for p, check in checks.items()},
+        premises,
         float((holds & shown).sum() / shown.sum()),
         float(inside.max()),
-        _place(inside),
+        _place(inside, coordinates),
         log10_constant,
         remark,
     )
@@ -171,99 +248,79 @@ def _judge_one(
 def _check(measurements: xr.Dataset, premise: Premise) -> xr.DataArray:
     """1 where the premise holds, 0 where it fails, NaN where the measurements cannot tell."""
     if all(name in measurements for name in premise.needs):
-        return premise.check(measurements).astype(float)
-    return xr.full_like(measurements["checkpoint"], np.nan, dtype=float)
+        return _bare(premise.check(measurements).astype(float))
+    return xr.full_like(measurements["checkpoint"], np.nan, dtype=float).reset_coords(drop=True)
 
 
-def _truth(check: xr.DataArray) -> bool | None:
-    """Whether a premise holds all along; None where nothing fails but something is not known."""
-    if bool((check == 0).any()):
-        return False
-    return None if bool(check.isnull().any()) else True
+def _truths(checks: Mapping[Premise, xr.DataArray], place: int) -> dict[Premise, _Truth]:
+    """What is known of each premise at a checkpoint."""
+    found: dict[Premise, _Truth] = {}
+    for premise, check in checks.items():
+        values = check.isel(checkpoint=place).values
+        holds = False if (values == 0).any() else None if np.isnan(values).any() else True
+        found[premise] = _Truth(holds, bool((values == 0).all()))
+    return found
 
 
-def _log10_ratio(measured: xr.DataArray, bound: xr.DataArray) -> xr.DataArray:
-    """Log10 of measured / bound: −inf where nothing changed or nothing is claimed, NaN without evidence.
-
-    Nothing is learnt from 0 ≤ 0, and nothing from a number that is missing on either side.
-    """
-    with np.errstate(invalid="ignore"):
-        ratio = (measured - bound).where(~(np.isneginf(measured) | np.isposinf(bound)), -np.inf)
-    known = measured.notnull() & bound.notnull() & ~(np.isneginf(measured) & np.isneginf(bound))
-    return ratio.where(known)
+def _standing(check: xr.DataArray, measured: xr.DataArray) -> Floats:
+    """A premise's truth at every point of the inequality."""
+    # where the inequality has no such dim, the premise must hold all along it
+    extra = [dim for dim in check.dims if dim not in measured.dims]
+    value = xr.where((check == 0).any(extra), 0.0, xr.where(check.isnull().any(extra), np.nan, 1.0))
+    value = value.reindex({dim: measured[dim] for dim in value.dims if dim in measured.coords})
+    return _like(value, measured)
 
 
-def _standing(checks: Mapping[Premise, xr.DataArray], evidence: xr.DataArray) -> xr.DataArray:
-    """At each point 1 where every premise holds, 0 where one fails, else NaN; NaN without evidence."""
-    standing = xr.ones_like(evidence, dtype=float)
-    for check in checks.values():
-        # where the inequality has no such dim, the premise must hold all along it
-        extra = [dim for dim in check.dims if dim not in evidence.dims]
-        failing, unknown = (check == 0).any(extra), check.isnull().any(extra)
-        value = xr.where(failing, 0.0, xr.where(unknown, np.nan, 1.0))
-        value = value.reindex({d: evidence[d] for d in value.dims if d in evidence.coords})
-        standing = xr.where((standing == 0) | (value == 0), 0.0, standing * value)
-    return standing.where(evidence)
+def standing_of_premises(measurements: xr.Dataset, claim: Claim, like: xr.DataArray) -> xr.DataArray:
+    """At each point of ``like`` 1 where every premise of the claim holds, 0 where one fails, else NaN."""
+    standings = [_standing(_check(measurements, premise), like) for premise in claim.premises]
+    points = _Points(like.values, like.values, like.values, np.stack(standings) if standings else None)
+    return like.copy(data=points.standing)
 
 
-def _decide(holds: xr.DataArray, decided: xr.DataArray, vacuous: bool) -> Status:
-    if bool((decided & ~holds).any()):
-        return Status.REFUTED
-    return Status.VACUOUS if vacuous else Status.HOLDS
-
-
-def _is_vacuous(measured: xr.DataArray, bound: xr.DataArray, points: xr.DataArray) -> bool:
-    """No finite bound, or one above 1e6 times every measurement that is not 0."""
-    if not bool((points & (bound < np.inf)).any()):
-        return True
-    changed = points & (measured > -np.inf)
-    with np.errstate(invalid="ignore"):
-        return bool(changed.any()) and not bool((changed & (measured - bound >= -VACUOUS)).any())
-
-
-def _outcome(holds: xr.DataArray, evidence: xr.DataArray, vacuous: bool) -> str:
+def _outcome(holds: Flags, evidence: Flags, vacuous: bool) -> str:
     """What the inequality does, whatever its premises."""
-    if bool((evidence & ~holds).any()):
+    if (evidence & ~holds).any():
         return "the inequality fails"
     return "its bound is vacuous" if vacuous else "the inequality holds all the same"
 
 
-def _broken(checks: Mapping[Premise, xr.DataArray], outcome: str) -> str:
-    names = [premise.name for premise, check in checks.items() if _truth(check) is False]
+def _broken(truths: Mapping[Premise, _Truth], outcome: str) -> str:
+    names = [premise.name for premise, truth in truths.items() if truth.holds is False]
     return f"{', '.join(names)}: {outcome}"
 
 
-def _unknown(checks: Mapping[Premise, xr.DataArray], outcome: str) -> str:
-    premises = [premise for premise, check in checks.items() if bool(check.isnull().any())]
+def _unknown(truths: Mapping[Premise, _Truth], points: _Points, evidence: Flags, outcome: str) -> str:
+    pairs = zip(truths, [] if points.premises is None else points.premises, strict=True)
+    premises = [premise for premise, values in pairs if np.isnan(values[evidence]).any()]
     names = ", ".join(premise.name for premise in premises)
     wanted = " and ".join(premise.add for premise in premises if premise.add)
     return f"{names}: not known{f', add {wanted}' if wanted else ''} ({outcome})"
 
 
-def _elsewhere(checks: Mapping[Premise, xr.DataArray], evidence: xr.DataArray, decided: xr.DataArray) -> str:
+def _elsewhere(truths: Mapping[Premise, _Truth], evidence: Flags, decided: Flags) -> str:
     """Where the verdict does not speak, if anywhere."""
-    if not bool((evidence & ~decided).any()):
+    if not (evidence & ~decided).any():
         return ""
-    names = [premise.name for premise, check in checks.items() if _truth(check) is not True]
+    names = [premise.name for premise, truth in truths.items() if truth.holds is not True]
     share = float(decided.sum() / evidence.sum())
     return f"on the {share:.0%} of the points, those at which every premise holds ({', '.join(names)} fails elsewhere)"
 
 
-def _place(ratio: xr.DataArray) -> dict[str, Any]:
+def _place(ratio: Floats, coordinates: Sequence[tuple[str, npt.NDArray[Any] | None]]) -> dict[str, Any]:
     """Coordinates of the largest ratio."""
-    filled = ratio.fillna(-np.inf)
-    index = np.unravel_index(int(np.argmax(filled.values)), filled.shape)
+    index = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
     place: dict[str, Any] = {}
-    for dim, i in zip(filled.dims, index, strict=True):
-        if dim != "checkpoint" and dim in filled.coords:
-            value = filled[dim].values[i]
-            place[str(dim)] = value.item() if hasattr(value, "item") else value
+    for (dim, values), i in zip(coordinates, index, strict=True):
+        if values is not None:
+            value = values[i]
+            place[dim] = value.item() if hasattr(value, "item") else value
     return place
 
 
 def _without_evidence(
-    claim: Claim, label: str, status: Status, checks: Mapping[Premise, xr.DataArray], remark: str
+    claim: Claim, label: str, status: Status, truths: Mapping[Premise, _Truth], remark: str
 ) -> Verdict:
     nan = math.nan
-    premises = {premise.name: _truth(check) for premise, check in checks.items()}
+    premises = {premise.name: truth.holds for premise, truth in truths.items()}
     return Verdict(claim.id, label, status, premises, nan, nan, {}, nan, remark)

@@ -10,7 +10,9 @@ from typing import Any
 __all__ = ["alternate"]
 
 
-def alternate(alternatives: Mapping[str, Callable[[], object]], *, baseline: str, repeats: int) -> dict[str, Any]:
+def alternate(
+    alternatives: Mapping[str, Callable[[], object]], *, baseline: str, repeats: int
+) -> dict[str, Any]:
     """Run every alternative once to warm up, and then ``repeats`` times in turn.
 
     Returns:

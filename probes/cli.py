@@ -26,6 +26,13 @@ _JSON = click.option(
 )
 _OUT = click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 
+_CLAIMS = click.option(
+    "--claim",
+    "user_claims",
+    multiple=True,
+    help="A claim of your own, path/to/file.py:name; give it again for more than one.",
+)
+
 _FORMAT = click.option(
     "--format",
     "formats",
@@ -106,10 +113,11 @@ _SOURCE = _options(
 _MEASURE = _options(
     click.option(
         "--direction",
-        type=click.Choice(["gradient", "noise", "update"]),
+        type=click.Choice(["gradient", "noise", "update", "adversarial"]),
         default="gradient",
         show_default=True,
-        help="Against the full-batch gradient, layerwise Gaussian noise, or the real step to the next checkpoint.",
+        help="Against the full-batch gradient, layerwise Gaussian noise, the real step to the next checkpoint, or at"
+        " each eta the worst perturbation that projected ascent finds.",
     ),
     click.option(
         "--biases",
@@ -118,7 +126,13 @@ _MEASURE = _options(
         show_default=True,
         help="Whether vectors (biases, norm layers) are perturbed too, as in the paper's released protocol.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise direction."),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Seed of the noise direction and of the search's restarts.",
+    ),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "float64"]),
@@ -193,6 +207,30 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     show_default=True,
     help="Differentiate twice for the Hessian's curvature along the slice.",
 )
+@click.option(
+    "--ladder/--no-ladder",
+    default=True,
+    show_default=True,
+    help="Measure on the sampled examples what the bounds on the output are made of.",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["output", "breakdown"]),
+    default="output",
+    show_default=True,
+    help="What --direction adversarial maximises: the mean relative output change of the sampled examples, or the"
+    " first layer's gradient breakdown.",
+)
+@click.option(
+    "--ascent-steps",
+    type=int,
+    default=20,
+    show_default=True,
+    help="Points that each adversarial ascent tries.",
+)
+@click.option(
+    "--restarts", type=int, default=3, show_default=True, help="Adversarial ascents that start from noise."
+)
 @_OUT
 @_JSON
 def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
@@ -206,7 +244,8 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     from probes.runs import measure_run
     from probes.store import load
 
-    own = {name: options[name] for name in ("layers", "samples", "jacobian", "spectra", "limit", "curvature")}
+    names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
+    own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
     settings = _settings(options, etas=parse_etas(options["etas"]), **own)
     measure_run(_source(checkpoints, options), settings, out)
     copy_history(checkpoints, out)
@@ -240,13 +279,17 @@ def _check(check: Any) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     help="Folder for figures and report.md [default: FOLDER/report].",
 )
+@_CLAIMS
 @_FORMAT
 @_JSON
-def report(folder: Path, out: Path | None, formats: tuple[str, ...], as_json: bool) -> None:
+def report(
+    folder: Path, out: Path | None, user_claims: tuple[str, ...], formats: tuple[str, ...], as_json: bool
+) -> None:
     """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
+    from probes.chosen_claims import chosen_claims
     from probes.reports import find, report_json, terminal_summary, write_report
 
-    findings = find(folder)
+    findings = find(folder, claims=list(chosen_claims(user_claims).values()))
     target = out or folder / "report"
     figures = write_report([findings], target, formats=formats)
     if as_json:
@@ -383,7 +426,9 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from probes.reports import limits_json
     from probes.runs import measure
 
-    settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False)
+    if options["direction"] == "adversarial":
+        raise InputError("--direction adversarial: has no step limit, since every eta has a step of its own")
+    settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False, ladder=False)
     measurements = measure(_source(checkpoints, options), settings, what="limits")
     limits = step_limits(measurements)
     if as_json:
@@ -413,12 +458,14 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@_CLAIMS
 @_JSON
-def claims(as_json: bool) -> None:
+def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
     """What can be tested: each claim's statement, premises and source."""
+    from probes.chosen_claims import chosen_claims
     from probes.reports import claims_json
 
-    found = claims_json()
+    found = claims_json(chosen_claims(user_claims).values())
     if as_json:
         _print_json(found)
         return
@@ -430,7 +477,75 @@ def claims(as_json: bool) -> None:
             click.echo(f"    premise {name}: {statement}")
         if not claim["premises"]:
             click.echo("    no premises")
-        click.echo(f"    source: {claim['source']}\n")
+        known = "proved under its premises" if claim["proved"] else "no proof is known"
+        click.echo(f"    {known}; source: {claim['source']}\n")
+
+
+@main.command("falsify")
+@click.argument("claim", required=False)
+@click.option(
+    "--widths", help="d_0,…,d_L of the networks, such as 4,4,4 [default: many, up to 3 wide and 4 deep]."
+)
+@click.option(
+    "--activation", help="φ: identity, relu, tanh or leaky_relu:a [default: all that the premises allow]."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed finds the same witness.")
+@click.option("--budget", type=float, default=60.0, show_default=True, help="Seconds, for each claim.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check a witness file again from scratch instead.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the witness; with the claim all, for every witness and the table falsified.md.",
+)
+@_CLAIMS
+@_JSON
+def falsify_command(
+    claim: str | None,
+    replay: Path | None,
+    out: Path | None,
+    user_claims: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Search small networks that satisfy every premise of CLAIM for one at which its inequality fails.
+
+    CLAIM is an id that probe claims lists, path/to/file.py:name, or all. A counterexample counts only when it is
+    certified in exact arithmetic; it is printed, and written as JSON with --out.
+    """
+    from probes import falsification as f
+    from probes.chosen_claims import chosen_claims, claim_named
+
+    if (claim is None) == (replay is None):
+        raise InputError("give either a CLAIM to refute or --replay FILE; probe claims lists the claims")
+    if replay is not None:
+        again = f.replay_file(replay, user_claims)
+        if as_json:
+            _print_json({"claim": again.claim, "refuted": again.refutes})
+        else:
+            click.echo(f.replay_lines(again))
+        return
+    assert claim is not None
+    settings = f.Search(widths=f.parse_widths(options.pop("widths")), **options)
+    if claim == "all":
+        if out is None:
+            raise InputError("probe falsify all: add --out DIR for the table and the witnesses")
+        found = f.write_outcomes(
+            list(chosen_claims(user_claims).values()),
+            settings,
+            out,
+            progress=lambda line: click.echo(line, err=as_json),
+        )
+    else:
+        found = [f.find_witness(claim_named(claim, user_claims), settings, out)]
+        if not as_json:
+            click.echo(f.outcome_lines(*found[0]))
+    if as_json:
+        documents = [outcome.to_json(one) for one, outcome in found]
+        _print_json(documents if claim == "all" else documents[0])
 
 
 @main.command()

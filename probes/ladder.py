@@ -12,19 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
 
 from probes.evaluation import FullBatch
 from probes.networks import Perceptron
 from probes.operators import Operator, find_operators, operator_norm
+from probes.passages import Floats, Passage, numpy_of
 from trust.paths import log10_path_distance, log10_path_norm, path_vector
 
 __all__ = ["Ladder"]
-
-Floats = npt.NDArray[np.float64]
 
 _MOST_PATHS = 100_000
 """How many paths are compared one by one."""
@@ -65,13 +62,14 @@ class Ladder:
             batch.loss_function,
             dtype=torch.float64,
             device=batch.device,
-            chunk=samples,
+            chunk=min(batch.chunk, samples),
         )
         self.exact.buffers = {n: self.exact._moved(b) for n, b in batch.buffers.items()}
         self.direction = None if direction is None else {n: d.double() for n, d in direction.items()}
         self.operators = find_operators(batch, weights)
-        _, self.x, self.y = next(self.exact.chunks())
-        self.inputs, self.outputs = self._layer_inputs()
+        known = [name for name in weights if self.operators[name].kind != "unknown"]
+        self.passages = [Passage(self.exact, self.frozen, known, x, y) for _, x, y in self.exact.chunks()]
+        self.called = list(self.passages[0].inputs)
         self.owners = self._bias_owners()
         self.norms = {name: operator_norm(self.frozen[name], self.operators[name]) for name in weights}
         self.step_norms = {
@@ -79,9 +77,8 @@ class Ladder:
             for name, step in (self.direction or {}).items()
             if name in self.operators
         }
-        self.towards = self._input_direction()
         self.chain = _plain_chain(batch.network)
-        count = len(self.x)
+        count = len(self.exact)
         self.layered = {name: np.full((len(etas), len(names)), np.nan) for name in _BY_LAYER}
         self.sampled = {name: np.full((len(etas), count), np.nan) for name in _BY_EXAMPLE}
         self.response = np.full((len(etas), len(names), count), np.nan)
@@ -98,44 +95,8 @@ class Ladder:
             for name in self.names
             if name.rpartition(".")[2] == "bias"
             and name.rpartition(".")[0] in weights
-            and weights[name.rpartition(".")[0]] in self.inputs
+            and weights[name.rpartition(".")[0]] in self.called
         }
-
-    def _module(self, weight: str) -> nn.Module:
-        return self.exact.network.get_submodule(weight.rpartition(".")[0])
-
-    def _layer_inputs(self) -> tuple[dict[str, Tensor], Tensor]:
-        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …)."""
-        inputs: dict[str, Tensor] = {}
-        known = [name for name in self.weights if self.operators[name].kind != "unknown"]
-        modules = {self._module(name): name for name in reversed(known)}
-
-        def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            inputs.setdefault(modules[module], arguments[0].detach())
-
-        handles = [module.register_forward_pre_hook(keep) for module in modules]
-        try:
-            with torch.no_grad():
-                outputs = self.exact.call(self.frozen, self.x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return inputs, outputs.flatten(1)
-
-    def _input_direction(self) -> Tensor | None:
-        """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
-
-        None for inputs that are no real numbers (labels, tokens), which cannot move.
-        """
-        if not self.x.is_floating_point():
-            return None
-        x = self.x.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
-            losses = self.exact.loss_function(self.exact.call(self.frozen, x), self.y)
-            (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True, materialize_grads=True)
-        size = _norms(gradient)
-        unit = torch.where(_column(size, x) > 0, gradient / _column(size, x), x / _column(_norms(x), x))
-        return torch.nan_to_num(unit) * _column(_norms(x), x)
 
     def record(self, row: int, moved: Mapping[str, Tensor], outputs: Tensor, before: Tensor) -> None:
         """Measure at one η.
@@ -150,8 +111,8 @@ class Ladder:
         after = {name: moved[name].double() for name in self.frozen}
         change = {name: after[name] - self.frozen[name] for name in self.names}
         places = {name: k for k, name in enumerate(self.names)}
-        count = len(self.x)
-        self.sampled["output_difference_l1"][row] = _numpy((outputs - before).abs().sum(1))[:count]
+        difference = (outputs - before).abs().sum(1)[: len(self.exact)]
+        self.sampled["output_difference_l1"][row] = numpy_of(difference)
         for name in self.weights:
             operator = self.operators[name]
             step = self._step_norm(name, change[name], eta)
@@ -160,8 +121,9 @@ class Ladder:
             norm = min(exact, self.norms[name] + step)
             self.layered["perturbed_operator_norm"][row, places[name]] = norm
             self.layered["perturbation_operator_norm"][row, places[name]] = step
-            if name in self.inputs:
-                self.response[row, places[name]] = _numpy(self._response(name, change[name]))
+            if name in self.called:
+                parts = [passage.response(name, change[name]) for passage in self.passages]
+                self.response[row, places[name]] = np.concatenate(parts)
         for name in self.names:
             if name in self.owners:
                 positions = self.operators[self.owners[name]].positions
@@ -169,14 +131,19 @@ class Ladder:
                 self.response[row, places[name]] = size
             elif name not in self.weights and not bool(change[name].any()):
                 self.response[row, places[name]] = 0.0
-        self._remainder(row, after, change)
-        if self.towards is not None:
-            with torch.no_grad():
-                shifted = self.exact.call(self.frozen, self.x + eta * self.towards).flatten(1)
-            self.sampled["input_response"][row] = _numpy(_norms(shifted - self.outputs))
+        self._keep(row, "input_response", [passage.input_response(eta) for passage in self.passages])
+        remainders = [passage.remainder(after, change) for passage in self.passages]
+        for k, name in enumerate(("linearisation_error", "linearisation_cosine")):
+            self._keep(row, name, [None if pair is None else pair[k] for pair in remainders])
         if self.chain:
             with contextlib.suppress(ValueError):  # the perturbed weights, or a product of them, overflowed
                 self._paths(row, after)
+
+    def _keep(self, row: int, name: str, parts: list[Floats | None]) -> None:
+        """Put the chunks' numbers in their row, if they could be measured."""
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            self.sampled[name][row] = np.concatenate(known)
 
     def _step_norm(self, name: str, change: Tensor, eta: float) -> float:
         """‖ΔW‖ from above: η‖d‖ and the norm of what rounding added, or at once where there is no direction."""
@@ -190,39 +157,10 @@ class Ladder:
         taps = math.prod(change.shape[2:])
         return eta * self.step_norms[name] + math.sqrt(taps) * rounding
 
-    def _response(self, name: str, change: Tensor) -> Tensor:
-        """‖ΔW_l h_{l−1}(x)‖ (examples,), by the layer's own module with ΔW as its weight and no bias."""
-        module = self._module(name)
-        values, bias = {"weight": change}, getattr(module, "bias", None)
-        if bias is not None:
-            values["bias"] = change.new_zeros(bias.shape)
-        with torch.no_grad():
-            return _norms(functional_call(module, values, (self.inputs[name],)))
-
-    def _remainder(self, row: int, after: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> None:
-        """‖f̃ − f − ∂_W f·ΔW‖, and its cosine with the residual f − y where there are targets to subtract."""
-        tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
-        try:
-            linear = jvp(lambda weights: self.exact.call(weights, self.x), (self.frozen,), (tangents,))[1]
-        except (NotImplementedError, RuntimeError):
-            return  # a layer without forward-mode derivatives: not measured
-        with torch.no_grad():
-            error = self.exact.call(after, self.x).flatten(1) - self.outputs - linear.detach().flatten(1)
-        self.sampled["linearisation_error"][row] = _numpy(_norms(error))
-        residual = self._residual()
-        if residual is not None:
-            product = (residual * error).sum(1) / (_norms(residual) * _norms(error))
-            self.sampled["linearisation_cosine"][row] = _numpy(product)
-
-    def _residual(self) -> Tensor | None:
-        if not self.y.is_floating_point() or self.y[0].numel() != self.outputs.shape[1]:
-            return None
-        return self.outputs - self.y.reshape(self.outputs.shape).double()
-
     def _paths(self, row: int, after: Mapping[str, Tensor]) -> None:
         old, new = (
             (
-                [_numpy(tensors[name]) for name in self.weights],
+                [numpy_of(tensors[name]) for name in self.weights],
                 [self._bias(name, tensors) for name in self.weights],
             )
             for tensors in (self.frozen, after)
@@ -242,19 +180,13 @@ class Ladder:
 
     def _bias(self, weight: str, tensors: Mapping[str, Tensor]) -> Floats | None:
         name = _bias_of(weight)
-        return _numpy(tensors[name]) if name in tensors else None
+        return numpy_of(tensors[name]) if name in tensors else None
 
     def variables(self) -> dict[str, Any]:
         """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md."""
         sample, layer = ("checkpoint", "example"), ("checkpoint", "layer")
-        residual = self._residual()
-        unknown, real = np.full(len(self.x), np.nan), self.x.is_floating_point()
-        once = {
-            "output_norm": _numpy(_norms(self.outputs)),
-            "input_norm": _numpy(_norms(self.x)) if real else unknown,
-            "input_max": _numpy(_rows(self.x).abs().amax(1)) if real else unknown,
-            "target_norm": unknown if residual is None else _numpy(_norms(self.y.double())),
-        }
+        sizes = [passage.sizes() for passage in self.passages]
+        once = {name: np.concatenate([part[name] for part in sizes]) for name in sizes[0]}
         found: dict[str, Any] = {name: (sample, values[None]) for name, values in once.items()}
         for key, norms in (("operator_norm", self.norms), ("direction_operator_norm", self.step_norms)):
             found[key] = (layer, np.array([[norms.get(name, np.nan) for name in self.names]]))
@@ -278,24 +210,3 @@ def _bias_of(weight: str) -> str:
 def _plain_chain(network: nn.Module) -> bool:
     """Whether it is a perceptron that nothing skips and nothing normalises: the one whose paths are known here."""
     return isinstance(network, Perceptron) and network.spec.norm == "none" and not network.spec.residual
-
-
-def _norms(rows: Tensor) -> Tensor:
-    """‖·‖₂ of every example."""
-    norms: Tensor = torch.linalg.vector_norm(_rows(rows), dim=1)
-    return norms
-
-
-def _rows(values: Tensor) -> Tensor:
-    """Every example flattened; a number is a row of one."""
-    return values.reshape(len(values), -1)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    """One value an example, shaped to multiply ``like``."""
-    return values.view(-1, *[1] * (like.ndim - 1))
-
-
-def _numpy(tensor: Tensor) -> Floats:
-    array: Floats = tensor.detach().cpu().numpy()
-    return array

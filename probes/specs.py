@@ -14,7 +14,7 @@ from typing import Any
 
 from probes.errors import InputError
 
-__all__ = ["is_callable_spec", "load_callable"]
+__all__ = ["is_callable_spec", "load_callable", "load_object"]
 
 
 def is_callable_spec(spec: str) -> bool:
@@ -34,6 +34,19 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
 
     Raises:
         InputError: the file or module, or the name in it, is not there or cannot be imported.
+    """
+    found = load_object(spec, option=option)
+    if not callable(found):
+        location, _, name = spec.rpartition(":")
+        raise InputError(f"{option} {spec}: {location} has no callable named {name}")
+    return found  # type: ignore[no-any-return]
+
+
+def load_object(spec: str, *, option: str) -> Any:
+    """Import whatever ``spec`` names; None where the module has no such name.
+
+    Raises:
+        InputError: the file or module is not there or cannot be imported.
     """
     location, _, name = spec.rpartition(":")
     try:
@@ -56,7 +69,4 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
         raise InputError(
             f"{option} {spec}: importing it failed with {type(error).__name__}: {error}"
         ) from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise InputError(f"{option} {spec}: {location} has no callable named {name}")
-    return found  # type: ignore[no-any-return]
+    return getattr(module, name, None)

@@ -192,7 +192,7 @@ def _log_values(matrices: list[Array], vectors: list[Array]) -> list[Array]:
     """The logs of v_0, …, v_L, with v_0 = 1 and v_k = |W_k| v_{k−1} + |b_k|."""
     v = [np.zeros(matrices[0].shape[1])]
     for W, b in zip(matrices, vectors, strict=True):
-        v.append(np.logaddexp(_log_product(_log(W), v[-1]), _log(b)))
+        v.append(np.logaddexp(_log_product(np.abs(W), v[-1]), _log(b)))
     return v
 
 
@@ -200,9 +200,9 @@ def _log_excess(W: list[Array], b: list[Array], m: list[Array], m_b: list[Array]
     """log(PN(W) − PN(m)) for |m| ≤ |W|, from v = `_log_values(m, m_b)`."""
     D = np.full(W[0].shape[1], -np.inf)
     for k in range(len(W)):
-        more = _log_product(_log(np.abs(W[k]) - m[k]), v[k])
+        more = _log_product(np.abs(W[k]) - m[k], v[k])
         more_bias = _log(np.abs(b[k]) - m_b[k])
-        D = np.logaddexp(_log_product(_log(W[k]), D), np.logaddexp(more, more_bias))
+        D = np.logaddexp(_log_product(np.abs(W[k]), D), np.logaddexp(more, more_bias))
     return _log_total(D)
 
 
@@ -212,9 +212,20 @@ def _log(array: Array) -> Array:
         return np.asarray(np.log(np.abs(array)))
 
 
-def _log_product(log_matrix: Array, log_vector: Array) -> Array:
-    """log(M v) from log M and log v, both nonnegative."""
-    terms = log_matrix + log_vector
+def _log_product(matrix: Array, log_vector: Array) -> Array:
+    """log(M v) from M and log v, both nonnegative.
+
+    Where nothing can under- or overflow, as a plain product; else from the logs of every term.
+    """
+    known = log_vector[np.isfinite(log_vector)]
+    entries = matrix[matrix > 0]
+    if known.size and entries.size and not np.isposinf(log_vector).any():
+        top = float(known.max())
+        # the products of entries within 1e±140 and of v within e⁻³⁰⁰ of its largest are above 1e-271
+        if known.min() >= top - 300 and entries.min() >= 1e-140 and entries.max() <= 1e140:
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.log(matrix @ np.exp(log_vector - top)) + top)
+    terms = _log(matrix) + log_vector
     largest = terms.max(axis=1)
     largest = np.where(np.isneginf(largest), 0.0, largest)
     with np.errstate(divide="ignore"):
@@ -223,4 +234,4 @@ def _log_product(log_matrix: Array, log_vector: Array) -> Array:
 
 def _log_total(log_vector: Array) -> float:
     """The log of the sum of the entries, from their logs."""
-    return float(_log_product(np.zeros((1, log_vector.size)), log_vector)[0])
+    return float(_log_product(np.ones((1, log_vector.size)), log_vector)[0])

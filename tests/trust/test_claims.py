@@ -47,10 +47,19 @@ def test_the_claims_are_there_in_order() -> None:
         "deep-relative-trust",
         "lemma1",
         "lemma2",
+        "lemma2-trusted",
         "lemma2-with-constant",
         "lemma2-calibrated",
         "slice-curvature",
         "euclidean-trust",
+        "input-sensitivity",
+        "spectral-product",
+        "neyshabur",
+        "telescoped",
+        "path-metric",
+        "path-metric-direct",
+        "linearisation-remainder",
+        "agd-majorisation",
     ]
     for claim in CLAIMS.values():
         assert claim.source

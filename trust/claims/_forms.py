@@ -308,7 +308,6 @@ class Form:
         construct: makes the conditions hold (up to rounding), in floats.
         derive: computes numbers that follow from others exactly, in any arithmetic.
         differentiable: gradients flow through the sides in floats.
-        strict: the claim is left < right, so that equality refutes it too.
     """
 
     sides: Callable[[Trial], tuple[Number, Number]]
@@ -319,7 +318,6 @@ class Form:
     construct: Callable[[Trial], Trial] = lambda trial: trial
     derive: Callable[[Trial], Trial] = lambda trial: trial
     differentiable: bool = True
-    strict: bool = False
 
 
 def product(numbers: Sequence[Number]) -> Number:

@@ -200,11 +200,13 @@ def _scale_margin(trial: Trial) -> Number:
     return trial.smallest_of(*weights, *data)
 
 
+_ONE_LIPSCHITZ = Condition("1-Lipschitz", lambda trial: trial.number(1) - trial.beta)
+
 INPUT_FORM = Form(_input_sensitivity, activations=_LIPSCHITZ, uses=("biases", "input_change"))
 SPECTRAL_FORM = Form(_spectral_product, activations=_LIPSCHITZ)
 NEYSHABUR_FORM = Form(
     _neyshabur,
-    (Condition("small ρ", _rho_margin),),
+    (_ONE_LIPSCHITZ, Condition("small ρ", _rho_margin)),
     activations=("relu", "leaky_relu:", "identity", "tanh"),
     construct=_small_rho,
 )
@@ -214,7 +216,7 @@ PATH_DIRECT_FORM = Form(_path_metric_direct, activations=("relu",), widths=_few_
 REMAINDER_FORM = Form(_remainder, activations=("identity",))
 AGD_FORM = Form(
     _agd,
-    (Condition("scaled", _scale_margin),),
+    (_ONE_LIPSCHITZ, Condition("scaled", _scale_margin)),
     activations=("identity", "leaky_relu:", "relu", "tanh"),
     uses=("target",),
     construct=_scaled,

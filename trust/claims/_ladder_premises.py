@@ -46,6 +46,12 @@ def _relu(measurements: Measurements) -> xr.DataArray:
     return everywhere(measurements, known)
 
 
+def _square_loss(measurements: Measurements) -> xr.DataArray:
+    """By its name; NaN where the measurements do not say which loss it was."""
+    named = "loss" in measurements.attrs
+    return everywhere(measurements, measurements.attrs.get("loss") == "mse").astype(float).where(named)
+
+
 def _small_rho(measurements: Measurements) -> xr.DataArray:
     own = perturbed(weights(measurements))
     return (own["perturbation_operator_norm"] * depth(measurements) <= own["operator_norm"]).all("layer")
@@ -93,9 +99,7 @@ LINEAR = Premise(
 SMALL_RHO = Premise(
     "small ρ", "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k", _small_rho, ("perturbation_operator_norm", "operator_norm")
 )
-SQUARE_LOSS = Premise(
-    "square loss", "𝓛 is the mean squared error", lambda m: everywhere(m, m.attrs.get("loss") == "mse")
-)
+SQUARE_LOSS = Premise("square loss", "𝓛 is the mean squared error", _square_loss)
 SCALED_DATA = Premise(
     "scaled data",
     "‖x‖ = √d_0 and ‖y‖ = √d_L",

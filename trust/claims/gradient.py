@@ -158,4 +158,6 @@ EUCLIDEAN_TRUST = Claim(
     log10_allowance=_euclidean_allowance,
     number=70,
     subject="gradient",
+    mend="none: a constant serves only as far as it was fitted; along the step the gradient's growth can accelerate",
+    form=forms.EUCLIDEAN_FORM,
 )

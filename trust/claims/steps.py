@@ -244,4 +244,6 @@ SLICE_CURVATURE = _claim(
     (DESCENT, SMALL_STEP),
     60,
     needs=("slope",),
+    form=forms.CURVATURE_FORM,
+    mend="the loss is quadratic along the step; otherwise it is an estimate, not a bound",
 )

@@ -1,0 +1,56 @@
+"""Which claims are judged: all that are installed, and those of the user's own files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from probes.errors import InputError
+from probes.specs import is_callable_spec, load_object
+from trust.claims import Claim, all_claims
+
+__all__ = ["chosen_claims", "claim_named"]
+
+
+def chosen_claims(specs: Sequence[str] = ()) -> dict[str, Claim]:
+    """Every installed claim by id, and those that ``specs`` (``path/to/file.py:name``) add.
+
+    Raises:
+        InputError: a spec names no claim, or one whose id is taken; or an installed claim is broken.
+    """
+    try:
+        found = all_claims()
+    except Exception as error:  # somebody else's entry point
+        raise InputError(f"an installed claim cannot be used: {error}") from error
+    for spec in specs:
+        claim = _load(spec, "--claim")
+        if claim.id in found:
+            raise InputError(f"--claim {spec}: there is a claim {claim.id} already; give yours another id")
+        found[claim.id] = claim
+    return found
+
+
+def claim_named(name: str, specs: Sequence[str] = ()) -> Claim:
+    """A claim by its id, or by ``path/to/file.py:name``.
+
+    Raises:
+        InputError: there is none of that name; the message has the nearest one.
+    """
+    claims = chosen_claims(specs)
+    if name in claims:
+        return claims[name]
+    if is_callable_spec(name):
+        return _load(name, "CLAIM")
+    near = difflib.get_close_matches(name, claims, n=1)
+    hint = f"did you mean {near[0]}?" if near else "probe claims lists them all"
+    raise InputError(f"CLAIM {name}: there is no such claim; {hint}")
+
+
+def _load(spec: str, option: str) -> Claim:
+    if not is_callable_spec(spec):
+        raise InputError(f"{option} {spec}: write it as path/to/file.py:name or package.module:name")
+    claim = load_object(spec, option=option)
+    if not isinstance(claim, Claim):
+        what = "nothing" if claim is None else f"a {type(claim).__name__}"
+        raise InputError(f"{option} {spec}: that is {what}, not a trust.claims.Claim")
+    return claim

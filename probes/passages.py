@@ -1,0 +1,147 @@
+"""What passes through a frozen network for some of its examples: layer inputs, outputs, and how both respond."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from probes.evaluation import FullBatch
+
+__all__ = ["Floats", "Passage", "numpy_of"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Passage:
+    """One chunk of examples, in float64."""
+
+    def __init__(
+        self, exact: FullBatch, frozen: Mapping[str, Tensor], known: list[str], x: Tensor, y: Tensor
+    ) -> None:
+        """Pass the examples through the frozen network once.
+
+        Args:
+            exact: the network and its loss, in float64.
+            frozen: its tensors.
+            known: weights of layers whose linear map is known.
+            x: inputs (n, …) on the device.
+            y: targets (n, …).
+        """
+        self.exact, self.frozen, self.x, self.y = exact, dict(frozen), x, y
+        self.inputs, self.outputs = self._layer_inputs(known)
+        self.towards = self._input_direction()
+
+    def _module(self, weight: str) -> nn.Module:
+        return self.exact.network.get_submodule(weight.rpartition(".")[0])
+
+    def _layer_inputs(self, known: list[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …)."""
+        inputs: dict[str, Tensor] = {}
+        modules = {self._module(name): name for name in reversed(known)}
+
+        def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            inputs.setdefault(modules[module], arguments[0].detach())
+
+        handles = [module.register_forward_pre_hook(keep) for module in modules]
+        try:
+            with torch.no_grad():
+                outputs = self.exact.call(self.frozen, self.x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return inputs, outputs.flatten(1)
+
+    def _input_direction(self) -> Tensor | None:
+        """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
+
+        None for inputs that are no real numbers (labels, tokens), which cannot move.
+        """
+        if not self.x.is_floating_point():
+            return None
+        x = self.x.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            losses = self.exact.loss_function(self.exact.call(self.frozen, x), self.y)
+            (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True, materialize_grads=True)
+        size = _norms(gradient)
+        unit = torch.where(_column(size, x) > 0, gradient / _column(size, x), x / _column(_norms(x), x))
+        return torch.nan_to_num(unit) * _column(_norms(x), x)
+
+    def response(self, name: str, change: Tensor) -> Floats:
+        """‖ΔW_l h_{l−1}(x)‖ (examples,), by the layer's own module with ΔW as its weight and no bias."""
+        module = self._module(name)
+        values, bias = {"weight": change}, getattr(module, "bias", None)
+        if bias is not None:
+            values["bias"] = change.new_zeros(bias.shape)
+        with torch.no_grad():
+            return numpy_of(_norms(functional_call(module, values, (self.inputs[name],))))
+
+    def remainder(
+        self, after: Mapping[str, Tensor], change: Mapping[str, Tensor]
+    ) -> tuple[Floats, Floats | None] | None:
+        """‖f̃ − f − ∂_W f·ΔW‖, and its cosine with the residual f − y where there are targets to subtract.
+
+        None where a layer has no forward-mode derivative.
+        """
+        tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
+        try:
+            linear = jvp(lambda weights: self.exact.call(weights, self.x), (self.frozen,), (tangents,))[1]
+        except (NotImplementedError, RuntimeError):
+            return None
+        with torch.no_grad():
+            error = self.exact.call(after, self.x).flatten(1) - self.outputs - linear.detach().flatten(1)
+        residual = self._residual()
+        if residual is None:
+            return numpy_of(_norms(error)), None
+        product = (residual * error).sum(1) / (_norms(residual) * _norms(error))
+        return numpy_of(_norms(error)), numpy_of(product)
+
+    def input_response(self, eta: float) -> Floats | None:
+        """‖f(x + Δx) − f(x)‖ with ‖Δx‖ = η‖x‖; None for inputs that cannot move."""
+        if self.towards is None:
+            return None
+        with torch.no_grad():
+            shifted = self.exact.call(self.frozen, self.x + eta * self.towards).flatten(1)
+        return numpy_of(_norms(shifted - self.outputs))
+
+    def sizes(self) -> dict[str, Floats]:
+        """The norms of outputs, inputs and targets; NaN where inputs or targets are no real numbers."""
+        unknown, real = np.full(len(self.x), np.nan), self.x.is_floating_point()
+        return {
+            "output_norm": numpy_of(_norms(self.outputs)),
+            "input_norm": numpy_of(_norms(self.x)) if real else unknown,
+            "input_max": numpy_of(_rows(self.x).abs().amax(1)) if real else unknown,
+            "target_norm": unknown if self._residual() is None else numpy_of(_norms(self.y.double())),
+        }
+
+    def _residual(self) -> Tensor | None:
+        if not self.y.is_floating_point() or self.y[0].numel() != self.outputs.shape[1]:
+            return None
+        return self.outputs - self.y.reshape(self.outputs.shape).double()
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """‖·‖₂ of every example."""
+    norms: Tensor = torch.linalg.vector_norm(_rows(rows), dim=1)
+    return norms
+
+
+def _rows(values: Tensor) -> Tensor:
+    """Every example flattened; a number is a row of one."""
+    return values.reshape(len(values), -1)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One value an example, shaped to multiply ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def numpy_of(tensor: Tensor) -> Floats:
+    """As an array on the CPU."""
+    array: Floats = tensor.detach().cpu().numpy()
+    return array

@@ -1,0 +1,1 @@
+"""Tests of the falsifier: its arithmetics, its claims as forms, its search and its witnesses."""
