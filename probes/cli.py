@@ -239,6 +239,7 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
+    from probes.checkpoints import training_order
     from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
@@ -261,6 +262,9 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
             }
         )
         return
+    order = training_order([Path(path) for path in checkpoints])
+    if len(order.paths) > 1:
+        click.echo("\n".join(order.lines()))
     click.echo(self_check_lines(checks))
     click.echo(noise_line(measurements))
     click.echo(
