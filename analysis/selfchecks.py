@@ -33,6 +33,7 @@ class Outcome(Enum):
     PASSED = "holds at every eta"
     COARSE = "holds as far as the grid resolves the slice"
     FAILED = "is violated: the measurement has a fault"
+    NO_SLICE = "does not apply (no slice: every eta has a perturbation of its own)"
     NOT_MEASURED = "was not measured (needs every layer's gradient: --layers all)"
 
 
@@ -63,9 +64,9 @@ def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
         one = measurements.isel(checkpoint=[place])
         label = str(one["checkpoint"].values[0])
         if not bool(one["slope"].notnull().any()):
-            found += [
-                CheckOutcome(c, label, Outcome.NOT_MEASURED, np.nan, 0.0) for c in ("lemma1", "integral")
-            ]
+            along = one.attrs.get("direction") != "adversarial"
+            why = Outcome.NOT_MEASURED if along else Outcome.NO_SLICE
+            found += [CheckOutcome(c, label, why, np.nan, 0.0) for c in ("lemma1", "integral")]
         else:
             found += [_lemma1(one, label), _integral(one, label)]
     return found

@@ -21,6 +21,11 @@ VACUOUS = 6.0
 ROUNDING = 1e-9  # in log10: what float64 arithmetic on both sides can do
 
 
+def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
+    """Whether a claim about steps along a line meets perturbations that lie on none."""
+    return claim.subject in ("step", "loss") and measurements.attrs.get("direction") == "adversarial"
+
+
 class Status(Enum):
     """How a claim fared, in the words that reports use."""
 
@@ -106,10 +111,12 @@ def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
     checks = {premise: _check(measurements, premise) for premise in claim.premises}
     truths = [_truths(checks, place) for place in range(len(labels))]
     missing = [name for name in claim.needs if name not in measurements]
-    if missing:
+    if missing or _no_slice(measurements, claim):
         remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
         if measurements.attrs.get("outputs") == "no" and not set(missing) <= _WITHOUT_OUTPUTS:
             remark = "add a loss of (outputs, targets): one of (model, batch) shows no outputs"
+        if _no_slice(measurements, claim):
+            remark = "no slice: every eta has a perturbation of its own"
         pairs = zip(labels, truths, strict=True)
         return [_without_evidence(claim, label, Status.NOT_MEASURED, truth, remark) for label, truth in pairs]
     measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))

@@ -381,8 +381,8 @@ def _checkpoint_axis(ax: Axes, slack: xr.Dataset, published: Curve) -> None:
     }
     if not (published.shown | published.overflowed).any():
         return
-    ax.annotate(f"{claim_label(published.series)}:", (-0.62, 1.0), (0, 3), ha="right", **look)
+    ax.annotate(f"{claim_label(published.series)}:", (-0.62, 1.0), (0, 7), ha="right", **look)
     for k in written:
         value = float(published.y[k])
         text = "–" if math.isnan(value) else "∞" if math.isinf(value) else f"$10^{{{value:.0f}}}$"
-        ax.annotate(text, (k, 1.0), (0, 3), ha="center", **look)
+        ax.annotate(text, (k, 1.0), (0, 7), ha="center", **look)

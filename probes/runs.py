@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from probes.checkpoints import find_checkpoints, read_checkpoint
+from probes.checkpoints import read_checkpoint, training_order
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
@@ -82,7 +82,7 @@ def prepare(source: Source) -> Prepared:
     Raises:
         InputError: the first thing that does not fit.
     """
-    paths = find_checkpoints([Path(path) for path in source.checkpoints])
+    paths = training_order([Path(path) for path in source.checkpoints]).paths
     factory = load_callable(source.network, option="--network") if source.network is not None else None
     subjects = [
         load_subject(

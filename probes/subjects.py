@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from probes.errors import InputError
 from probes.evaluation import left_as_found
 from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
+from probes.state_dicts import renamed_to_fit
 
 __all__ = ["Subject", "check_data_fits", "load_subject"]
 
@@ -120,33 +122,52 @@ def _index(name: str) -> int:
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
-    """Load the tensors, naming the first that does not fit.
+    """Load the tensors, naming the first that does not fit and what comes nearest to it.
 
     Raises:
         InputError: a missing or unexpected name, or another shape.
     """
     own = module.state_dict()
+    tensors = renamed_to_fit(tensors, own)
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    if missing:
+        raise InputError(
+            f"{checkpoint.path}: no tensor {missing[0]}, which the network needs{_and_more(missing)};"
+            f" {_nearest(missing[0], unexpected, 'the file')}"
+        )
     for name, tensor in own.items():
-        if name not in tensors:
-            raise InputError(f"{checkpoint.path}: no tensor {name}, which the network needs")
         if tensors[name].shape != tensor.shape:
+            fitting = [other for other in tensors if tensors[other].shape == tensor.shape]
             raise InputError(
                 f"{checkpoint.path}: tensor {name} has shape {tuple(tensors[name].shape)},"
-                f" the network needs {tuple(tensor.shape)}"
+                f" the network needs {tuple(tensor.shape)}; {_nearest(name, fitting, 'that shape')}"
             )
         if tensors[name].is_floating_point() != tensor.is_floating_point():
             raise InputError(
                 f"{checkpoint.path}: tensor {name} is {tensors[name].dtype}; give numbers of its kind"
             )
-    for name in tensors:
-        if name not in own:
-            raise InputError(f"{checkpoint.path}: tensor {name} has no place in the network")
+    if unexpected:
+        raise InputError(
+            f"{checkpoint.path}: tensor {unexpected[0]} has no place in the network{_and_more(unexpected)};"
+            f" {_nearest(unexpected[0], list(own), 'the network')}"
+        )
     converted = {
         name: tensor.to(torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
         for name, tensor in tensors.items()
     }
     module.load_state_dict(converted, assign=True)
     module.requires_grad_(True)
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (nor {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _nearest(name: str, others: list[str], where: str) -> str:
+    """The name most like ``name``, in words."""
+    found = difflib.get_close_matches(name, others[:10_000], n=1, cutoff=0.0)
+    return f"nearest in {where}: {found[0]}" if found else f"nothing in {where} is left that could be it"
 
 
 def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:

@@ -97,7 +97,9 @@ def limits_table(limits: xr.Dataset) -> Rows:
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         measured = float(one["measured"])
-        shown = f"> {number(float(one['searched_to']))}" if math.isnan(measured) else number(measured)
+        searched = float(one["searched_to"])
+        beyond = math.isnan(measured) and not math.isnan(searched)
+        shown = f"> {number(searched)}" if beyond else number(measured)
         numbers = [
             number(float(one[name]))
             for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature")

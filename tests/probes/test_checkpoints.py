@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -133,12 +134,14 @@ def test_the_digest_sees_every_bit() -> None:
 
 
 def test_folders_in_natural_order(tmp_path: Path) -> None:
-    for name in ("step-10.pt", "step-9.pt", "step-2.pth", "notes.txt", ".hidden.pt"):
+    for name in ("step-10.pt", "step-9.pt", "step-2.pth", "step-11.dat", ".hidden.pt"):
         torch.save(state(), tmp_path / name)
+    (tmp_path / "notes.txt").write_text("nothing here")
+    np.savez(tmp_path / "data.npz", x=np.ones((2, 2)))
     (tmp_path / "training.csv").write_text("step\n1\n")
     (tmp_path / "inner.pt").mkdir()
     found = [path.name for path in find_checkpoints([tmp_path])]
-    assert found == ["step-2.pth", "step-9.pt", "step-10.pt"]
+    assert found == ["step-2.pth", "step-9.pt", "step-10.pt", "step-11.dat"]
     refused(
         lambda: find_checkpoints([tmp_path, tmp_path / "step-9.pt"]), tmp_path / "step-9.pt", "more than once"
     )

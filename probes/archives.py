@@ -1,0 +1,119 @@
+"""Zip archives, looked into where they are: nothing is extracted, and no entry is larger than it may be."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from itertools import pairwise
+from typing import IO
+
+from probes.pickles import UnreadableError
+
+__all__ = ["Archive"]
+
+_SMALL = 1 << 24  # bytes that a compressed entry may always grow to
+_RATIO = 100  # and how many times its own size beyond that
+
+
+class Archive:
+    """A zip archive whose directory was checked before anything in it is read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        """Read and check the directory.
+
+        Raises:
+            UnreadableError: it is cut off, or made to deceive.
+        """
+        self.size = stream.seek(0, io.SEEK_END)
+        try:
+            self._zip = zipfile.ZipFile(stream)
+            entries = self._zip.infolist()
+        except Exception as error:  # a damaged directory raises many types
+            raise UnreadableError(f"its zip directory is damaged or cut off ({str(error)[:80]})") from error
+        self._entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in entries:
+            self._check(entry)
+            self._entries[entry.filename] = entry
+        ends = sorted((entry.header_offset, entry.compress_size) for entry in entries)
+        for (start, length), (following, _) in pairwise(ends):
+            if start + length > following:
+                raise UnreadableError("entries of its zip archive overlap")
+
+    def _check(self, entry: zipfile.ZipInfo) -> None:
+        name = entry.filename.replace("\\", "/")
+        if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+            raise UnreadableError(f"an entry of its zip archive climbs out of its folder ({name[:60]})")
+        if entry.filename in self._entries:
+            raise UnreadableError(f"its zip archive has two entries named {name[:60]}")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise UnreadableError(f"an entry of its zip archive is a link ({name[:60]})")
+        if entry.flag_bits & 1:
+            raise UnreadableError("its zip archive is encrypted")
+        if entry.header_offset < 0 or entry.header_offset + entry.compress_size > self.size:
+            raise UnreadableError(f"an entry of its zip archive is longer than the file ({name[:60]})")
+        if entry.compress_type == zipfile.ZIP_STORED:
+            if entry.file_size != entry.compress_size:
+                raise UnreadableError(f"an entry of its zip archive has two sizes ({name[:60]})")
+        elif entry.file_size > max(_SMALL, _RATIO * entry.compress_size):
+            raise UnreadableError(
+                f"an entry of its zip archive claims to unpack to {entry.file_size} bytes ({name[:60]})"
+            )
+
+    def names(self) -> list[str]:
+        """Every entry, in the archive's order."""
+        return list(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is such an entry."""
+        return name in self._entries
+
+    def entry_size(self, name: str) -> int:
+        """How many bytes an entry has.
+
+        Raises:
+            UnreadableError: there is no such entry.
+        """
+        if name not in self._entries:
+            raise UnreadableError(f"its zip archive has no entry {name[:60]}")
+        return self._entries[name].file_size
+
+    def read_into(self, name: str, room: memoryview, *, stored: bool = True) -> None:
+        """Fill ``room`` with the whole of an entry, checksum and all.
+
+        Raises:
+            UnreadableError: there is no such entry, it is damaged, compressed where ``stored``, or of another size.
+        """
+        size = self.entry_size(name)
+        if stored and self._entries[name].compress_type != zipfile.ZIP_STORED:
+            raise UnreadableError(f"entry {name[:60]} is compressed, as torch never does")
+        if len(room) != size:
+            raise UnreadableError(f"entry {name[:60]} has {size} bytes, but {len(room)} are said to be in it")
+        try:
+            with self._zip.open(name) as stream:
+                done = 0
+                while done < size:
+                    part = stream.read(min(size - done, 1 << 24))
+                    if not part:
+                        raise EOFError("cut off")
+                    room[done : done + len(part)] = part
+                    done += len(part)
+                if stream.read(1):  # also makes the checksum of an entry that is read to its end
+                    raise EOFError("longer than it says")
+        except Exception as error:  # a damaged entry raises many types
+            raise UnreadableError(f"entry {name[:60]} is damaged ({str(error)[:80]})") from error
+
+    def read(self, name: str, *, limit: int, stored: bool = True) -> bytes:
+        """The bytes of an entry of at most ``limit``.
+
+        Raises:
+            UnreadableError: as in :meth:`read_into`, or it is larger.
+        """
+        size = self.entry_size(name)
+        if size > limit:
+            raise UnreadableError(
+                f"entry {name[:60]} has {size} bytes, more than the {limit} that it may have"
+            )
+        room = bytearray(size)
+        self.read_into(name, memoryview(room), stored=stored)
+        return bytes(room)

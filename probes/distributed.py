@@ -1,0 +1,174 @@
+"""Folders of ``torch.distributed.checkpoint``: the pieces that its ``.metadata`` lists, put together."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probes.contents import Content, Leaf
+from probes.pickles import Called, UnreadableError, read_pickle
+from probes.storages import TensorRef
+from probes.torch_files import TorchFile, is_harmless, make_plain
+
+__all__ = ["METADATA", "open_distributed"]
+
+METADATA = ".metadata"
+_OURS = re.compile(r"torch\.distributed\.(checkpoint|_shard|tensor)\.[\w.]+")
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A box of a tensor, and the bytes that a file of ``torch.save`` takes in another."""
+
+    corner: tuple[int, ...]
+    shape: tuple[int, ...]
+    file: Path
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class _Pieces(Leaf):
+    """A tensor in pieces."""
+
+    pieces: tuple[_Piece, ...]
+
+
+def open_distributed(folder: Path) -> Content:
+    """Describe a distributed checkpoint.
+
+    Raises:
+        probes.pickles.HoldsCodeError: loading it would run code.
+        UnreadableError: it is damaged, or kept in a way that is not read here.
+        OSError: a file cannot be read.
+    """
+    with (folder / METADATA).open("rb") as stream:
+        metadata = read_pickle(stream, allowed=_is_known, make=make_plain, persistent=_no_reference)
+    try:
+        state = _attributes(metadata)
+        places = _places(state["storage_data"], folder)
+        names = state.get("planner_data") or {}
+        tree: dict[Any, Any] = {}
+        for name, about in state["state_dict_metadata"].items():
+            kind = about.name.rsplit(".", 1)[-1]
+            if kind == "TensorStorageMetadata":
+                _put(tree, names.get(name, (name,)), _leaf(name, _attributes(about), places))
+            elif (name, ()) in places:
+                value = _value(places[name, ()])
+                _put(tree, names.get(name, (name,)), value)
+    except UnreadableError:
+        raise
+    except (AttributeError, TypeError, KeyError, ValueError, IndexError) as error:
+        raise UnreadableError(f"its {METADATA} is damaged ({type(error).__name__})") from error
+    return Content(tree, _read, ordered=False)
+
+
+def _is_known(path: str) -> bool:
+    return is_harmless(path) or _OURS.fullmatch(path) is not None
+
+
+def _no_reference(reference: Any) -> Any:
+    raise UnreadableError(f"its {METADATA} refers to something outside")
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes that an object would get."""
+    if isinstance(value, Called) and isinstance(value.state, tuple) and len(value.state) == 2:
+        return dict(value.state[1] or value.state[0])
+    if not isinstance(value, Called) or not isinstance(value.state, dict):
+        raise UnreadableError(f"its {METADATA} is damaged")
+    return value.state
+
+
+def _places(storage_data: dict[Any, Any], folder: Path) -> dict[tuple[str, tuple[int, ...]], _Piece]:
+    """Where the piece of a tensor at a corner is; values other than tensors have the corner ()."""
+    found = {}
+    for index, info in storage_data.items():
+        where, what = _attributes(index), _attributes(info)
+        if what.get("transform_descriptors"):
+            raise UnreadableError("its pieces are compressed")
+        name, start, length = what["relative_path"], what["offset"], what["length"]
+        if not isinstance(name, str) or name != Path(name).name or name in ("", ".", ".."):
+            raise UnreadableError(f"a piece lies outside of the folder ({str(name)[:60]})")
+        file = folder / name
+        if not file.is_file():
+            raise UnreadableError(f"{name[:60]} is missing in the folder")
+        if not (_is_whole(start) and _is_whole(length) and start + length <= file.stat().st_size):
+            raise UnreadableError(f"{name[:60]} is shorter than {METADATA} says")
+        corner = tuple(where.get("offset") or ())
+        found[where["fqn"], corner] = _Piece(corner, (), file, start, length)
+    return found
+
+
+def _leaf(name: str, about: dict[str, Any], places: dict[tuple[str, tuple[int, ...]], _Piece]) -> _Pieces:
+    shape = tuple(about["size"])
+    pieces = []
+    for chunk in map(_attributes, about["chunks"]):
+        corner, size = tuple(chunk["offsets"]), tuple(chunk["sizes"])
+        inside = len(corner) == len(size) == len(shape) and all(
+            _is_whole(a) and _is_whole(n) and _is_whole(whole) and a + n <= whole
+            for a, n, whole in zip(corner, size, shape, strict=True)
+        )
+        if not inside or (name, corner) not in places:
+            raise UnreadableError(f"tensor {name[:60]} is not whole in it")
+        at = places[name, corner]
+        pieces.append(_Piece(corner, size, at.file, at.start, at.length))
+    volume, claimed = sum(prod(piece.shape) for piece in pieces), prod(shape)
+    if volume != claimed or claimed > sum(piece.length for piece in pieces):
+        raise UnreadableError(f"tensor {name[:60]} claims {claimed} numbers, which are not in its pieces")
+    return _Pieces(shape, tuple(pieces))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 62
+
+
+def _put(tree: dict[Any, Any], path: Any, value: Any) -> None:
+    """Set a value in nested dictionaries; lists become dictionaries of their places."""
+    if not isinstance(path, tuple) or not 0 < len(path) < 64:
+        raise UnreadableError(f"its {METADATA} is damaged")
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+
+
+def _open(piece: _Piece) -> TorchFile:
+    with piece.file.open("rb") as stream:
+        stream.seek(piece.start)
+        return TorchFile(io.BytesIO(stream.read(piece.length)))
+
+
+def _value(piece: _Piece) -> Any:
+    """A number or text; anything else, whatever it needs, is left out."""
+    if piece.length > 1 << 20:
+        return None
+    try:
+        found = _open(piece).content
+    except UnreadableError:
+        return None
+    return found if isinstance(found, int | float | str) else None
+
+
+def _read(leaf: _Pieces) -> Tensor:
+    """Put a tensor together."""
+    whole: Tensor | None = None
+    covered = torch.zeros(leaf.shape, dtype=torch.bool)
+    for piece in leaf.pieces:
+        file = _open(piece)
+        if not isinstance(file.content, TensorRef) or file.content.shape != piece.shape:
+            raise UnreadableError(f"a piece in {piece.file.name} is not the tensor that {METADATA} says")
+        part = file.tensor(file.content)
+        whole = torch.zeros(leaf.shape, dtype=part.dtype) if whole is None else whole
+        box = tuple(slice(a, a + n) for a, n in zip(piece.corner, piece.shape, strict=True))
+        whole[box] = part.to(whole.dtype)
+        covered[box] = True
+    if whole is None or not covered.all():
+        raise UnreadableError(f"a tensor of shape {leaf.shape} is not whole in it")
+    return whole

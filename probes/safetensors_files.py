@@ -1,0 +1,64 @@
+"""Safetensors files, ours among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from probes.contents import Content, Leaf
+from probes.pickles import UnreadableError
+
+__all__ = ["FORMAT", "open_safetensors"]
+
+FORMAT = "deep-relative-trust/1"
+
+
+@dataclass(frozen=True)
+class _Named(Leaf):
+    """A tensor by its name."""
+
+    name: str
+
+
+def open_safetensors(path: Path) -> Content:
+    """Describe a safetensors file; the library compares its header with its size.
+
+    Raises:
+        UnreadableError: it is not whole, or what ``probe train`` wrote in it is damaged.
+    """
+    from safetensors import safe_open
+
+    try:
+        stream: Any = safe_open(path, framework="pt", device="cpu")
+        metadata = stream.metadata() or {}
+        tree = {name: _Named(tuple(stream.get_slice(name).get_shape()), name) for name in stream.keys()}  # noqa: SIM118
+    except Exception as error:  # the library's own error types are not importable by name in every version
+        raise UnreadableError(f"not a whole safetensors file ({error}); save or copy it again") from error
+
+    def read(leaf: _Named) -> Tensor:
+        try:
+            return stream.get_tensor(leaf.name)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise UnreadableError(
+                f"tensor {leaf.name[:80]} cannot be read ({error}); save it again"
+            ) from error
+
+    return Content(tree, read, ordered=False, details=_details(metadata))
+
+
+def _details(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """What ``probe train`` wrote."""
+    if FORMAT not in metadata:
+        return {}
+    try:
+        details = json.loads(metadata[FORMAT])
+        if not isinstance(details, dict):
+            raise TypeError("not a mapping")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UnreadableError(f"its description is damaged ({error}); train again") from error
+    return details

@@ -1,0 +1,108 @@
+"""Tensors made from bytes in a file, which are counted before room is made for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from probes.contents import Leaf
+from probes.pickles import UnreadableError
+
+__all__ = ["Source", "StorageRef", "TensorReader", "TensorRef"]
+
+_SMALL = 1 << 26  # bytes that tensors may always take
+_SHARED = 32  # how many times the file's size they may claim by sharing storages
+
+
+@dataclass(frozen=True)
+class StorageRef:
+    """Numbers in a row somewhere in the file: ``count`` of ``dtype``, ``start`` into what is kept as ``key``."""
+
+    key: str
+    dtype: torch.dtype
+    count: int
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class TensorRef(Leaf):
+    """A tensor in a storage."""
+
+    storage: StorageRef
+    offset: int
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class Source(Protocol):
+    """Where storages' bytes come from; ``size`` is how many bytes the file has."""
+
+    size: int
+
+    def storage(self, key: str, length: int) -> bytearray:
+        """All bytes of a storage, of which the first ``length`` are needed."""
+
+
+class TensorReader:
+    """Reads tensors of one file, those that share a storage into shared memory."""
+
+    def __init__(self, source: Source) -> None:
+        """Nothing is read yet."""
+        self._source = source
+        self._storages: dict[str, Tensor] = {}
+        self._claimed = self._copied = 0
+
+    def tensor(self, ref: TensorRef) -> Tensor:
+        """Read a tensor; one whose numbers do not lie together (an expanded one, say) is copied out.
+
+        Raises:
+            UnreadableError: its storage is damaged, or shorter than the tensor, or it claims too much memory.
+        """
+        try:
+            return self._tensor(ref)
+        except RuntimeError as error:  # torch's own words for an impossible shape
+            raise UnreadableError(f"a tensor of shape {ref.shape} cannot be made") from error
+
+    def _tensor(self, ref: TensorRef) -> Tensor:
+        width = ref.dtype.itemsize
+        kept = ref.storage
+        numbers = kept.count * kept.dtype.itemsize // width
+        if ref.count == 0:
+            return torch.empty(ref.shape, dtype=ref.dtype)
+        if ref.offset + sum((n - 1) * step for n, step in zip(ref.shape, ref.stride, strict=True)) >= numbers:
+            raise UnreadableError(f"a tensor of shape {ref.shape} lies outside of its storage")
+        dense = _is_dense(ref.shape, ref.stride)
+        self._count(ref, dense)
+        if kept.key not in self._storages:
+            room = self._source.storage(kept.key, (kept.start + kept.count) * kept.dtype.itemsize)
+            self._storages[kept.key] = torch.frombuffer(room, dtype=torch.uint8)
+        begin = kept.start * kept.dtype.itemsize
+        whole = self._storages[kept.key][begin : begin + numbers * width]
+        if len(whole) != numbers * width:
+            raise UnreadableError(f"storage {kept.key[:40]} is shorter than a tensor in it")
+        if whole.data_ptr() % width:
+            whole = whole.clone()
+        view = whole.view(ref.dtype).as_strided(ref.shape, ref.stride, ref.offset)
+        return view if dense else view.contiguous()
+
+    def _count(self, ref: TensorRef, dense: bool) -> None:
+        length, size = ref.count * ref.dtype.itemsize, self._source.size
+        self._claimed += length
+        self._copied += 0 if dense else length
+        if self._claimed > _SMALL + _SHARED * size or self._copied > _SMALL + size:
+            raise UnreadableError(
+                f"its tensors claim more memory than {size} bytes can mean (one has shape {ref.shape})"
+            )
+
+
+def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether every number from the first to the last belongs to the tensor, once."""
+    expected = 1
+    for step, size in sorted((step, size) for size, step in zip(shape, stride, strict=True) if size != 1):
+        if step != expected:
+            return False
+        expected *= size
+    return True
