@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes.evaluation import FullBatch, Parameters
+from probes.layers import owner_of
 from probes.networks import Perceptron
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]
@@ -23,7 +24,9 @@ class Linearisation:
     Attributes:
         jacobians: for each weight matrix W_k the Jacobian of the outputs with respect to that layer's input,
             J_{k−1} of Proposition 1 (in a residual network all paths counted), as
-            (examples, outputs · inputs).
+            (examples, outputs · inputs). A module's input is that of its first weight matrix and of its first
+            call. Missing where a module is never called, its input is no floating tensor (tokens), or
+            does not have one row an example.
         gates: φ'(z_k) for each hidden layer, (examples, d_k); empty where the network is no perceptron.
     """
 
@@ -52,30 +55,41 @@ class Jacobians:
         self.owners: dict[nn.Module, str] = {}
         modules = dict(batch.network.named_modules())
         for name in weights:
-            module = modules[name.rpartition(".")[0]]
-            self.owners.setdefault(module, name)
+            self.owners.setdefault(modules[owner_of(name)], name)
 
     def measure(self, parameters: Parameters) -> Linearisation:
         """One backward pass serves every layer: the sample is repeated once for each output."""
         inputs: dict[str, Tensor] = {}
 
         def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            if arguments and isinstance(arguments[0], Tensor):
+            if arguments and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point():
                 inputs.setdefault(self.owners[module], arguments[0])
 
         handles = [module.register_forward_pre_hook(keep) for module in self.owners]
         try:
             with torch.no_grad():
                 width = self.batch.call(parameters, self.x[:1]).flatten(1).shape[1]
+            single = {name for name, given in inputs.items() if given.ndim > 0 and len(given) == 1}
             inputs.clear()
             count = len(self.x)
-            repeated = self.x.repeat_interleave(width, dim=0).requires_grad_(True)
+            repeated = self.x.repeat_interleave(width, dim=0)
             constants = {name: tensor.detach() for name, tensor in parameters.items()}
+            if repeated.is_floating_point():
+                repeated.requires_grad_(True)
+            else:  # what follows from tokens is differentiable only through the weights
+                constants = {name: tensor.requires_grad_(True) for name, tensor in constants.items()}
             with torch.enable_grad():
                 outputs = self.batch.call(constants, repeated).flatten(1)
+                for name in list(inputs):
+                    alone = name in single and len(inputs[name]) == count * width
+                    if not (alone and inputs[name].requires_grad):
+                        del inputs[name]
                 chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
-                found = torch.autograd.grad(
-                    chosen, list(inputs.values()), allow_unused=True, materialize_grads=True
+                leaves = list(inputs.values())
+                found = (
+                    torch.autograd.grad(chosen, leaves, allow_unused=True, materialize_grads=True)
+                    if leaves and chosen.requires_grad
+                    else [torch.zeros_like(leaf) for leaf in leaves]
                 )
         finally:
             for handle in handles:

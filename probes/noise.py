@@ -43,7 +43,7 @@ def _relative(a: Tensor, b: Tensor) -> float:
 
 
 def measure_noise_floor(
-    batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0
+    batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0, together: bool = False
 ) -> NoiseFloor:
     """Evaluate again, and on a small sample against float64.
 
@@ -52,6 +52,7 @@ def measure_noise_floor(
         first: its evaluation at the frozen weights.
         names: parameters whose gradients count.
         samples: how many examples' outputs the second evaluation keeps.
+        together: whether an output depends on all examples of its chunk, so that the sample must be one chunk.
 
     Raises:
         InputError: the two evaluations differ by more than rounding: the network or loss is stochastic.
@@ -68,7 +69,7 @@ def measure_noise_floor(
     exact = torch.float64
     rows = len(x)
     # float64 is checked against another order of summation
-    chunk = 37 if batch.dtype == exact else batch.chunk
+    chunk = 37 if batch.dtype == exact and not together else batch.chunk
     network, loss_of, device = batch.network, batch.loss_function, batch.device
     working = FullBatch(network, x, y, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
     reference = FullBatch(network, x.flip(0), y.flip(0), loss_of, dtype=exact, device=device, chunk=chunk)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
+from probes.errors import lacks_derivative
 from probes.evaluation import FullBatch
 
 __all__ = ["Floats", "Passage", "numpy_of"]
@@ -41,7 +42,10 @@ class Passage:
         return self.exact.network.get_submodule(weight.rpartition(".")[0])
 
     def _layer_inputs(self, known: list[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …)."""
+        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …).
+
+        Left out where a layer's input does not have one row an example (time first, or examples merged with it).
+        """
         inputs: dict[str, Tensor] = {}
         modules = {self._module(name): name for name in reversed(known)}
 
@@ -51,11 +55,15 @@ class Passage:
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
             with torch.no_grad():
+                self.exact.call(self.frozen, self.x[:1])
+                single = {name for name, given in inputs.items() if len(given) == 1}
+                inputs.clear()
                 outputs = self.exact.call(self.frozen, self.x)
         finally:
             for handle in handles:
                 handle.remove()
-        return inputs, outputs.flatten(1)
+        rows = {n: given for n, given in inputs.items() if n in single and len(given) == len(self.x)}
+        return rows, outputs.flatten(1)
 
     def _input_direction(self) -> Tensor | None:
         """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
@@ -91,7 +99,9 @@ class Passage:
         tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
         try:
             linear = jvp(lambda weights: self.exact.call(weights, self.x), (self.frozen,), (tangents,))[1]
-        except (NotImplementedError, RuntimeError):
+        except RuntimeError as error:
+            if not lacks_derivative(error):
+                raise
             return None
         with torch.no_grad():
             error = self.exact.call(after, self.x).flatten(1) - self.outputs - linear.detach().flatten(1)

@@ -240,6 +240,7 @@ def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str
     prepared = prepare(source)
     measured = _measured_subjects(prepared.subjects, settings.direction)
     plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    plan["perturb"] = list(settings.perturb)
     plan |= {
         "checkpoints": [subject.digest for subject in measured],
         "data": prepared.data.digest(),
