@@ -27,7 +27,17 @@ from torch.overrides import TorchFunctionMode
 from probes.errors import InputError
 from probes.evaluation import FullBatch
 
-__all__ = ["EXCLUDED", "FIXED", "FROZEN", "PERTURBED", "UNUSED", "Layer", "find_layers", "owner_of", "treated"]
+__all__ = [
+    "EXCLUDED",
+    "FIXED",
+    "FROZEN",
+    "PERTURBED",
+    "UNUSED",
+    "Layer",
+    "find_layers",
+    "owner_of",
+    "treated",
+]
 
 PERTURBED = "perturbed"
 FROZEN = "left alone: frozen"
@@ -131,7 +141,9 @@ def find_layers(
         kind, matrix, note = described[0]
         notes = [note] if note else []
         if aliases:
-            notes.append("one tensor under several names, perturbed once")
+            others = sorted({other[0] for other in described} - {kind})
+            also = f" (also {', '.join(others)})" if others else ""
+            notes.append(f"one tensor under several names{also}, perturbed once")
         owner = owner_of(name)
         found.append(
             Layer(
@@ -151,7 +163,9 @@ def find_layers(
     return found
 
 
-def treated(layers: Iterable[Layer], *, perturb: tuple[str, ...] = ("*",), biases: str = "move") -> list[Layer]:
+def treated(
+    layers: Iterable[Layer], *, perturb: tuple[str, ...] = ("*",), biases: str = "move"
+) -> list[Layer]:
     """Decide what a slice does with each tensor.
 
     Args:
@@ -195,7 +209,11 @@ def _described(modules: Mapping[str, nn.Module], name: str, parameter: Tensor) -
         alone = leaf == "original"
         if not alone:
             matrix = leaf == "original1" if kinds[0] == "WeightNorm" else matrix and _spans(parameter)
-        return "parametrised original", matrix, f"{leaf} of {target} ({', '.join(kinds)}): moves by its own norm"
+        return (
+            "parametrised original",
+            matrix,
+            f"{leaf} of {target} ({', '.join(kinds)}): moves by its own norm",
+        )
     for hook in owner._forward_pre_hooks.values():
         for suffix in _OLD_SUFFIXES.get(type(hook).__name__, ()):
             target = str(getattr(hook, "name", ""))
@@ -211,7 +229,7 @@ def _plain(owner: nn.Module, leaf: str, parameter: Tensor) -> tuple[str, bool, s
     large = parameter.ndim >= 2
     if isinstance(owner, _NORMS) or (parameter.ndim == 1 and "norm" in type(owner).__name__.lower()):
         return "normalisation", False, ""
-    if leaf.startswith("bias"):
+    if leaf.startswith("bias") or leaf == "in_proj_bias":
         return "bias", False, ""
     if isinstance(owner, nn.MultiheadAttention):
         packed = leaf == "in_proj_weight"
@@ -226,7 +244,11 @@ def _plain(owner: nn.Module, leaf: str, parameter: Tensor) -> tuple[str, bool, s
     if isinstance(owner, nn.Linear | nn.Bilinear):
         return "linear", large, ""
     if _spans(parameter):
-        return "other", True, "held by a module of its own kind: counts as a matrix, like a learned positional table"
+        return (
+            "other",
+            True,
+            "held by a module of its own kind: counts as a matrix, like a learned positional table",
+        )
     return "other", False, ""
 
 

@@ -87,7 +87,10 @@ def _without_fast_paths(network: nn.Module) -> Iterator[None]:
 def _batch_statistics(network: nn.Module) -> Iterator[None]:
     """Without running statistics batch and instance norm use those of the batch, in evaluation mode too."""
     norms = [module for module in network.modules() if isinstance(module, _NormBase)]
-    kept = [({name: module._buffers.get(name) for name in _STATISTICS}, module.track_running_stats) for module in norms]
+    kept = [
+        ({name: module._buffers.get(name) for name in _STATISTICS}, module.track_running_stats)
+        for module in norms
+    ]
     try:
         for module in norms:
             module._buffers.update(dict.fromkeys(_STATISTICS))

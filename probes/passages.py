@@ -99,8 +99,8 @@ class Passage:
         tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
         try:
             linear = jvp(lambda weights: self.exact.call(weights, self.x), (self.frozen,), (tangents,))[1]
-        except RuntimeError as error:
-            if not lacks_derivative(error):
+        except RuntimeError as failure:
+            if not lacks_derivative(failure):
                 raise
             return None
         with torch.no_grad():

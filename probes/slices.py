@@ -191,7 +191,9 @@ def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
     if settings.jacobian > 0:
         raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
     if settings.direction == "adversarial":
-        raise InputError("--batchnorm batch: not with --direction adversarial, which looks at some examples only")
+        raise InputError(
+            "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
+        )
 
 
 def _norm(tensor: Tensor) -> float:
@@ -271,7 +273,9 @@ class _Slice:
             raise InputError(f"--layers {choice}: matches no layer (there are {known}, …)")
         trainable = [name for name in chosen if name in self.trainable]
         if not trainable:
-            raise InputError(f"--layers {choice}: matches frozen parameters only, whose gradients are not measured")
+            raise InputError(
+                f"--layers {choice}: matches frozen parameters only, whose gradients are not measured"
+            )
         return trainable
 
     def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], float]:

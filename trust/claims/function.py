@@ -174,11 +174,11 @@ def _path_allowance(measurements: Measurements) -> xr.DataArray:
 def _path_bound(distance: str) -> Quantity:
     def quantity(measurements: Measurements) -> xr.DataArray:
         own = perturbed(measurements)
-        known = own[distance].notnull()
+        known = own[distance].notnull() & own["input_max"].notnull()
         found = xr.apply_ufunc(
             lambda log10_distance, size: log10_path_metric_bound(log10_distance, input_max=size),
             own[distance].where(known, 0.0),
-            own["input_max"],
+            own["input_max"].where(known, 0.0),
         )
         return _relative(found.where(known), measurements)
 
