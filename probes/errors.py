@@ -16,7 +16,7 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-_NO_DERIVATIVE = re.compile(r"derivative|differentia|double backward|forward AD|not implemented")
+_NO_DERIVATIVE = re.compile(r"derivative|differentia|double backward|forward AD|functorch|not implemented")
 
 
 def lacks_derivative(error: RuntimeError) -> bool:
