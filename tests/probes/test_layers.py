@@ -262,9 +262,7 @@ class OnceOnly(nn.Module):
         self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        picture = torch.tanh(self.one(x)).reshape(-1, 1, 2, 3)
-        places = torch.linspace(-0.9, 0.8, 12, dtype=x.dtype).reshape(1, 2, 3, 2).expand(len(x), -1, -1, -1)
-        return self.two(nn.functional.grid_sample(picture, places, align_corners=False).flatten(1))
+        return -torch.cdist(torch.tanh(self.one(x)), self.two.weight, p=1.5) + self.two.bias
 
 
 def test_a_curvature_that_cannot_be_computed_is_not_a_number() -> None:
