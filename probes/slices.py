@@ -15,8 +15,9 @@ import xarray as xr
 from torch import Tensor, nn
 
 from probes.adversarial import Ascent, find_worst
+from probes.curvature import directional_curvature
 from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
-from probes.errors import InputError, lacks_derivative
+from probes.errors import InputError
 from probes.evaluation import FullBatch, moved_along
 from probes.jacobians import relative_change
 from probes.ladder import Ladder
@@ -480,7 +481,7 @@ class _Slice:
     def _along_the_line(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
         """The curvature at 0, and the step limit by root finding on the slice."""
         settings, batch = self.settings, self.batch
-        curvature = self._curvature() if settings.curvature else math.nan
+        curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
             found = find_step_limit(
@@ -496,15 +497,6 @@ class _Slice:
                 "step_limit_evaluations": float(found.evaluations),
             }
         return values
-
-    def _curvature(self) -> float:
-        """The second derivative dᵀHd; NaN where a layer cannot be differentiated twice."""
-        try:
-            return self.batch.directional_curvature(self.direction)
-        except RuntimeError as error:
-            if not lacks_derivative(error):
-                raise
-            return math.nan
 
     def _coordinates(self, label: str, examples: int) -> dict[str, Any]:
         shapes = [

@@ -265,8 +265,32 @@ class OnceOnly(nn.Module):
         return -torch.cdist(torch.tanh(self.one(x)), self.two.weight, p=1.5) + self.two.bias
 
 
-def test_a_curvature_that_cannot_be_computed_is_not_a_number() -> None:
-    found = measured(OnceOnly(), *make_data(9), limit=True)
+class Once(torch.autograd.Function):
+    """A sine whose derivative is no function of its input, as far as autograd knows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * ctx.saved_tensors[0].cos()
+
+
+class MarkedOnce(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(Once.apply(self.one(x)))
+
+
+@pytest.mark.parametrize("network", [OnceOnly, MarkedOnce])
+def test_a_curvature_that_cannot_be_computed_is_not_a_number(network: Callable[[], nn.Module]) -> None:
+    found = measured(network(), *make_data(9), limit=True)
     assert np.isnan(found["curvature"])
     assert np.isnan(found["linearisation_error"]).all()
     assert np.isfinite(found["loss"]).all()
