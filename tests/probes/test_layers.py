@@ -504,8 +504,9 @@ def test_jacobians_where_a_layer_has_an_input() -> None:
 
 def test_inputs_that_do_not_have_a_row_an_example() -> None:
     network, x, y = prepared(CASES["recurrent, time first"])
-    for count in (4, 9):  # the first is as many examples as time steps
-        found = measured(network, x[:count], y[:count], jacobian=1)
+    # as many time steps as examples, neither, and as many as outputs of the one example whose Jacobian is wanted
+    for count, steps in ((4, 4), (9, 4), (9, 3)):
+        found = measured(network, x[:count, :steps], y[:count], jacobian=1)
         assert np.isnan(found["jacobian_change"]).all()
         assert np.isnan(found["perturbation_response"].sel(layer="head.weight")[1:]).all()
 
@@ -520,7 +521,8 @@ def test_batch_statistics_are_those_of_everything_at_once() -> None:
         measured(network, x, y, batchnorm="batch", direction="adversarial")
     with pytest.raises(InputError, match="--batchnorm"):
         SliceSettings(etas=ETAS, batchnorm="both")
-    found = measured(network, x, y, batchnorm="batch")
+    x, y = x.repeat(5, 1, 1, 1) + torch.linspace(0, 1, 45).view(-1, 1, 1, 1), y.repeat(5)
+    found = measured(network, x, y, batchnorm="batch")  # more than the noise floor would take at once
     assert "operator_norm" not in found  # the ladder's bounds are for one example at a time
     floors = found["noise_floor"].where(found["gradient_norm"][0] > 1e-12)  # below is rounding alone
     assert 1 <= int(floors.isnull().sum()) < 3
