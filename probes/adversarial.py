@@ -92,6 +92,7 @@ def find_worst(
     ascent: Ascent,
     start: Mapping[str, Tensor] | None = None,
     candidates: Sequence[Mapping[str, Tensor]] = (),
+    first: str | None = None,
 ) -> Worst:
     """Search the product of balls ‖ΔW_l‖_F ≤ η ‖W_l‖_F for the largest objective.
 
@@ -109,6 +110,7 @@ def find_worst(
             whose largest relative perturbation is η are tried.
         candidates: directions d with ‖d_l‖_F = ‖W_l‖_F, as of :mod:`probes.directions`, tried as η d.
             A tensor that is missing, here and in ``start``, stays put; one that is not moving is ignored.
+        first: whose gradient ``breakdown`` looks at (default: the first weight matrix).
 
     Returns:
         The worst perturbation found; the same one for the same arguments.
@@ -127,7 +129,7 @@ def find_worst(
     if ascent.restarts == 0 and start is None and not candidates:
         raise InputError("--restarts 0: there is nothing else to start from; use at least 1")
     with left_as_found(batch.network):
-        return _Search(batch, moving, eta, ascent).run(start, candidates)
+        return _Search(batch, moving, eta, ascent, first).run(start, candidates)
 
 
 def _norm(tensor: Tensor) -> float:
@@ -198,7 +200,7 @@ class _OutputChange:
 class _Breakdown:
     """‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's gradient g of the mean loss over the full batch."""
 
-    def __init__(self, batch: FullBatch, moving: list[str]) -> None:
+    def __init__(self, batch: FullBatch, moving: list[str], first: str | None = None) -> None:
         """Evaluate g.
 
         Raises:
@@ -210,7 +212,7 @@ class _Breakdown:
         if not matrices:
             raise InputError("--objective breakdown: the network has no weight matrix")
         # the order of registration, unless all move and the caller's order says better
-        self.first = (ordered if len(ordered) == len(matrices) else matrices)[0]
+        self.first = first or (ordered if len(ordered) == len(matrices) else matrices)[0]
         self.before = batch.evaluate(batch.frozen, wanted=[self.first]).gradients[self.first]
         self.size = _norm(self.before)
         if self.size == 0:
@@ -273,13 +275,15 @@ class _Point(NamedTuple):
 class _Search:
     """One search at one η."""
 
-    def __init__(self, batch: FullBatch, moving: list[str], eta: float, ascent: Ascent) -> None:
+    def __init__(
+        self, batch: FullBatch, moving: list[str], eta: float, ascent: Ascent, first: str | None = None
+    ) -> None:
         self.batch, self.moving, self.eta, self.ascent = batch, list(dict.fromkeys(moving)), eta, ascent
         self.radii = {name: eta * _norm(batch.frozen[name]) for name in self.moving}
         self.objective: _Objective = (
             _OutputChange(batch, self.moving, ascent.examples)
             if ascent.objective == "output"
-            else _Breakdown(batch, self.moving)
+            else _Breakdown(batch, self.moving, first)
         )
         self.evaluations = 1
 

@@ -90,8 +90,7 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-_SOURCE = _options(
-    click.argument("checkpoints", nargs=-1, required=True, type=click.Path()),
+_NETWORK = _options(
     click.option(
         "--network", help="package.module:callable or file.py:callable that returns the torch module."
     ),
@@ -100,6 +99,9 @@ _SOURCE = _options(
     ),
     click.option("--residual", is_flag=True, help="A foreign perceptron's hidden layers add their input."),
     click.option("--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."),
+)
+
+_DATA = _options(
     click.option(
         "--data",
         help="mnist, mnist:FOLDER, a file with x and y (.npz, .pt, .safetensors) or file.py:callable that returns"
@@ -113,6 +115,26 @@ _SOURCE = _options(
     ),
 )
 
+_SOURCE = _options(click.argument("checkpoints", nargs=-1, required=True, type=click.Path()), _NETWORK, _DATA)
+
+_PERTURB = _options(
+    click.option(
+        "--perturb",
+        multiple=True,
+        default=("*",),
+        show_default=True,
+        help="Which parameters are perturbed, a glob over names; give it again for more. Frozen and unused ones"
+        " never are. probe layers lists them.",
+    ),
+    click.option(
+        "--biases",
+        type=click.Choice(["move", "fixed"]),
+        default="move",
+        show_default=True,
+        help="Whether vectors (biases, norm layers) are perturbed too, as in the paper's released protocol.",
+    ),
+)
+
 _MEASURE = _options(
     click.option(
         "--direction",
@@ -122,12 +144,14 @@ _MEASURE = _options(
         help="Against the full-batch gradient, layerwise Gaussian noise, the real step to the next checkpoint, or at"
         " each eta the worst perturbation that projected ascent finds.",
     ),
+    _PERTURB,
     click.option(
-        "--biases",
-        type=click.Choice(["move", "fixed"]),
-        default="move",
+        "--batchnorm",
+        type=click.Choice(["running", "batch"]),
+        default="running",
         show_default=True,
-        help="Whether vectors (biases, norm layers) are perturbed too, as in the paper's released protocol.",
+        help="Batch norm by its running statistics, or by those of all examples at once (without updating any);"
+        " dropout is off either way.",
     ),
     click.option(
         "--seed",
@@ -160,7 +184,7 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     from probes.slices import SliceSettings
 
-    names = ("direction", "biases", "seed", "dtype", "device", "chunk")
+    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device", "chunk")
     settings = SliceSettings(**{name: options[name] for name in names}, **fixed)
     for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
         if value < least:
@@ -182,7 +206,7 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     "--layers",
     default="all",
     show_default=True,
-    help="Whose gradients are measured: all, first, or a glob over parameter names. All layers are perturbed.",
+    help="Whose gradients are measured: all, first, or a glob over parameter names. --perturb says which move.",
 )
 @click.option(
     "--samples", type=int, default=200, show_default=True, help="Examples whose output change is kept."
@@ -277,6 +301,27 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
 
 def _check(check: Any) -> dict[str, Any]:
     return {"check": check.check, "checkpoint": check.checkpoint, "outcome": check.outcome.value}
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path())
+@_NETWORK
+@_DATA
+@_PERTURB
+@_JSON
+def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool, **options: Any) -> None:
+    """List the parameters of CHECKPOINT in the order of the forward pass, and how probe run will treat each.
+
+    With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
+    used; without any the order is that of registration.
+    """
+    from probes.listing import list_layers, listing_lines
+
+    found = list_layers(_source((checkpoint,), options), perturb=perturb, biases=biases)
+    if as_json:
+        _print_json([layer.to_json() for layer in found])
+        return
+    click.echo(listing_lines(found))
 
 
 @main.command()

@@ -53,9 +53,15 @@ def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int
 
 
 def update_direction(
-    frozen: Mapping[str, Tensor], following: Mapping[str, Tensor], names: list[str]
+    frozen: Mapping[str, Tensor], following: Mapping[str, Tensor], names: list[str], *, weights: list[str]
 ) -> tuple[dict[str, Tensor], float]:
     """The step to the next checkpoint, its tensors' proportions kept.
+
+    Args:
+        frozen: the network's tensors.
+        following: those of the next checkpoint.
+        names: which of them move.
+        weights: which are weight matrices.
 
     Returns:
         The direction, scaled so that the largest relative perturbation of a weight matrix is η, and the η at
@@ -73,7 +79,7 @@ def update_direction(
     sizes = [
         float(_norm(step[name]) / _norm(frozen[name]))
         for name in names
-        if frozen[name].ndim >= 2 and bool(_norm(frozen[name]) > 0)
+        if name in weights and bool(_norm(frozen[name]) > 0)
     ]
     largest = max(sizes, default=0.0)
     if not largest > 0:

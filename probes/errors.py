@@ -1,6 +1,8 @@
 """The one exception that the command line turns into a single line and exit status 2."""
 
-__all__ = ["InputError"]
+import re
+
+__all__ = ["InputError", "lacks_derivative"]
 
 
 class InputError(ValueError):
@@ -12,3 +14,11 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         """Keep ``message`` on one line, whatever text of other libraries went into it."""
         super().__init__(" ".join(message.split()))
+
+
+_NO_DERIVATIVE = re.compile(r"derivative|differentia|double backward|forward AD|functorch|not implemented")
+
+
+def lacks_derivative(error: RuntimeError) -> bool:
+    """Whether autograd says that something cannot be differentiated; it has no class of its own for that."""
+    return isinstance(error, NotImplementedError) or _NO_DERIVATIVE.search(str(error)) is not None

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from probes.batches import Batch, padded
 from probes.evaluation import FullBatch, Parameters
+from probes.layers import owner_of
 from probes.networks import Perceptron
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]
@@ -24,7 +25,9 @@ class Linearisation:
     Attributes:
         jacobians: for each weight matrix W_k the Jacobian of the outputs with respect to that layer's input,
             J_{k−1} of Proposition 1 (in a residual network all paths counted), as
-            (examples, outputs · inputs).
+            (examples, outputs · inputs). A module's input is that of its first weight matrix and of its first
+            call. Missing where a module is never called, its input is no floating tensor (tokens), or
+            does not have one row an example.
         gates: φ'(z_k) for each hidden layer, (examples, d_k); empty where the network is no perceptron.
     """
 
@@ -53,8 +56,7 @@ class Jacobians:
         self.owners: dict[nn.Module, str] = {}
         modules = dict(batch.network.named_modules())
         for name in weights:
-            module = modules[name.rpartition(".")[0]]
-            self.owners.setdefault(module, name)
+            self.owners.setdefault(modules[owner_of(name)], name)
 
     def measure(self, parameters: Parameters) -> Linearisation:
         """At every sampled example, those of one shape at once."""
@@ -77,6 +79,7 @@ class Jacobians:
         try:
             with torch.no_grad():
                 width = self.batch.call(parameters, piece[:1].inputs).flatten(1).shape[1]
+            single = {name for name, given in inputs.items() if given.ndim > 0 and len(given) == 1}
             inputs.clear()
             count = len(piece)
             repeated = piece.repeat(width)
@@ -86,16 +89,22 @@ class Jacobians:
             used = repeated.inputs if x is None else repeated.inputs_with(x.requires_grad_(True))
             with torch.enable_grad():
                 outputs = self.batch.call(constants, used).flatten(1)
+                for name in list(inputs):
+                    alone = name in single and len(inputs[name]) == count * width
+                    if not (alone and inputs[name].requires_grad):
+                        del inputs[name]
                 chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
-                linked = {name: given for name, given in inputs.items() if given.requires_grad}
-                found = torch.autograd.grad(
-                    chosen, list(linked.values()), allow_unused=True, materialize_grads=True
+                leaves = list(inputs.values())
+                found = (
+                    torch.autograd.grad(chosen, leaves, allow_unused=True, materialize_grads=True)
+                    if leaves and chosen.requires_grad
+                    else [torch.zeros_like(leaf) for leaf in leaves]
                 )
         finally:
             for handle in handles:
                 handle.remove()
         return {
-            name: gradient.reshape(count, -1).double() for name, gradient in zip(linked, found, strict=True)
+            name: gradient.reshape(count, -1).double() for name, gradient in zip(inputs, found, strict=True)
         }
 
     def _gates(self, parameters: Parameters) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from probes.batches import Batch
+from probes.errors import lacks_derivative
 from probes.evaluation import FullBatch
 
 __all__ = ["Floats", "Passage", "numpy_of"]
@@ -42,23 +43,30 @@ class Passage:
         return self.exact.network.get_submodule(weight.rpartition(".")[0])
 
     def _layer_inputs(self, known: list[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …)."""
+        """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …).
+
+        Left out where a layer's input does not have one row an example (time first, or examples merged with it).
+        """
         inputs: dict[str, Tensor] = {}
         modules = {self._module(name): name for name in reversed(known)}
 
         def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             given = arguments[0] if arguments else None
-            if isinstance(given, Tensor) and given.ndim > 0 and len(given) == len(self.batch):
+            if isinstance(given, Tensor) and given.ndim > 0:
                 inputs.setdefault(modules[module], given.detach())
 
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
             with torch.no_grad():
+                self.exact.call(self.frozen, self.batch[:1].inputs)
+                single = {name for name, given in inputs.items() if len(given) == 1}
+                inputs.clear()
                 outputs = self.exact.call(self.frozen, self.batch.inputs)
         finally:
             for handle in handles:
                 handle.remove()
-        return inputs, outputs.flatten(1)
+        rows = {n: given for n, given in inputs.items() if n in single and len(given) == len(self.batch)}
+        return rows, outputs.flatten(1)
 
     def _input_direction(self) -> Tensor | None:
         """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
@@ -104,7 +112,9 @@ class Passage:
             linear = jvp(
                 lambda weights: self.exact.call(weights, self.batch.inputs), (self.frozen,), (tangents,)
             )[1]
-        except (NotImplementedError, RuntimeError):
+        except RuntimeError as failure:
+            if not lacks_derivative(failure):
+                raise
             return None
         with torch.no_grad():
             error = (

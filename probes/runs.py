@@ -82,6 +82,17 @@ def prepare(source: Source) -> Prepared:
     Raises:
         InputError: the first thing that does not fit.
     """
+    subjects, paths = read_subjects(source)
+    data, loss = read_data(source, subjects[0], paths[0])
+    return Prepared(_unique_labels(subjects), data, loss)
+
+
+def read_subjects(source: Source) -> tuple[list[Subject], list[Path]]:
+    """Every checkpoint in its network, and its file.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
     paths = training_order([Path(path) for path in source.checkpoints]).paths
     factory = load_callable(source.network, option="--network") if source.network is not None else None
     subjects = [
@@ -94,22 +105,35 @@ def prepare(source: Source) -> Prepared:
         for path in paths
     ]
     _same_network(subjects, paths)
-    details = subjects[0].details
-    spec = source.data or _stated(details, "data", paths[0])
+    return subjects, paths
+
+
+def data_spec(source: Source, subject: Subject, path: Path) -> str | None:
+    """The data that the user names, or the checkpoint, if either does."""
+    return source.data or _stated(subject.details, "data", path)
+
+
+def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, str]:
+    """The data and the loss's name.
+
+    Raises:
+        InputError: none is named, or they do not fit the network.
+    """
+    details, spec = subject.details, data_spec(source, subject, path)
     if spec is None:
         raise InputError(
-            f"{paths[0]}: does not say what data it was trained on; add --data mnist, or a file with x and y"
+            f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
         )
     examples = details.get("examples") if source.data is None and source.examples is None else source.examples
     if not isinstance(examples, int | None):
-        raise InputError(f"{paths[0]}: its description is damaged (examples {examples!r}); train again")
+        raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     data = load_data(spec, examples=examples)
-    if subjects[0].perceptron is not None:
+    if subject.perceptron is not None:
         data = data.in_floats()
-    loss, function = resolve_loss(source.loss or _stated(details, "loss", paths[0]), data.batches)
+    loss, function = resolve_loss(source.loss or _stated(details, "loss", path), data.batches)
     if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
-        check_data_fits(subjects[0], data, loss)
-    return Prepared(_unique_labels(subjects), data, loss)
+        check_data_fits(subject, data, loss)
+    return data, loss
 
 
 def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
@@ -243,6 +267,7 @@ def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str
     prepared = prepare(source)
     measured = _measured_subjects(prepared.subjects, settings.direction)
     plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    plan["perturb"] = list(settings.perturb)
     plan |= {
         "checkpoints": [subject.digest for subject in measured],
         "data": prepared.data.digest(),

@@ -47,7 +47,7 @@ class Sensitivity:
         """Measure at the η of a row of the grid."""
         after = self.probe.measure(moved)
         for k, name in enumerate(self.names):
-            if name in self.before.jacobians:
+            if name in self.before.jacobians and name in after.jacobians:
                 change = relative_change(self.before.jacobians[name], after.jacobians[name])
                 self.jacobian_change[row, k, : self.count] = change.cpu().numpy()
             if name in self.before.gates:

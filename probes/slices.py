@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from probes.adversarial import Ascent, find_worst
 from probes.batches import Batch, Batches
+from probes.curvature import directional_curvature
 from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
-from probes.evaluation import FullBatch, left_as_found, moved_along
+from probes.evaluation import FullBatch, moved_along
 from probes.jacobians import relative_change
 from probes.ladder import Ladder
+from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
 from probes.losses import Loss, as_loss, resolve_loss
+from probes.modes import BATCHNORMS, mixes_examples, probing
 from probes.networks import Perceptron
 from probes.noise import measure_noise_floor
 from probes.operators import Operator, operator_norm
@@ -38,6 +41,7 @@ _CHOICES = {
     "direction": tuple(DIRECTIONS),
     "spectra": ("weights", "slice", "none"),
     "biases": ("move", "fixed"),
+    "batchnorm": tuple(BATCHNORMS),
     "dtype": ("float32", "float64"),
 }
 
@@ -49,12 +53,14 @@ class SliceSettings:
     Attributes:
         etas: increasing grid, 0 first.
         direction: a name of :data:`probes.directions.DIRECTIONS`.
-        layers: whose gradients are measured: ``all``, ``first`` or a glob over names. All are perturbed.
+        perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
+        layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         biases: ``move`` (the released protocol) or ``fixed``.
+        batchnorm: a name of :data:`probes.modes.BATCHNORMS`: the statistics that batch and instance norm use.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
@@ -69,11 +75,13 @@ class SliceSettings:
 
     etas: npt.NDArray[np.float64]
     direction: str = "gradient"
+    perturb: tuple[str, ...] = ("*",)
     layers: str = "all"
     samples: int = 200
     jacobian: int = 0
     spectra: str = "weights"
     biases: str = "move"
+    batchnorm: str = "running"
     limit: bool = True
     curvature: bool = True
     ladder: bool = True
@@ -140,7 +148,8 @@ def measure_slice(
         settings: what to measure, and how.
         loss: a name of :func:`probes.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
             of (model, batch); None: cross-entropy for labels.
-        names: the module's parameters, in forward order, to the names to report (default: the same).
+        names: the module's parameters to the names to report (default: all, under their own names). They are
+            reported in the order of the forward pass (:func:`probes.layers.find_layers`).
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.
@@ -156,7 +165,10 @@ def measure_slice(
         loss = resolve_loss(loss, x if isinstance(x, Batches) else Batches([Batch(x, y)]))[1]
     function = as_loss(loss)
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
-    with left_as_found(network):
+    mixed = mixes_examples(network, settings.batchnorm)
+    if mixed:
+        _refuse_mixed(settings, len(x))
+    with probing(network, batchnorm=settings.batchnorm):
         batch = FullBatch(
             network,
             x,
@@ -166,7 +178,26 @@ def measure_slice(
             device=settings.device,
             chunk=settings.chunk,
         )
-        return _Slice(batch, settings, reported, following).measure(label, progress)
+        return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
+
+
+def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
+    """Batch statistics make one function of all examples: refuse what is defined example by example.
+
+    Raises:
+        InputError: it names the setting.
+    """
+    if examples < 2 or examples > settings.chunk:
+        raise InputError(
+            f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
+            f" give --chunk {max(examples, 2)}, or from 2 to {settings.chunk} examples"
+        )
+    if settings.jacobian > 0:
+        raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
+    if settings.direction == "adversarial":
+        raise InputError(
+            "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
+        )
 
 
 def _norm(tensor: Tensor) -> float:
@@ -185,6 +216,11 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float(torch.sum(a * b, dtype=torch.float64))
 
 
+def _reasons(layers: list[Layer]) -> str:
+    """How the weight matrices are treated, in words."""
+    return ", ".join(sorted({layer.treatment for layer in layers if layer.is_weight}))
+
+
 class _Slice:
     """One slice in the making."""
 
@@ -194,40 +230,57 @@ class _Slice:
         settings: SliceSettings,
         reported: dict[str, str],
         following: Mapping[str, Tensor] | None,
+        *,
+        mixed: bool = False,
     ) -> None:
-        self.batch, self.settings, self.reported = batch, settings, reported
-        self.names = list(reported)
-        missing = [name for name in self.names if name not in batch.frozen]
+        self.batch, self.settings, self.reported, self.mixed = batch, settings, reported, mixed
+        missing = [name for name in reported if name not in batch.frozen]
         if missing:
             raise InputError(f"the network has no parameter {missing[0]}")
-        self.is_weight = [batch.frozen[name].ndim >= 2 for name in self.names]
-        self.weights = [name for name, weight in zip(self.names, self.is_weight, strict=True) if weight]
-        if not self.weights:
-            raise InputError("the network has no weight matrix to perturb")
-        self.measured = self._chosen_layers()
+        found = [layer for layer in find_layers(batch.network, batch, reported) if layer.name in reported]
+        self.names = [layer.name for layer in found]
+        self.trainable = [layer.name for layer in found if layer.trainable]
         samples = min(settings.samples, len(batch))
         self.samples = max(samples, min(settings.jacobian, len(batch)))
-        self.base = batch.evaluate(batch.frozen, wanted=self.names, samples=self.samples)
-        self.moving = [
-            name for name in self.names if settings.biases == "move" or batch.frozen[name].ndim >= 2
-        ]
+        self.base = batch.evaluate(batch.frozen, wanted=self.trainable, samples=self.samples)
+        # a few examples may miss what the whole data uses
+        found = [replace(layer, used=layer.used or self._has_gradient(layer.name)) for layer in found]
+        self.layers = treated(found, perturb=settings.perturb, biases=settings.biases)
+        self.is_weight = [layer.is_weight for layer in self.layers]
+        self.weights = [layer.name for layer in self.layers if layer.is_weight]
+        self.moving = [layer.name for layer in self.layers if layer.treatment == PERTURBED]
+        if not self.weights:
+            raise InputError("the network has no weight matrix to perturb")
+        if not set(self.moving) & set(self.weights):
+            raise InputError(f"no weight matrix is perturbed: {_reasons(self.layers)}; see probe layers")
+        self.measured = self._chosen_layers()
         self.adversarial = settings.direction == "adversarial"
         self.direction, self.update_size = self._direction(following)
         self.worst: dict[str, Tensor] | None = None
-        self.gradient_norms = {name: _norm(self.base.gradients[name]) for name in self.names}
+        self.gradient_norms = {name: _norm(self.base.gradients[name]) for name in self.trainable}
         self.weight_norms = {name: _norm(batch.frozen[name]) for name in self.names}
 
+    def _has_gradient(self, name: str) -> bool:
+        gradient = self.base.gradients.get(name)
+        return gradient is not None and bool((gradient != 0).any())
+
     def _chosen_layers(self) -> list[str]:
+        """Whose gradients are measured: of those chosen the trainable ones."""
         choice = self.settings.layers
         if choice == "all":
-            return self.names
+            return self.trainable
         if choice == "first":
-            return self.weights[:1]
+            return [name for name in self.weights if name in self.trainable][:1]
         chosen = [name for name in self.names if fnmatch.fnmatchcase(self.reported[name], choice)]
         if not chosen:
             known = ", ".join(self.reported[name] for name in self.names[:6])
             raise InputError(f"--layers {choice}: matches no layer (there are {known}, …)")
-        return chosen
+        trainable = [name for name in chosen if name in self.trainable]
+        if not trainable:
+            raise InputError(
+                f"--layers {choice}: matches frozen parameters only, whose gradients are not measured"
+            )
+        return trainable
 
     def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], float]:
         """The slice's direction (none where every η has a perturbation of its own), and the size of a real update."""
@@ -241,7 +294,7 @@ class _Slice:
             return noise_direction(frozen, moving, seed=settings.seed), math.nan
         if following is None:
             raise InputError("--direction update: needs the checkpoint that follows; give at least two")
-        return update_direction(frozen, following, moving)
+        return update_direction(frozen, following, moving, weights=self.weights)
 
     def _moved(self, eta: float) -> tuple[dict[str, Tensor], float]:
         """The perturbed tensors at η, and the adversarial objective there."""
@@ -259,13 +312,16 @@ class _Slice:
             ascent=self.settings.ascent(),
             start=self.worst,
             candidates=(downhill, uphill),
+            first=next(name for name in self.weights if name in self.trainable),
         )
         self.worst = found.change
         return {name: frozen[name] + found.change.get(name, 0.0) for name in frozen}, found.value
 
     def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
         settings, batch = self.settings, self.batch
-        floor = measure_noise_floor(batch, self.base, self.names, samples=self.samples)
+        floor = measure_noise_floor(
+            batch, self.base, self.trainable, samples=self.samples, together=self.mixed
+        )
         etas = settings.etas
         columns = {name: k for k, name in enumerate(self.names)}
         layered = (len(etas), len(self.names))
@@ -287,6 +343,7 @@ class _Slice:
         worst_values = np.full(len(etas), np.nan)
         sensitivity = self._sensitivity() if settings.jacobian > 0 and batch.has_outputs else None
         wanted = settings.ladder and batch.has_outputs and settings.spectra != "none" and self.samples > 0
+        wanted = wanted and not self.mixed
         ladder = self._ladder() if wanted else None
         whole_gradient = set(self.direction) <= set(self.measured) and not self.adversarial
         for row, eta in enumerate(etas):
@@ -404,16 +461,17 @@ class _Slice:
         values = {key: np.full(len(self.names), np.nan) for key in keys}
         for k, name in enumerate(self.names):
             values["weight_norm"][k] = self.weight_norms[name]
-            values["noise_floor"][k] = floors[name]
+            values["noise_floor"][k] = floors.get(name, math.nan)
             step = self.direction.get(name)
             if step is not None:
                 length, size = _norm(step), self.gradient_norms[name]
                 if length > 0 and size > 0:
                     values["perturbation_cosine"][k] = -_dot(step / length, self.base.gradients[name] / size)
             if self.is_weight[k] and self.settings.spectra != "none":
-                gradient = self.base.gradients[name].flatten(1)
-                largest = operator_norm(gradient, Operator("matrix"))
-                values["gradient_stable_rank"][k] = _ratio(self.gradient_norms[name] ** 2, largest**2)
+                if name in self.gradient_norms:
+                    gradient = self.base.gradients[name].flatten(1)
+                    largest = operator_norm(gradient, Operator("matrix"))
+                    values["gradient_stable_rank"][k] = _ratio(self.gradient_norms[name] ** 2, largest**2)
                 own = spectrum(self.batch.frozen[name])
                 values["spectral_norm"][k], values["condition_number"][k] = (
                     own.spectral_norm,
@@ -428,7 +486,7 @@ class _Slice:
     def _along_the_line(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
         """The curvature at 0, and the step limit by root finding on the slice."""
         settings, batch = self.settings, self.batch
-        curvature = batch.directional_curvature(self.direction) if settings.curvature else math.nan
+        curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
             found = find_step_limit(
@@ -456,6 +514,8 @@ class _Slice:
             "layer": [self.reported[name] for name in self.names],
             "example": np.arange(examples, dtype=np.int32),
             "is_weight": ("layer", np.array(self.is_weight)),
+            "kind": ("layer", [layer.kind for layer in self.layers]),
+            "treatment": ("layer", [layer.treatment for layer in self.layers]),
             "rows": ("layer", np.array([rows for rows, _ in shapes], dtype=np.int32)),
             "columns": ("layer", np.array([columns for _, columns in shapes], dtype=np.int32)),
             "activation": ("layer", self._activations()),
@@ -482,7 +542,8 @@ class _Slice:
             "norm": spec.norm if spec is not None else "unknown",
             "biases": str(any(spec.biases)).lower() if spec is not None else "unknown",
             "biases_moved": str(any(not w and n in self.moving for n, w in self._kinds())).lower(),
-            "batchnorm": "running statistics",
+            "batchnorm": f"{settings.batchnorm} statistics",
+            "perturb": " ".join(settings.perturb),
             "direction": settings.direction,
             "direction_hash": hash_of(self.worst if self.worst is not None else self.direction),
             "objective": settings.objective if self.adversarial else "",

@@ -160,7 +160,12 @@ def cos_theta(measurements: Measurements) -> xr.DataArray:
 
 
 def whole(values: xr.DataArray) -> xr.DataArray:
-    """Euclidean norm over all layers, biases too, as one vector; NaN where a layer was not measured."""
+    """Euclidean norm over all layers, biases too, as one vector; NaN where a layer was not measured.
+
+    Frozen parameters have no gradient to measure, and are no part of the vector.
+    """
+    if "treatment" in values.coords:
+        values = values.isel(layer=np.flatnonzero(values["treatment"].values != "left alone: frozen"))
     return (values**2).sum("layer", skipna=False) ** 0.5
 
 

@@ -1,0 +1,69 @@
+"""``probe layers``: what a network's parameters are and what a run will do with each, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from probes import tables
+from probes.errors import InputError
+from probes.evaluation import FullBatch
+from probes.layers import PERTURBED, Layer, find_layers, treated
+from probes.losses import resolve_loss
+from probes.modes import probing
+from probes.runs import Source, data_spec, read_data, read_subjects
+
+__all__ = ["list_layers", "listing_lines"]
+
+
+def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: str = "move") -> list[Layer]:
+    """The parameters of a checkpoint's network, in forward order where there is data to pass through it.
+
+    Args:
+        source: one checkpoint and, where that does not say it, its network and data.
+        perturb: as for a run.
+        biases: as for a run.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    subjects, paths = read_subjects(source)
+    subject, path = subjects[0], paths[0]
+    if len(subjects) > 1:
+        raise InputError(
+            f"{source.checkpoints[0]}: holds {len(subjects)} checkpoints; name one, such as {path}"
+        )
+    network, names = subject.network, subject.names
+    if data_spec(source, subject, path) is None:
+        return treated(find_layers(network, reported=names), perturb=perturb, biases=biases)
+    data, loss = read_data(source, subject, path)
+    function = resolve_loss(loss, data.batches)[1]
+    with probing(network):
+        batch = FullBatch(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
+        found = find_layers(network, batch, names)
+    return treated(found, perturb=perturb, biases=biases)
+
+
+def listing_lines(layers: Sequence[Layer]) -> str:
+    """A table, and what it comes to."""
+    heading = ["parameter", "shape", "kind", "module", "counts in L", "treatment", "remarks"]
+    rows = [heading]
+    for layer in layers:
+        shape = " × ".join(map(str, layer.shape)) or "scalar"
+        aliases = [f"also {', '.join(layer.aliases)}"] if layer.aliases else []
+        remarks = "; ".join([*aliases, *([layer.note] if layer.note else [])])
+        counts = "yes" if layer.is_weight else "–"
+        rows.append([layer.reported, shape, layer.kind, layer.owner_type, counts, layer.treatment, remarks])
+    moving = [layer for layer in layers if layer.treatment == PERTURBED]
+    weights = sum(layer.is_weight for layer in layers)
+    lines = [
+        tables.plain(rows),
+        f"{len(moving)} of {len(layers)} parameters are perturbed; L = {weights} weight matrices,"
+        f" {sum(layer.is_weight for layer in moving)} of them perturbed",
+    ]
+    if any(layer.used is None for layer in layers):
+        lines.append(
+            "order of registration, and unused parameters are not known: add --data for the forward pass's"
+        )
+    return "\n".join(lines)
