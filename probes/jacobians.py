@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from probes.errors import InputError
 from probes.evaluation import FullBatch, Parameters
 from probes.networks import Perceptron
 
@@ -46,7 +47,13 @@ class Jacobians:
     """Measures :class:`Linearisation` at any parameters, for the first ``samples`` examples of a batch."""
 
     def __init__(self, batch: FullBatch, *, samples: int, weights: list[str]) -> None:
-        """Remember what to measure; ``weights`` are the names of the weight matrices in forward order."""
+        """Remember what to measure; ``weights`` are the names of the weight matrices in forward order.
+
+        Raises:
+            InputError: the inputs are characters.
+        """
+        if not batch.x.is_floating_point():
+            raise InputError("--jacobian: needs inputs that are real numbers, not characters; leave it out")
         self.batch = batch
         self.x = batch._moved(batch.x[:samples])
         self.owners: dict[nn.Module, str] = {}

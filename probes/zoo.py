@@ -426,6 +426,15 @@ class _TransformerBlock(nn.Module):
         return grown
 
 
+def _embedding(count: int, width: int) -> nn.Embedding:
+    """Vectors with entries of variance 1/width."""
+    weight = torch.empty(count, width)
+    if not weight.is_meta:  # drawing there would draw nothing, after importing torch's compiler for seconds
+        weight.normal_(std=width**-0.5)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(weight, freeze=False)  # type: ignore[no-untyped-call]
+    return embedding
+
+
 class CharTransformer(nn.Module):
     """The module of a :class:`TransformerSpec`: characters (n, t) to outputs (n, t, vocabulary)."""
 
@@ -436,10 +445,8 @@ class CharTransformer(nn.Module):
         """
         super().__init__()
         self.spec = spec
-        self.characters = nn.Embedding(spec.vocabulary, spec.width)
-        self.positions = nn.Embedding(spec.context, spec.width)
-        for embedding in (self.characters, self.positions):
-            nn.init.normal_(embedding.weight, std=spec.width**-0.5)
+        self.characters = _embedding(spec.vocabulary, spec.width)
+        self.positions = _embedding(spec.context, spec.width)
         self.blocks = nn.ModuleList(_TransformerBlock(spec) for _ in range(spec.blocks))
         self.norm = nn.LayerNorm(spec.width)
 
