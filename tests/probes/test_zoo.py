@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+from analysis import judge
 from probes import InputError, SliceSettings, load, measure_slice
 from probes.checkpoints import read_checkpoint, write_checkpoint
 from probes.cli import main
@@ -158,6 +159,11 @@ def test_a_description_larger_than_memory_takes_none(tmp_path: Path, spec: Netwo
     write_checkpoint(path, {"w": torch.ones(2)}, {"network": spec.to_json()})
     with pytest.raises(InputError, match="no tensor"):
         load_subject(read_checkpoint(path))
+
+
+def test_a_description_of_another_kind() -> None:
+    with pytest.raises(InputError, match="kind"):
+        ConvSpec.from_json({**CONV.to_json(), "kind": "residual"})
 
 
 # -- shapes
@@ -437,6 +443,7 @@ def test_a_slice_of_each(name: str) -> None:
     assert found.attrs["architecture"] == spec.to_json()["kind"]
     assert found.attrs["norm"] == spec.norm
     assert found.attrs["residual"] == str(spec.residual).lower()
+    assert {verdict.claim for verdict in judge(found)} >= {"lemma1", "deep-relative-trust"}
     change = found["gradient_change"].values[0]
     assert np.isfinite(change).all()
     assert (change[0] < 1e-10).all()  # no tensor has a gradient of rounding errors alone

@@ -174,13 +174,13 @@ def _path_allowance(measurements: Measurements) -> xr.DataArray:
 def _path_bound(distance: str) -> Quantity:
     def quantity(measurements: Measurements) -> xr.DataArray:
         own = perturbed(measurements)
-        known = own[distance].notnull()
+        known, real = own[distance].notnull(), own["input_max"].notnull()  # characters are no real numbers
         found = xr.apply_ufunc(
             lambda log10_distance, size: log10_path_metric_bound(log10_distance, input_max=size),
             own[distance].where(known, 0.0),
-            own["input_max"],
+            own["input_max"].where(real, 0.0),
         )
-        return _relative(found.where(known), measurements)
+        return _relative(found.where(known & real), measurements)
 
     return quantity
 
