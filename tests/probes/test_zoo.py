@@ -375,6 +375,7 @@ def test_training_learns_and_checkpoints_reload(tmp_path: Path, name: str) -> No
     spec = TINY[name]
     data, plan = toy(spec), plan_for(spec)
     files = train(plan, tmp_path / "a", data=data)
+    torch.rand(3)  # the caller's stream has no say
     again = train(plan, tmp_path / "b", data=data)
     assert [path.read_bytes() for path in files] == [path.read_bytes() for path in again]
     other = train(replace(plan, seed=4), tmp_path / "c", data=data)
@@ -390,9 +391,11 @@ def test_training_learns_and_checkpoints_reload(tmp_path: Path, name: str) -> No
     twin = made(spec).float()
     twin.load_state_dict(dict(last.tensors))
     assert torch.equal(outputs, twin(data.x))
-    right = accuracy_of(outputs, data.y)
-    assert right is not None
-    assert last.details["train_accuracy"] == pytest.approx(float(right) / len(data))
+    for checkpoint in map(read_checkpoint, files):  # the first is the one that has learnt nothing yet
+        twin.load_state_dict(dict(checkpoint.tensors))
+        right = accuracy_of(twin(data.x), data.y)
+        assert right is not None
+        assert checkpoint.details["train_accuracy"] == pytest.approx(float(right) / len(data))
     order = [parameter for parameter, _ in twin.named_parameters()]
     assert list(subject.names) == order
 
@@ -422,6 +425,19 @@ def test_checkpoints_of_different_networks_are_not_mixed(tmp_path: Path) -> None
     prepare(Source((files[0],), data=str(tmp_path / "d.npz")))
     with pytest.raises(InputError, match="another network"):
         prepare(Source(tuple(files), data=str(tmp_path / "d.npz")))
+    first = load_subject(read_checkpoint(Path(files[0])))
+    assert prepare(Source((files[0],), data=str(tmp_path / "d.npz"))).subjects[0].spec == first.spec
+    corpus = tmp_path / "corpus"
+    corpus.write_bytes(bytes(range(64, 128)) * 8)
+    for heads in (2, 4):  # tensors of the same names and shapes
+        wide = TransformerSpec(width=8, heads=heads, blocks=1)
+        write_checkpoint(
+            tmp_path / f"{heads}.safetensors", build(wide).state_dict(), {"network": wide.to_json()}
+        )
+    pair = tuple(str(tmp_path / f"{heads}.safetensors") for heads in (2, 4))
+    prepare(Source(pair[:1], data=f"text:{corpus}"))
+    with pytest.raises(InputError, match="another network"):
+        prepare(Source(pair, data=f"text:{corpus}"))
     with pytest.raises(InputError, match="--activation"):
         prepare(Source((files[0],), data=str(tmp_path / "d.npz"), activation="tanh"))
 
