@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,10 @@ def test_pythons_own_documentation() -> None:
     text = bytes(data.x.flatten().tolist()).decode("utf-8", "replace")
     assert "statement" in text
     assert "exception" in text
+    topics = importlib.import_module("pydoc_data.topics").topics
+    whole = "\n".join(topics[name] for name in sorted(topics)).encode()
+    windows = sorted(bytes(row) for row in data.x.tolist())
+    assert windows == sorted(whole[k : k + CONTEXT] for k in range(0, len(data) * CONTEXT, CONTEXT))
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"x" * 64])
