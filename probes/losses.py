@@ -185,7 +185,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     y = targets.targets if isinstance(targets, Batches) else targets
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is None:
-        if y is not None and integer and y.ndim == 1:
+        if y is not None and integer and y.ndim in (1, 2):
             return "cross-entropy", _cross_entropy
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
@@ -290,7 +290,12 @@ def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int,
 
 
 def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """How many examples are classified rightly (a 0-d tensor), or None where the targets are not labels."""
+    """How many examples are classified rightly (a 0-d tensor), or None where the targets are not labels.
+
+    An example that is a sequence counts as the share of its characters that are right.
+    """
+    if not targets.is_floating_point() and targets.ndim == 2 and outputs.ndim == 3:
+        return (outputs.argmax(2) == targets).double().mean(1).sum()
     if targets.is_floating_point() or targets.ndim != 1 or outputs.ndim != 2 or outputs.shape[1] < 2:
         return None
     return (outputs.argmax(1) == targets).sum(dtype=torch.int64)

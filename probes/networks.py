@@ -94,6 +94,26 @@ class PerceptronSpec:
         """L, the number of weight matrices."""
         return len(self.widths) - 1
 
+    @property
+    def inputs(self) -> int:
+        """d_0."""
+        return self.widths[0]
+
+    @property
+    def outputs(self) -> int:
+        """d_L."""
+        return self.widths[-1]
+
+    @property
+    def vocabulary(self) -> None:
+        """Inputs are real numbers, not characters."""
+        return
+
+    @property
+    def widest(self) -> int:
+        """The largest width."""
+        return max(self.widths)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready mapping that :meth:`from_json` reads back."""
         return {"kind": "perceptron", **asdict(self)}

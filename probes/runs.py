@@ -128,7 +128,7 @@ def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, st
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     data = load_data(spec, examples=examples)
-    if subject.perceptron is not None:
+    if subject.spec is not None and subject.spec.vocabulary is None:
         data = data.in_floats()
     loss, function = resolve_loss(source.loss or _stated(details, "loss", path), data.batches)
     if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
@@ -143,7 +143,8 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
         InputError: it names a Python callable, or is no text.
     """
     value = details.get(name)
-    if value is None or (isinstance(value, str) and not is_callable_spec(value)):
+    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
+    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
         return value
     raise InputError(
         f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
@@ -155,7 +156,7 @@ def _same_network(subjects: list[Subject], paths: list[Path]) -> None:
     shapes = {name: tensor.shape for name, tensor in first.network.state_dict().items()}
     for subject, path in zip(subjects, paths, strict=True):
         own = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
-        if own != shapes or subject.names != first.names or subject.perceptron != first.perceptron:
+        if own != shapes or subject.names != first.names or subject.spec != first.spec:
             raise InputError(
                 f"{path}: is of another network than {paths[0]}; probe different networks in different runs"
             )
@@ -272,7 +273,7 @@ def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str
         "checkpoints": [subject.digest for subject in measured],
         "data": prepared.data.digest(),
         "loss": prepared.loss,
-        "network": str(prepared.subjects[0].perceptron or source.network),
+        "network": str(prepared.subjects[0].spec or source.network),
     }
     folder = RunFolder(out)
     folder.open(plan, {"versions": versions(), "command": sys.argv, "data": prepared.data.spec})

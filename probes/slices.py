@@ -26,11 +26,12 @@ from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
 from probes.losses import Loss, as_loss, resolve_loss
 from probes.modes import BATCHNORMS, mixes_examples, probing
-from probes.networks import Perceptron
+from probes.networks import Perceptron, PerceptronSpec
 from probes.noise import measure_noise_floor
 from probes.operators import Operator, operator_norm
 from probes.sensitivity import Sensitivity
 from probes.spectra import spectrum
+from probes.zoo import spec_of
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
@@ -535,12 +536,15 @@ class _Slice:
 
     def _attributes(self) -> dict[str, Any]:
         network, settings = self.batch.network, self.settings
-        spec = network.spec if isinstance(network, Perceptron) else None
+        spec = spec_of(network)
+        biases = any(name.rpartition(".")[2] == "bias" for name in self.names)
         return {
-            "architecture": "perceptron" if spec is not None else type(network).__name__,
+            "architecture": spec.to_json()["kind"] if spec is not None else type(network).__name__,
             "residual": str(spec.residual).lower() if spec is not None else "unknown",
             "norm": spec.norm if spec is not None else "unknown",
-            "biases": str(any(spec.biases)).lower() if spec is not None else "unknown",
+            "biases": str(any(spec.biases) if isinstance(spec, PerceptronSpec) else biases).lower()
+            if spec is not None
+            else "unknown",
             "biases_moved": str(any(not w and n in self.moving for n, w in self._kinds())).lower(),
             "batchnorm": f"{settings.batchnorm} statistics",
             "perturb": " ".join(settings.perturb),

@@ -18,8 +18,9 @@ from probes.evaluation import left_as_found
 from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 from probes.state_dicts import renamed_to_fit
+from probes.zoo import NetworkSpec, build, read_spec, spec_of
 
-__all__ = ["Subject", "check_data_fits", "load_subject"]
+__all__ = ["Subject", "check_data_fits", "check_spec_fits", "load_subject"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Subject:
     def perceptron(self) -> PerceptronSpec | None:
         """The description, where the network is a perceptron of ours or was recognised as one."""
         return self.network.spec if isinstance(self.network, Perceptron) else None
+
+    @property
+    def spec(self) -> NetworkSpec | None:
+        """The description, where the network is of a kind of ours."""
+        return spec_of(self.network)
 
 
 def load_subject(
@@ -80,11 +86,11 @@ def load_subject(
                     )
                 names = {name: name for name, _ in module.named_parameters()}
             elif "network" in details:
-                module = _empty(PerceptronSpec.from_json(details["network"]))
-                if activation is not None and activation != module.spec.activation:
-                    raise InputError(
-                        f"--activation {activation}: the checkpoint says {module.spec.activation}"
-                    )
+                described = read_spec(details["network"])
+                stated = getattr(described, "activation", "a network whose activation is fixed")
+                if activation is not None and activation != stated:
+                    raise InputError(f"--activation {activation}: the checkpoint says {stated}")
+                module = _empty(described)
                 names = {name: name for name, _ in module.named_parameters()}
             else:
                 spec, mapping = infer_perceptron(
@@ -100,10 +106,10 @@ def load_subject(
     return Subject(checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest())
 
 
-def _empty(spec: PerceptronSpec) -> Perceptron:
+def _empty(spec: NetworkSpec) -> nn.Module:
     """Shapes without memory: a damaged description may ask for more than there is."""
     with torch.device("meta"):
-        return Perceptron(spec)
+        return build(spec)
 
 
 def _forward_order(module: nn.Module, names: dict[str, str]) -> dict[str, str]:
@@ -210,34 +216,72 @@ def _nearest(name: str, others: list[str], where: str) -> str:
 
 
 def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
-    """Refuse data that the perceptron cannot take, before anything runs.
+    """Refuse data that the network cannot take, before anything runs.
 
     Raises:
         InputError: other input width, or labels out of range.
     """
-    spec = subject.perceptron
-    if spec is None or data.batches.plain is None:
+    if subject.spec is None or data.batches.plain is None:
         _check_by_calling(subject.network, data, loss)
-        return
+    else:
+        check_spec_fits(subject.spec, data, loss, called=subject.label)
+
+
+def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str = "the network") -> None:
+    """Refuse data that a network of this description cannot take.
+
+    Args:
+        spec: the description.
+        data: inputs and targets.
+        loss: the name of the loss.
+        called: the network's name in the message.
+
+    Raises:
+        InputError: other inputs, or labels out of range.
+    """
+    option = f"--data {data.spec}"
     width = int(data.x[0].numel())
-    if width != spec.widths[0]:
-        raise InputError(
-            f"--data {data.spec}: x has {width} features, {subject.label} takes {spec.widths[0]}"
-        )
-    classes = spec.widths[-1]
+    if spec.vocabulary is not None:
+        _check_characters(spec, data, called)
+    elif not data.x.is_floating_point():
+        raise InputError(f"{option}: x has characters, {called} takes real numbers")
+    elif width != spec.inputs:
+        raise InputError(f"{option}: x has {width} features, {called} takes {spec.inputs}")
     if loss == "cross-entropy":
-        low, high = int(data.y.min()), int(data.y.max())
-        if low < 0 or high >= classes:
+        ndim = 1 if spec.vocabulary is None else 2
+        if data.y.ndim != ndim:
+            each = "an example" if ndim == 1 else "a character"
             raise InputError(
-                f"--data {data.spec}: labels run from {low} to {high}, but {subject.label} has {classes}"
-                f" outputs (labels 0 to {classes - 1})"
+                f"{option}: y has shape {tuple(data.y.shape)}, but {called} needs one label {each}; for other"
+                " targets say --loss mse or --loss bce-with-logits"
+            )
+        low, high = int(data.y.min()), int(data.y.max())
+        if low < 0 or high >= spec.outputs:
+            raise InputError(
+                f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"
+                f" outputs (labels 0 to {spec.outputs - 1})"
             )
     elif loss in ("mse", "bce-with-logits"):
-        count = int(data.y[0].numel())
-        if count != classes:
-            raise InputError(
-                f"--data {data.spec}: y has {count} values an example, {subject.label} has {classes} outputs"
-            )
+        count, outputs = int(data.y[0].numel()), spec.outputs * (1 if spec.vocabulary is None else width)
+        if count != outputs:
+            raise InputError(f"{option}: y has {count} values an example, {called} has {outputs} outputs")
+
+
+def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
+    """Refuse inputs that are no sequences of known characters.
+
+    Raises:
+        InputError: they are not.
+    """
+    x, known = data.x, spec.vocabulary or 0
+    if x.is_floating_point() or x.ndim != 2:
+        raise InputError(f"--data {data.spec}: {called} takes characters; give text or text:FILE")
+    if x.shape[1] > spec.inputs:
+        raise InputError(
+            f"--data {data.spec}: {x.shape[1]} characters an example, {called} takes {spec.inputs}"
+        )
+    if int(x.min()) < 0 or int(x.max()) >= known:
+        raise InputError(f"--data {data.spec}: a character is not among the {known} that {called} knows")
 
 
 def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:

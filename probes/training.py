@@ -1,4 +1,4 @@
-"""``probe train``: perceptrons, checkpoints where they are wanted, and the accuracy of every step."""
+"""``probe train``: networks, checkpoints where they are wanted, and the accuracy of every step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.files import make_folder, write_atomically
 from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
-from probes.networks import Perceptron, PerceptronSpec
+from probes.subjects import check_spec_fits
+from probes.zoo import NetworkSpec, build
 from trust.optim import Fromage
 
 __all__ = ["OPTIMIZERS", "TrainingPlan", "checkpoint_steps", "train"]
@@ -44,7 +45,7 @@ class TrainingPlan:
     """Everything that decides a training run.
 
     Attributes:
-        network: the perceptron.
+        network: a description of any kind that :mod:`probes.zoo` knows.
         data: a data spec of :func:`probes.data.load_data`.
         examples: train on only that many examples.
         loss: a loss of :data:`probes.losses.LOSSES`; None: cross-entropy for labels.
@@ -58,7 +59,7 @@ class TrainingPlan:
         seed: of the initial weights and of the order of the data.
     """
 
-    network: PerceptronSpec
+    network: NetworkSpec
     data: str = "mnist"
     examples: int | None = None
     loss: str | None = None
@@ -134,7 +135,7 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
 class _State:
     """A training run between two steps."""
 
-    model: Perceptron
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     order: torch.Generator
     permutation: Tensor
@@ -182,13 +183,16 @@ def train(
         InputError: options or data that do not fit, or a folder that holds something else.
     """
     data = data if data is not None else load_data(plan.data, examples=plan.examples)
+    if plan.network.vocabulary is None:
+        data = data.in_floats()
     epoch_steps = plan.epoch_steps or math.ceil(len(data) / plan.batch_size)
     shallow = plan.network.depth <= 2 or plan.network.residual
     steps = checkpoint_steps(plan.checkpoints, epochs=plan.epochs, epoch_steps=epoch_steps, shallow=shallow)
     loss_name, loss = resolve_loss(plan.loss, data.y)
     if isinstance(loss, BatchLoss | ModelLoss):
-        raise InputError(f"--loss {loss_name}: perceptrons are trained on a loss of (outputs, targets) only")
-    _check_widths(plan, data, loss_name)
+        raise InputError(f"--loss {loss_name}: networks are trained on a loss of (outputs, targets) only")
+    check_spec_fits(plan.network, data, loss_name)
+    _check_batches(plan, data)
     signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
     state = _begin(plan)
     _open_folder(out, signature)
@@ -231,7 +235,7 @@ def _few_threads(plan: TrainingPlan) -> Iterator[None]:
     It also makes small trainings come out the same whatever the number of cores.
     """
     before = torch.get_num_threads()
-    if plan.batch_size * max(plan.network.widths) < _WORTH_THREADS:
+    if plan.batch_size * plan.network.widest < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
         yield
@@ -239,19 +243,7 @@ def _few_threads(plan: TrainingPlan) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_widths(plan: TrainingPlan, data: DataSet, loss: str) -> None:
-    width = int(data.x[0].numel())
-    if plan.network.widths[0] != width:
-        raise InputError(
-            f"--data {plan.data}: x has {width} features, the network takes {plan.network.widths[0]}"
-        )
-    if loss == "cross-entropy" and (int(data.y.min()) < 0 or int(data.y.max()) >= plan.network.widths[-1]):
-        raise InputError(f"--data {plan.data}: labels must be from 0 to {plan.network.widths[-1] - 1}")
-    if loss in ("mse", "bce-with-logits") and data.y[0].numel() != plan.network.widths[-1]:
-        raise InputError(
-            f"--data {plan.data}: y has {data.y[0].numel()} values an example,"
-            f" the network has {plan.network.widths[-1]} outputs"
-        )
+def _check_batches(plan: TrainingPlan, data: DataSet) -> None:
     if plan.batch_size > len(data):
         raise InputError(f"--batch-size {plan.batch_size}: there are only {len(data)} examples")
     if plan.network.norm == "batch" and (plan.batch_size == 1 or len(data) % plan.batch_size == 1):
@@ -265,7 +257,7 @@ def _begin(plan: TrainingPlan) -> _State:
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(plan.seed)
-        model = Perceptron(plan.network)
+        model = build(plan.network)
     optimizer = OPTIMIZERS[plan.optimizer](model.parameters(), lr=plan.lr)
     order = torch.Generator().manual_seed(plan.seed)
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
@@ -325,7 +317,7 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     index = next(_batches(state, len(data), plan.batch_size))
-    x, y = data.x[index].to(torch.float32), data.y[index]
+    x, y = _inputs(data.x[index]), data.y[index]
     state.model.train()
     state.optimizer.zero_grad()
     outputs = state.model(x)
@@ -336,6 +328,11 @@ def _step(
     state.history.append((state.step, epoch, float(mean.detach()), accuracy, lr))
     state.optimizer.step()
     state.step += 1
+
+
+def _inputs(x: Tensor) -> Tensor:
+    """In the precision of training; characters stay what they are."""
+    return x.to(torch.float32) if x.is_floating_point() else x
 
 
 def _checkpoint_name(step: int) -> str:
@@ -361,14 +358,14 @@ def _save_checkpoint(
 def _accuracy(model: nn.Module, data: DataSet) -> float | None:
     """Accuracy on the whole training set, in evaluation mode; None where the targets are not labels."""
     model.eval()
-    right = 0
+    right = 0.0
     with torch.no_grad():
         for start in range(0, len(data), 1000):
             y = data.y[start : start + 1000]
-            hits = accuracy_of(model(data.x[start : start + 1000].to(torch.float32)), y)
+            hits = accuracy_of(model(_inputs(data.x[start : start + 1000])), y)
             if hits is None:
                 return None
-            right += int(hits)
+            right += float(hits)
     return right / len(data)
 
 
