@@ -186,6 +186,8 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
+            for piece in [] if batches is None else batches.pieces:
+                _check_counted(piece.targets)
             return "cross-entropy", _cross_entropy
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")

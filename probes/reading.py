@@ -38,8 +38,6 @@ def as_tensor(value: Any, option: str, name: str = "x and y") -> Tensor:
             raise TypeError(f"dtype {array.dtype}")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int64)
         return torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
         raise InputError(f"{option}: {name} must be arrays of numbers ({error})") from error

@@ -108,8 +108,11 @@ def test_names_need_targets_of_their_kind() -> None:
     labels, tokens = torch.tensor([0, 1]), torch.tensor([[0, -100], [1, 1]])
     assert resolve_loss(None, labels)[0] == "cross-entropy"
     assert resolve_loss("cross-entropy", tokens)[0] == "cross-entropy"
+    assert resolve_loss(None, tokens)[0] == "cross-entropy"
     with pytest.raises(InputError, match="--loss cross-entropy for labels of every token"):
-        resolve_loss(None, tokens)
+        resolve_loss(None, tokens[None])
+    with pytest.raises(InputError, match="1 examples have no target"):
+        resolve_loss(None, Batches([Batch(tokens, torch.tensor([[1, 1], [-100, -100]]))]))
     with pytest.raises(InputError, match="not integer labels"):
         resolve_loss(None, normal(2, 1))
     with pytest.raises(InputError, match="needs integer labels"):
