@@ -45,6 +45,19 @@ def test_every_command_in_it_exists_with_its_options() -> None:
             assert {word for word in words if word.startswith("--")} <= known
 
 
+def test_the_documented_witnesses_refute_their_claims_and_are_all_there() -> None:
+    from probes.falsification import replay_file
+
+    folder = README.parent / "docs" / "falsified"
+    table = (folder / "falsified.md").read_text("utf-8")
+    refuted = set(re.findall(r"^\| (\S+) \|.*refuted as restated here", table, flags=re.MULTILINE))
+    files = {path.stem: path for path in folder.glob("*.json")}
+    assert set(files) == refuted
+    assert len(refuted) >= 6
+    for path in files.values():
+        assert replay_file(path).refutes, path
+
+
 def test_it_names_the_two_commands_of_the_makefile() -> None:
     makefile = (README.parent / "Makefile").read_text("utf-8")
     for target in ("figure1", "test"):
