@@ -1,0 +1,64 @@
+"""probe run and probe report over the architectures that users have, against a plain loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import probes
+from tests.cli.conftest import Probe
+from tests.probes.test_layers import CASES, ETAS, looped, prepared
+
+NAMES = (
+    "perceptron",
+    "convolution",
+    "residual",
+    "transformer",
+    "recurrent",
+    "tied",
+    "weight norm",
+    "attention",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_run_and_report_agree_with_a_plain_loop(name: str, probe: Probe, tmp_path: Path) -> None:
+    network, x, y = prepared(CASES[name])
+    torch.save({"model_state_dict": network.state_dict(), "step": 7}, tmp_path / "net.pt")
+    np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
+    code = f"from tests.probes.test_layers import CASES\n\n\ndef make():\n    return CASES[{name!r}].make().double()\n"
+    (tmp_path / "nets.py").write_text(code, "utf-8")
+    done = probe(
+        *("run", tmp_path / "net.pt", "--network", f"{tmp_path / 'nets.py'}:make"),
+        *("--data", tmp_path / "data.npz", "--etas", ",".join(map(str, ETAS[1:])), "--dtype", "float64"),
+        *("--no-limit", "--out", tmp_path / "results"),
+    )
+    assert done.exit_code == 0, done.output
+    measurements = probes.load(tmp_path / "results").isel(checkpoint=0)
+    assert float(measurements["step"]) == 7
+    plain = looped(network, x, y, batchnorm="running")
+    frozen = plain[0][1]
+    for k, (loss, gradients) in enumerate(plain):
+        # float64 sums of a few hundred terms in another order, and the breakdown at η = 1e-3 divides by 1e-3
+        assert float(measurements["loss"][k]) == pytest.approx(loss, rel=1e-10)
+        for layer, gradient in gradients.items():
+            size = float(frozen[layer].norm())
+            if size < 1e-12:
+                continue  # a bias before a norm, or the softmax's shift: rounding alone
+            change = float((gradient - frozen[layer]).norm()) / size
+            assert float(measurements["gradient_change"].sel(layer=layer)[k]) == pytest.approx(
+                change, rel=1e-8, abs=1e-11
+            )
+    done = probe("report", tmp_path / "results", "--format", "svg", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    verdicts = {verdict["claim"]: verdict for verdict in document["verdicts"]}
+    assert verdicts["deep-relative-trust"]["status"] in ("holds", "refuted")
+    assert verdicts["lemma1"]["status"] != "refuted"
+    if name != "perceptron":
+        assert verdicts["spectral-product"]["premises"]["plain chain"] is False
+    assert all(Path(figure).is_file() for figure in document["figures"])
