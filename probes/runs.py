@@ -15,6 +15,7 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from probes.batches import Batch, Batches
 from probes.checkpoints import read_checkpoint, training_order
 from probes.data import DataSet, load_data
 from probes.errors import InputError
@@ -23,6 +24,8 @@ from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
 from probes.subjects import Subject, check_data_fits, load_subject
+from probes.text import is_text_spec
+from probes.transformers_models import is_tokenised_text, tokenised_windows
 
 __all__ = ["Source", "measure", "measure_run", "prepare"]
 
@@ -127,10 +130,20 @@ def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, st
     examples = details.get("examples") if source.data is None and source.examples is None else source.examples
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
-    data = load_data(spec, examples=examples)
+    named = source.loss or _stated(details, "loss", path)
+    if is_text_spec(spec) and is_tokenised_text(path):
+        if named is None and type(subject.network).__name__.endswith("ForMaskedLM"):
+            raise InputError(
+                f"--data {spec}: a masked language model needs masked tokens; give arrays x (token ids, some masked)"
+                " and y (the true ids where masked, else -100)"
+            )
+        data = DataSet(spec, Batches([Batch(tokenised_windows(spec, path))])).head(examples)
+        named = named or "next-token"
+    else:
+        data = load_data(spec, examples=examples)
     if subject.spec is not None and subject.spec.vocabulary is None:
         data = data.in_floats()
-    loss, function = resolve_loss(source.loss or _stated(details, "loss", path), data.batches)
+    loss, function = resolve_loss(named, data.batches)
     if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
         check_data_fits(subject, data, loss)
     return data, loss

@@ -18,6 +18,7 @@ from probes.evaluation import left_as_found
 from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 from probes.state_dicts import renamed_to_fit
+from probes.transformers_models import has_configuration, transformers_module
 from probes.zoo import NetworkSpec, build, read_spec, spec_of
 
 __all__ = ["Subject", "check_data_fits", "check_spec_fits", "load_subject"]
@@ -91,6 +92,9 @@ def load_subject(
                 if activation is not None and activation != stated:
                     raise InputError(f"--activation {activation}: the checkpoint says {stated}")
                 module = _empty(described)
+                names = {name: name for name, _ in module.named_parameters()}
+            elif has_configuration(checkpoint.path):
+                module = transformers_module(checkpoint.path, tensors)
                 names = {name: name for name, _ in module.named_parameters()}
             else:
                 spec, mapping = infer_perceptron(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probes.errors import InputError
 
-__all__ = ["CONTEXT", "is_text_spec", "text_windows"]
+__all__ = ["CONTEXT", "is_text_spec", "shuffled_windows", "text_of", "text_windows"]
 
 CONTEXT = 64
 """Characters in an example."""
@@ -41,7 +41,7 @@ def text_windows(spec: str) -> tuple[Tensor, Tensor]:
     Raises:
         InputError: the file cannot be read, is too large, or is too short for one window.
     """
-    content = _topics() if spec == "text" else _read(Path(spec.removeprefix("text:")), spec)
+    content = text_of(spec)
     count = (len(content) - 1) // CONTEXT
     if count < 1:
         raise InputError(f"--data {spec}: needs at least {CONTEXT + 1} bytes of text, it has {len(content)}")
@@ -50,6 +50,22 @@ def text_windows(spec: str) -> tuple[Tensor, Tensor]:
     x = values[: count * CONTEXT].view(count, CONTEXT)
     y = values[1 : count * CONTEXT + 1].view(count, CONTEXT)
     return x[order], y[order]
+
+
+def text_of(spec: str) -> bytes:
+    """The text that a spec names.
+
+    Raises:
+        InputError: it cannot be read, or is too large.
+    """
+    return _topics() if spec == "text" else _read(Path(spec.removeprefix("text:")), spec)
+
+
+def shuffled_windows(values: Tensor, width: int) -> Tensor:
+    """A sequence (m,) cut into windows (n, width) that do not overlap, in a fixed shuffled order."""
+    count = len(values) // width
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(_SHUFFLE_SEED))
+    return values[: count * width].view(count, width)[order]
 
 
 def _topics() -> bytes:

@@ -1,0 +1,132 @@
+"""Networks of Hugging Face folders: built by the installed transformers library, never by code or words from outside.
+
+The folder's config.json chooses one of the library's own classes; its weights are read like any checkpoint's. Nothing
+is fetched, no code in the folder runs, and no missing weight is filled with random numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.errors import InputError
+from probes.text import CONTEXT, shuffled_windows, text_of
+
+__all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
+
+_LARGEST_JSON = 1 << 24
+_KINDS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
+
+
+def has_configuration(path: Path) -> bool:
+    """Whether a checkpoint is a folder with a config.json."""
+    return path.is_dir() and (path / "config.json").is_file()
+
+
+def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network that config.json describes, in float32 and with plain attention, which has second derivatives.
+
+    Args:
+        folder: with config.json.
+        tensors: the weights; the network must not be larger than they are.
+
+    Raises:
+        InputError: the library is missing, or config.json is damaged, asks for code of its own, names no
+            causal language model, masked one or sequence classifier, or does not fit the weights.
+    """
+    content = _json(folder / "config.json")
+    if "auto_map" in content:
+        raise InputError("its config.json asks for code of its own (auto_map), which is never run")
+    try:
+        import transformers
+    except ImportError as error:
+        raise InputError(
+            "a Hugging Face folder needs the transformers library: pip install 'deep-relative-trust[hf]',"
+            " or give the network with --network"
+        ) from error
+    names = content.get("architectures")
+    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    if not name.isidentifier() or not name.endswith(_KINDS):
+        raise InputError(
+            f"its config.json names {name[:60] or 'no architecture'}; causal language models, masked ones and"
+            " sequence classifiers are built, for others give the network with --network"
+        )
+    kind = getattr(transformers, name, None)
+    try:
+        if kind is None or not issubclass(kind, transformers.PreTrainedModel):
+            raise ValueError("the installed transformers library has no such model")
+        config = kind.config_class.from_dict(content)
+        config._attn_implementation = "eager"
+        with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
+            shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
+        _same_shapes(shapes, tensors)
+        module = kind(config).float()
+    except InputError:
+        raise
+    except Exception as error:  # whatever the library makes of a configuration
+        raise InputError(
+            f"{name} cannot be built from its config.json ({str(error).splitlines()[0][:120]})"
+        ) from error
+    assert isinstance(module, nn.Module)
+    return module
+
+
+def _same_shapes(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse, before memory is taken, a network whose parameters are not those of the file.
+
+    Raises:
+        InputError: a parameter is missing or has another shape.
+    """
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise InputError(f"no tensor {name}, which its config.json asks for; it would be random")
+        if tensors[name].shape != shape:
+            raise InputError(
+                f"tensor {name} has shape {tuple(tensors[name].shape)}, its config.json says {tuple(shape)}"
+            )
+
+
+def is_tokenised_text(folder: Path) -> bool:
+    """Whether a folder has a tokenizer for text."""
+    return (folder / "tokenizer.json").is_file()
+
+
+def tokenised_windows(spec: str, folder: Path) -> Tensor:
+    """A text as windows of :data:`probes.text.CONTEXT` tokens of the folder's own tokenizer (n, context), int64.
+
+    Raises:
+        InputError: the library is missing, the tokenizer is damaged, or the text too short.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise InputError(
+            "text for a Hugging Face folder needs: pip install 'deep-relative-trust[hf]'"
+        ) from error
+    text = text_of(spec).decode("utf-8", "replace")
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+    except Exception as error:  # the library has one type for everything
+        raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
+    if len(ids) < CONTEXT:
+        raise InputError(f"--data {spec}: needs at least {CONTEXT} tokens of text, it has {len(ids)}")
+    return shuffled_windows(torch.tensor(ids, dtype=torch.int64), CONTEXT)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError("too large")
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"its config.json is damaged ({str(error)[:80]})") from error
+    return content
