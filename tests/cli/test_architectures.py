@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import probes
+from probes.zoo import NAMED, build
 from tests.cli.conftest import Probe
-from tests.probes.test_layers import CASES, ETAS, looped, prepared
+from tests.probes.test_layers import CASES, ETAS, Case, looped, numbers, prepared
 
 NAMES = (
     "perceptron",
@@ -23,14 +24,21 @@ NAMES = (
     "weight norm",
     "attention",
 )
+ARCHITECTURES = {
+    **{name: CASES[name] for name in NAMES},
+    "residual 16": Case(lambda: build(NAMED["residual16"](784, 10, "none")), lambda: numbers(784), 10),
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_run_and_report_agree_with_a_plain_loop(name: str, probe: Probe, tmp_path: Path) -> None:
-    network, x, y = prepared(CASES[name])
+    network, x, y = prepared(ARCHITECTURES[name])
     torch.save({"model_state_dict": network.state_dict(), "step": 7}, tmp_path / "net.pt")
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
-    code = f"from tests.probes.test_layers import CASES\n\n\ndef make():\n    return CASES[{name!r}].make().double()\n"
+    code = (
+        "from tests.cli.test_architectures import ARCHITECTURES\n\n\n"
+        f"def make():\n    return ARCHITECTURES[{name!r}].make().double()\n"
+    )
     (tmp_path / "nets.py").write_text(code, "utf-8")
     done = probe(
         *("run", tmp_path / "net.pt", "--network", f"{tmp_path / 'nets.py'}:make"),
