@@ -132,13 +132,9 @@ def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, st
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = source.loss or _stated(details, "loss", path)
     if is_text_spec(spec) and is_tokenised_text(path):
-        if named is None and type(subject.network).__name__.endswith("ForMaskedLM"):
-            raise InputError(
-                f"--data {spec}: a masked language model needs masked tokens; give arrays x (token ids, some masked)"
-                " and y (the true ids where masked, else -100)"
-            )
-        data = DataSet(spec, Batches([Batch(tokenised_windows(spec, path))])).head(examples)
-        named = named or "next-token"
+        masks = type(subject.network).__name__.endswith("ForMaskedLM")
+        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)
     if subject.spec is not None and subject.spec.vocabulary is None:

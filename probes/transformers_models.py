@@ -15,11 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from probes.errors import InputError
+from probes.losses import IGNORED
 from probes.text import CONTEXT, shuffled_windows, text_of
 
 __all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
 
 _LARGEST_JSON = 1 << 24
+_MASKED, _MASK_SEED = (
+    0.15,
+    20200210,
+)  # the share that BERT was trained with; fixed, so that runs can be repeated
 _KINDS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
 
 
@@ -96,11 +101,20 @@ def is_tokenised_text(folder: Path) -> bool:
     return (folder / "tokenizer.json").is_file()
 
 
-def tokenised_windows(spec: str, folder: Path) -> Tensor:
-    """A text as windows of :data:`probes.text.CONTEXT` tokens of the folder's own tokenizer (n, context), int64.
+def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[Tensor, Tensor | None]:
+    """A text as windows of :data:`probes.text.CONTEXT` tokens of the folder's own tokenizer.
+
+    Args:
+        spec: ``text`` or ``text:FILE``.
+        folder: with tokenizer.json.
+        masks: for a masked language model: hide about 15 % of the tokens, at least one in every window, always
+            the same ones.
+
+    Returns:
+        Token ids (n, context), int64, and where they are masked the true ids (else -100); None without masks.
 
     Raises:
-        InputError: the library is missing, the tokenizer is damaged, or the text too short.
+        InputError: the library is missing, the tokenizer is damaged or knows no mask, or the text is too short.
     """
     try:
         from tokenizers import Tokenizer
@@ -117,7 +131,15 @@ def tokenised_windows(spec: str, folder: Path) -> Tensor:
         raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
     if len(ids) < CONTEXT:
         raise InputError(f"--data {spec}: needs at least {CONTEXT} tokens of text, it has {len(ids)}")
-    return shuffled_windows(torch.tensor(ids, dtype=torch.int64), CONTEXT)
+    windows = shuffled_windows(torch.tensor(ids, dtype=torch.int64), CONTEXT)
+    if not masks:
+        return windows, None
+    mask = next((k for k in map(tokenizer.token_to_id, ("[MASK]", "<mask>")) if k is not None), None)
+    if mask is None:
+        raise InputError(f"{folder / 'tokenizer.json'}: knows no mask; give arrays x and y instead of text")
+    chance = torch.rand(windows.shape, generator=torch.Generator().manual_seed(_MASK_SEED))
+    hidden = (chance < _MASKED) | (chance == chance.amin(1, keepdim=True))
+    return torch.where(hidden, mask, windows), torch.where(hidden, windows, IGNORED)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from probes import SliceSettings
 from probes.errors import InputError
 from probes.runs import Source, measure
+from probes.transformers_models import tokenised_windows
 
 transformers = pytest.importorskip("transformers")
 
@@ -113,25 +114,53 @@ def test_a_folder_is_probed_as_it_is(name: str, sharded: bool, tmp_path: Path) -
     assert np.isfinite(found["curvature"])  # plain attention can be differentiated twice
 
 
-def test_text_goes_through_the_folder_s_own_tokenizer(tmp_path: Path) -> None:
+def worded(folder: Path, *special: str) -> list[str]:
+    """A tokenizer of 40 words beside a model."""
     tokenizers = pytest.importorskip("tokenizers")
-    saved("GPT2LMHeadModel", tmp_path / "model")
-    sizes = SIZES["GPT2LMHeadModel"] | {"n_positions": 64}
-    kind = transformers.GPT2LMHeadModel
-    kind(kind.config_class(**sizes)).save_pretrained(tmp_path / "model")
-    words = [f"w{k}" for k in range(39)]
-    model = tokenizers.models.WordLevel({"?": 0, **{w: k + 1 for k, w in enumerate(words)}}, unk_token="?")
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
-    random = np.random.default_rng(0)
-    (tmp_path / "text.txt").write_text(" ".join(random.choice(words, 400)), "utf-8")
-    source = Source((str(tmp_path / "model"),), data=f"text:{tmp_path / 'text.txt'}")
+    words = [f"w{k}" for k in range(39 - len(special))]
+    known = {"?": 0, **{word: k + 1 for k, word in enumerate([*words, *special])}}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(known, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return words
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("GPT2LMHeadModel", "next-token"), ("BertForMaskedLM", "cross-entropy")]
+)
+def test_text_goes_through_the_folder_s_own_tokenizer(
+    name: str, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES["GPT2LMHeadModel"], "n_positions", 64)
+    saved(name, tmp_path / "model")
+    words = worded(tmp_path / "model", "[MASK]")
+    text = np.random.default_rng(0).choice(words, 400)
+    (tmp_path / "text.txt").write_text(" ".join(text), "utf-8")
+    spec = f"text:{tmp_path / 'text.txt'}"
     settings = SliceSettings(etas=np.array([0.0, 0.01]), samples=2, limit=False, curvature=False)
-    found = measure(source, settings)
+    found = measure(Source((str(tmp_path / "model"),), data=spec), settings)
     assert found.attrs["number_of_examples"] == 400 // 64
-    assert found.attrs["loss"] == "next-token"
+    assert found.attrs["loss"] == loss
     assert float(found["loss"][0, 1]) < float(found["loss"][0, 0])
+
+
+def test_masks_hide_some_tokens_of_every_window(tmp_path: Path) -> None:
+    words = worded(tmp_path, "[MASK]")
+    text = np.random.default_rng(0).choice(words, 6400)
+    (tmp_path / "text.txt").write_text(" ".join(text), "utf-8")
+    spec = f"text:{tmp_path / 'text.txt'}"
+    plain, none = tokenised_windows(spec, tmp_path)
+    x, y = tokenised_windows(spec, tmp_path, masks=True)
+    assert none is None
+    assert y is not None
+    hidden = y != -100
+    assert torch.equal(torch.where(hidden, y, x), plain)  # nothing but what is hidden was changed
+    assert bool((x[hidden] == 39).all())
+    assert bool(hidden.any(1).all())
+    assert 0.13 < float(hidden.double().mean()) < 0.17  # 6,400 draws: ± 4 standard deviations of 0.0045
+    worded(tmp_path)
+    with pytest.raises(InputError, match="knows no mask"):
+        tokenised_windows(spec, tmp_path, masks=True)
 
 
 def changed(folder: Path, **values: Any) -> None:
