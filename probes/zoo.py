@@ -124,36 +124,14 @@ def _check_sizes(name: str, values: Any, most: int) -> None:
         _check_size(name, value, most)
 
 
-def _check_image(spec: ConvSpec | ResidualSpec) -> None:
-    _check_size("side", spec.side, _LARGEST_SIDE)
-    _check_sizes("channels", spec.channels, _LARGEST_WIDTH)
-    _check_size("outputs", spec.outputs, _LARGEST_WIDTH)
-    if spec.norm not in ("none", "batch"):
-        raise InputError(f"--norm {reprlib.repr(spec.norm)}: this network knows none and batch")
+class _ImageDescription(_Description):
+    """What networks on square one-channel images, given flat, have in common."""
 
-
-@dataclass(frozen=True)
-class ConvSpec(_Description):
-    """A convolutional network on square one-channel images, given flat.
-
-    Every layer but the last is a 3×3 convolution of stride 2 with zero padding, then the norm, then ReLU; the last is
-    linear on all that is left. A convolution before a batch norm has no bias, which the norm would take out again.
-
-    Attributes:
-        side: of the images.
-        channels: of each convolution's output.
-        outputs: of the last layer.
-        norm: ``none`` or ``batch``.
-    """
-
-    kind: ClassVar[str] = "conv"
     vocabulary: ClassVar[int | None] = None
-    residual: ClassVar[bool] = False
-
-    side: int = 28
-    channels: tuple[int, ...] = (16, 32)
-    outputs: int = 10
-    norm: str = "none"
+    side: int
+    channels: tuple[int, ...]
+    outputs: int
+    norm: str
 
     def __post_init__(self) -> None:
         """Check everything, so that a description from a file can be trusted.
@@ -161,12 +139,11 @@ class ConvSpec(_Description):
         Raises:
             InputError: a value that makes no network.
         """
-        _check_image(self)
-
-    @property
-    def depth(self) -> int:
-        """Convolutions and the linear layer."""
-        return len(self.channels) + 1
+        _check_size("side", self.side, _LARGEST_SIDE)
+        _check_sizes("channels", self.channels, _LARGEST_WIDTH)
+        _check_size("outputs", self.outputs, _LARGEST_WIDTH)
+        if self.norm not in ("none", "batch"):
+            raise InputError(f"--norm {reprlib.repr(self.norm)}: this network knows none and batch")
 
     @property
     def inputs(self) -> int:
@@ -180,7 +157,35 @@ class ConvSpec(_Description):
 
 
 @dataclass(frozen=True)
-class ResidualSpec(_Description):
+class ConvSpec(_ImageDescription):
+    """A convolutional network on square one-channel images, given flat.
+
+    Every layer but the last is a 3×3 convolution of stride 2 with zero padding, then the norm, then ReLU; the last is
+    linear on all that is left. A convolution before a batch norm has no bias, which the norm would take out again.
+
+    Attributes:
+        side: of the images.
+        channels: of each convolution's output.
+        outputs: of the last layer.
+        norm: ``none`` or ``batch``.
+    """
+
+    kind: ClassVar[str] = "conv"
+    residual: ClassVar[bool] = False
+
+    side: int = 28
+    channels: tuple[int, ...] = (16, 32)
+    outputs: int = 10
+    norm: str = "none"
+
+    @property
+    def depth(self) -> int:
+        """Convolutions and the linear layer."""
+        return len(self.channels) + 1
+
+
+@dataclass(frozen=True)
+class ResidualSpec(_ImageDescription):
     """A residual network on square one-channel images, given flat.
 
     The kind for small images of He et al. ("Deep Residual Learning for Image Recognition", 2016): a 3×3 convolution of
@@ -197,7 +202,6 @@ class ResidualSpec(_Description):
     """
 
     kind: ClassVar[str] = "residual"
-    vocabulary: ClassVar[int | None] = None
     residual: ClassVar[bool] = True
 
     side: int = 28
@@ -212,7 +216,7 @@ class ResidualSpec(_Description):
         Raises:
             InputError: a value that makes no network.
         """
-        _check_image(self)
+        super().__post_init__()
         _check_sizes("blocks", self.blocks, _MOST_LAYERS)
         if len(self.blocks) != len(self.channels) or sum(self.blocks) > _MOST_LAYERS:
             raise InputError(
@@ -225,16 +229,6 @@ class ResidualSpec(_Description):
     def depth(self) -> int:
         """The first convolution, two in each block, and the linear layer."""
         return 2 * sum(self.blocks) + 2
-
-    @property
-    def inputs(self) -> int:
-        """Pixels."""
-        return self.side**2
-
-    @property
-    def widest(self) -> int:
-        """Numbers in the largest convolution's output."""
-        return max(c * _halved(self.side, k + 1) ** 2 for k, c in enumerate(self.channels))
 
 
 @dataclass(frozen=True)
