@@ -109,30 +109,6 @@ class FullBatch:
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.detach().to(device=self.device, dtype=dtype)
 
-    def _plain(self) -> tuple[Tensor, Tensor]:
-        plain = self.data.plain
-        if plain is None:
-            raise InputError("the data is not plain arrays x and y")
-        return plain
-
-    @property
-    def x(self) -> Tensor:
-        """Inputs (n, …), on the CPU.
-
-        Raises:
-            InputError: the batches are no plain arrays x and y.
-        """
-        return self._plain()[0]
-
-    @property
-    def y(self) -> Tensor:
-        """Targets (n, …), on the CPU.
-
-        Raises:
-            InputError: the batches are no plain arrays x and y.
-        """
-        return self._plain()[1]
-
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.data)
