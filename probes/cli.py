@@ -16,6 +16,7 @@ import click
 from probes.errors import InputError
 
 if TYPE_CHECKING:
+    from probes.checkpoints import TrainingOrder
     from probes.runs import Source
     from probes.slices import SliceSettings
 
@@ -266,7 +267,6 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
-    from probes.checkpoints import training_order
     from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
@@ -275,7 +275,8 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
     settings = _settings(options, etas=parse_etas(options["etas"]), **own)
-    measure_run(_source(checkpoints, options), settings, out)
+    orders: list[TrainingOrder] = []
+    measure_run(_source(checkpoints, options), settings, out, order=orders.append)
     copy_history(checkpoints, out)
     measurements = load(out)
     checks = check_measurements(measurements)
@@ -289,9 +290,8 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
             }
         )
         return
-    order = training_order([Path(path) for path in checkpoints])
-    if len(order.paths) > 1:
-        click.echo("\n".join(order.lines()))
+    if len(orders[0].paths) > 1:
+        click.echo("\n".join(orders[0].lines()))
     click.echo(self_check_lines(checks))
     click.echo(noise_line(measurements))
     click.echo(

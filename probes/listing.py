@@ -28,8 +28,8 @@ def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: st
     Raises:
         InputError: anything given that cannot be used.
     """
-    subjects, paths = read_subjects(source)
-    subject, path = subjects[0], paths[0]
+    subjects, order = read_subjects(source)
+    subject, path = subjects[0], order.paths[0]
     if len(subjects) > 1:
         raise InputError(
             f"{source.checkpoints[0]}: holds {len(subjects)} checkpoints; name one, such as {path}"

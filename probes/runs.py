@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.batches import Batch, Batches
-from probes.checkpoints import read_checkpoint, training_order
+from probes.checkpoints import TrainingOrder, read_checkpoint, training_order
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
@@ -59,6 +59,7 @@ class Source:
 class Prepared:
     """Everything read and checked, nothing measured."""
 
+    order: TrainingOrder
     subjects: list[Subject]
     data: DataSet
     loss: str
@@ -85,18 +86,18 @@ def prepare(source: Source) -> Prepared:
     Raises:
         InputError: the first thing that does not fit.
     """
-    subjects, paths = read_subjects(source)
-    data, loss = read_data(source, subjects[0], paths[0])
-    return Prepared(_unique_labels(subjects), data, loss)
+    subjects, order = read_subjects(source)
+    data, loss = read_data(source, subjects[0], order.paths[0])
+    return Prepared(order, _unique_labels(subjects), data, loss)
 
 
-def read_subjects(source: Source) -> tuple[list[Subject], list[Path]]:
-    """Every checkpoint in its network, and its file.
+def read_subjects(source: Source) -> tuple[list[Subject], TrainingOrder]:
+    """Every checkpoint in its network, and their order.
 
     Raises:
         InputError: the first thing that does not fit.
     """
-    paths = training_order([Path(path) for path in source.checkpoints]).paths
+    order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
     subjects = [
         load_subject(
@@ -105,10 +106,10 @@ def read_subjects(source: Source) -> tuple[list[Subject], list[Path]]:
             activation=source.activation,
             residual=source.residual,
         )
-        for path in paths
+        for path in order.paths
     ]
-    _same_network(subjects, paths)
-    return subjects, paths
+    _same_network(subjects, order.paths)
+    return subjects, order
 
 
 def data_spec(source: Source, subject: Subject, path: Path) -> str | None:
@@ -267,14 +268,29 @@ def measure(source: Source, settings: SliceSettings, *, what: str = "probing") -
     return join([dataset for _, dataset in slices(prepare(source), settings, what=what)])
 
 
-def measure_run(source: Source, settings: SliceSettings, out: Path, *, what: str = "probing") -> RunFolder:
+def measure_run(
+    source: Source,
+    settings: SliceSettings,
+    out: Path,
+    *,
+    what: str = "probing",
+    order: Callable[[TrainingOrder], object] = lambda _: None,
+) -> RunFolder:
     """Measure every checkpoint's slice into ``out``, skipping what is there already.
+
+    Args:
+        source: checkpoints, network, data and loss.
+        settings: what to measure.
+        out: the results' folder.
+        what: the progress bar's word.
+        order: called with the order in which the checkpoints are taken.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
     settings = replace(settings, device=resolve_device(settings.device))
     prepared = prepare(source)
+    order(prepared.order)
     measured = _measured_subjects(prepared.subjects, settings.direction)
     plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     plan["perturb"] = list(settings.perturb)
