@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes.directions import Direction
 from probes.errors import lacks_derivative
-from probes.evaluation import FullBatch, Parameters
+from probes.evaluation import FullBatch
 
 __all__ = ["directional_curvature"]
 
@@ -20,7 +21,7 @@ _ERROR = "torch::autograd::Error"
 """The node that stands where a function marked ``once_differentiable`` ends the graph of its gradient."""
 
 
-def directional_curvature(batch: FullBatch, direction: Parameters) -> float:
+def directional_curvature(batch: FullBatch, direction: Direction) -> float:
     """dᵀ H d of the mean loss at the frozen weights; NaN where a layer cannot be differentiated twice.
 
     Autograd raises where a second derivative is missing, but takes a gradient that a function marked
@@ -36,7 +37,7 @@ def directional_curvature(batch: FullBatch, direction: Parameters) -> float:
         return math.nan
 
 
-def _ends_early(batch: FullBatch, direction: Parameters) -> bool:
+def _ends_early(batch: FullBatch, direction: Direction) -> bool:
     leaves = {name: batch.frozen[name].detach().requires_grad_(True) for name in direction}
     _, examples = next(batch.chunks(_EXAMPLES))
     with torch.enable_grad():

@@ -1,16 +1,31 @@
-"""Directions of a slice: W(η) = W + η d, scaled so that η is a relative perturbation."""
+"""Directions of a slice: W(η) = W + η d, scaled so that η is a relative perturbation.
+
+A direction is a multiple of tensors that are there anyway (gradients), or of noise that its seed gives again, so
+it is kept as that: a tensor of it exists while it is asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from probes.errors import InputError
+from probes.reductions import norm
 
-__all__ = ["DIRECTIONS", "gradient_direction", "hash_of", "noise_direction", "update_direction"]
+__all__ = [
+    "DIRECTIONS",
+    "Direction",
+    "Multiple",
+    "gradient_direction",
+    "hash_of",
+    "noise_direction",
+    "update_direction",
+]
 
 DIRECTIONS = {
     "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
@@ -20,41 +35,115 @@ DIRECTIONS = {
 }
 
 
-def _norm(tensor: Tensor) -> Tensor:
-    """Frobenius norm in float64."""
-    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.float64)
-    return norm
+_LARGEST_FACTOR = 1e30
+"""A factor beyond it could overflow float32, where ‖W‖/‖g‖ is of a gradient that has nearly vanished."""
+_KEPT_NOISE = 1 << 28
+"""Bytes of noise that are kept rather than drawn anew at every η."""
 
 
-def _relative(weight: Tensor, towards: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Multiple:
+    """A tensor of a direction, as ``factor`` times a tensor.
+
+    Attributes:
+        base: gives that tensor.
+        factor: within what the tensor's precision can hold.
+    """
+
+    base: Callable[[], Tensor]
+    factor: float
+
+    def tensor(self) -> Tensor:
+        """The product."""
+        base = self.base()
+        return base if self.factor == 1 else base * self.factor
+
+    def added_to(self, weight: Tensor, eta: float, out: Tensor | None = None) -> Tensor:
+        """W + η d."""
+        return torch.add(weight, self.base(), alpha=eta * self.factor, out=out)
+
+
+class Direction(Mapping[str, Tensor]):
+    """d of W + η d by the names of the tensors that move; each is made when it is asked for."""
+
+    def __init__(self, parts: Mapping[str, Multiple]) -> None:
+        """Take what its tensors are multiples of."""
+        self.parts = dict(parts)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Direction:
+        """The direction with these tensors."""
+        return cls({name: _kept(tensor) for name, tensor in tensors.items()})
+
+    def __getitem__(self, name: str) -> Tensor:
+        """d_l."""
+        return self.parts[name].tensor()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a tensor moves."""
+        return name in self.parts
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the tensors that move."""
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        """How many tensors move."""
+        return len(self.parts)
+
+
+def _kept(tensor: Tensor, factor: float = 1.0) -> Multiple:
+    return Multiple(lambda: tensor, factor)
+
+
+def _resting(weight: Tensor) -> Multiple:
+    """The part of a tensor that stays put."""
+    return _kept(torch.zeros((), dtype=weight.dtype, device=weight.device).expand(weight.shape))
+
+
+def _relative(weight: Tensor, towards: Tensor) -> Multiple:
     """``towards`` scaled to the norm of ``weight``; zero where either is zero."""
-    size = _norm(towards)
-    if not bool(size > 0):
-        return torch.zeros_like(weight)
-    # two steps, because ‖W‖/‖g‖ can overflow float32 where g is tiny
+    length, size = float(norm(weight)), float(norm(towards))
+    if not size > 0 or length == 0:
+        return _resting(weight)
+    if length / size < _LARGEST_FACTOR:
+        return _kept(towards, length / size)
+    # two steps, because ‖W‖/‖g‖ overflows where g is tiny
     unit = (towards.double() / size).to(towards.dtype)
-    return unit * _norm(weight).to(weight.dtype)
+    return _kept(unit, length)
 
 
-def gradient_direction(frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gradient_direction(frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Direction:
     """d_l = −‖W_l‖_F g_l / ‖g_l‖_F; a tensor whose weight or gradient is zero stays put."""
-    return {name: -_relative(frozen[name], gradient) for name, gradient in gradients.items()}
+    parts = {name: _relative(frozen[name], gradient) for name, gradient in gradients.items()}
+    return Direction({name: Multiple(part.base, -part.factor) for name, part in parts.items()})
 
 
-def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int) -> dict[str, Tensor]:
+def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int) -> Direction:
     """d_l = ‖W_l‖_F ξ_l / ‖ξ_l‖_F with ξ_l Gaussian; the same noise for the same seed, name and shape."""
-    direction: dict[str, Tensor] = {}
+    parts: dict[str, Multiple] = {}
+    kept = 0
     for name in names:
         weight = frozen[name]
-        mixed = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little") >> 1
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(mixed), dtype=torch.float64)
-        direction[name] = _relative(weight, noise.to(weight))
-    return direction
+        noise = _gaussian(weight, f"{seed}/{name}")
+        part = _relative(weight, noise)
+        kept += noise.nbytes
+        if kept > _KEPT_NOISE and part.base() is noise:
+            part = Multiple(partial(_gaussian, weight, f"{seed}/{name}"), part.factor)
+        parts[name] = part
+    return Direction(parts)
+
+
+def _gaussian(like: Tensor, key: str) -> Tensor:
+    """Gaussian noise in a weight's shape and precision."""
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
+    noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return noise.to(like)
 
 
 def update_direction(
     frozen: Mapping[str, Tensor], following: Mapping[str, Tensor], names: list[str], *, weights: list[str]
-) -> tuple[dict[str, Tensor], float]:
+) -> tuple[Direction, float]:
     """The step to the next checkpoint, its tensors' proportions kept.
 
     Args:
@@ -75,16 +164,19 @@ def update_direction(
             raise InputError(
                 f"--direction update: the next checkpoint has another tensor {name}; order them by training"
             )
-    step = {name: following[name].detach().to(frozen[name]) - frozen[name] for name in names}
+
+    def step(name: str) -> Tensor:
+        return following[name].detach().to(frozen[name]) - frozen[name]
+
     sizes = [
-        float(_norm(step[name]) / _norm(frozen[name]))
+        float(norm(step(name)) / norm(frozen[name]))
         for name in names
-        if name in weights and bool(_norm(frozen[name]) > 0)
+        if name in weights and bool(norm(frozen[name]) > 0)
     ]
     largest = max(sizes, default=0.0)
     if not largest > 0:
         raise InputError("--direction update: no weight matrix differs between two consecutive checkpoints")
-    return {name: change / largest for name, change in step.items()}, largest
+    return Direction({name: Multiple(partial(step, name), 1 / largest) for name in names}), largest
 
 
 def hash_of(direction: Mapping[str, Tensor]) -> str:

@@ -5,22 +5,27 @@ The module itself is never edited: perturbed parameters are passed through ``tor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of, padded
+from probes.directions import Direction
 from probes.errors import InputError
 from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
+from probes.reductions import compare
 
-__all__ = ["Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
+__all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
 
 Parameters = Mapping[str, Tensor]
+
+AroundCall: TypeAlias = Callable[[int, Batch, Parameters], AbstractContextManager[object]]
+"""What the network's call on a chunk is put into: the chunk's place, the chunk, and the tensors of the call."""
 
 
 @contextmanager
@@ -39,20 +44,30 @@ def left_as_found(network: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one pass over the data gives.
+    """What one pass over the data gives, all of it on the device: reading a number waits for it.
 
     Attributes:
-        loss: mean loss, accumulated in float64.
-        accuracy: share of examples classified rightly; NaN where the targets are not labels.
+        mean_loss: accumulated in float64, ().
+        hits: share of examples classified rightly, (); NaN where the targets are not labels.
         gradients: of the mean loss, for each parameter that was asked for.
         outputs: of the first examples, (samples, outputs), in float64; shorter ones have zeros behind them, and
             all is NaN where the loss calls the network itself, so that outputs cannot be had.
     """
 
-    loss: float
-    accuracy: float
+    mean_loss: Tensor
+    hits: Tensor
     gradients: dict[str, Tensor]
     outputs: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean loss as a number."""
+        return float(self.mean_loss)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of hits as a number."""
+        return float(self.hits)
 
 
 class _WithLoss(nn.Module):
@@ -80,8 +95,11 @@ class FullBatch:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         chunk: int = 500,
+        precision: str = "full",
     ) -> None:
-        """Take the network's weights as they are now (copied, in ``dtype`` on ``device``).
+        """Take the network's weights as they are now, in ``dtype`` on ``device``.
+
+        They are copied only where dtype or device differ: the network must not be trained meanwhile.
 
         Args:
             network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.batches.outputs_of`.
@@ -91,6 +109,7 @@ class FullBatch:
             dtype: float32 or float64, for everything that is computed.
             device: where.
             chunk: how many examples at once; results differ between chunk sizes by rounding alone.
+            precision: "bfloat16" for layers in bfloat16, by autocast; else all is in ``dtype``.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
@@ -98,8 +117,10 @@ class FullBatch:
         self.data = x if isinstance(x, Batches) else Batches([Batch(x, y)])
         self.has_outputs = not isinstance(loss, ModelLoss)
         self.dtype, self.device, self.chunk = dtype, torch.device(device), chunk
+        self.precision = precision
+        self.evaluations = 0  # of all examples, with or without gradients
         self.frozen: dict[str, Tensor] = {
-            name: self._moved(parameter).clone() for name, parameter in network.named_parameters()
+            name: self._moved(parameter) for name, parameter in network.named_parameters()
         }
         self.buffers: dict[str, Tensor] = {
             name: self._moved(buffer).clone() for name, buffer in network.named_buffers()
@@ -108,6 +129,19 @@ class FullBatch:
     def _moved(self, tensor: Tensor) -> Tensor:
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.detach().to(device=self.device, dtype=dtype)
+
+    def on(self, data: Batches, *, dtype: torch.dtype, chunk: int) -> FullBatch:
+        """The same network and loss with other data, in another precision, in other chunks."""
+        return FullBatch(
+            self.network,
+            data,
+            None,
+            self.loss_function,
+            dtype=dtype,
+            device=self.device,
+            chunk=chunk,
+            precision=self.precision,
+        )
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -126,7 +160,10 @@ class FullBatch:
         """The network's outputs for a batch's inputs at ``parameters``."""
         arguments, named = arguments_of(inputs)
         tensors = (dict(parameters), self.buffers)
-        return outputs_of(functional_call(self.network, tensors, arguments, named))
+        if self.precision != "bfloat16" or self.dtype == torch.float64:
+            return outputs_of(functional_call(self.network, tensors, arguments, named))
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            return outputs_of(functional_call(self.network, tensors, arguments, named)).to(self.dtype)
 
     def example_losses(self, parameters: Parameters, batch: Batch) -> Tensor:
         """Losses (n,) of a batch on the device."""
@@ -168,21 +205,36 @@ class FullBatch:
         return found
 
     def evaluate(
-        self, parameters: Parameters, *, wanted: list[str] | None = None, samples: int = 0
+        self,
+        parameters: Parameters,
+        *,
+        wanted: list[str] | None = None,
+        samples: int = 0,
+        around: AroundCall | None = None,
     ) -> Evaluation:
         """Mean loss, its gradient for the ``wanted`` parameters, and the first examples' outputs.
 
         Gradients accumulate into one buffer a parameter, so memory does not grow with the data.
+
+        Args:
+            parameters: the network's tensors.
+            wanted: whose gradients.
+            samples: of how many examples the outputs are kept.
+            around: a context for the network's call on each chunk.
         """
+        self.evaluations += 1
         leaves = {name: parameters[name].detach().requires_grad_(True) for name in wanted or []}
         used = {name: leaves.get(name, tensor) for name, tensor in parameters.items()}
         count = len(self)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        right: Tensor | None = torch.zeros((), dtype=torch.int64, device=self.device)
+        right: Tensor | None = torch.zeros((), dtype=torch.float64, device=self.device)
         kept: list[Tensor] = []
         with torch.set_grad_enabled(bool(leaves)):
             for start, batch in self.chunks():
-                outputs = self.call(used, batch.inputs) if self.has_outputs else None
+                outputs = None
+                if self.has_outputs:
+                    with nullcontext() if around is None else around(start, batch, used):
+                        outputs = self.call(used, batch.inputs)
                 if leaves or outputs is None:
                     losses = (
                         self.example_losses(used, batch)
@@ -211,30 +263,31 @@ class FullBatch:
         known = padded(kept) if kept else torch.zeros(0, 0, dtype=torch.float64)
         if not self.has_outputs:
             known = torch.full((samples, 1), torch.nan, dtype=torch.float64)
-        accuracy = float("nan") if right is None else float(right) / count
-        return Evaluation(float(total) / count, accuracy, gradients, known)
+        hits = torch.full_like(total, torch.nan) if right is None else right / count
+        return Evaluation(total / count, hits, gradients, known)
 
     def loss(self, parameters: Parameters) -> float:
         """Mean loss at ``parameters``, accumulated in float64."""
         return self.evaluate(parameters).loss
 
-    def directional_curvature(self, direction: Parameters) -> float:
+    def directional_curvature(self, direction: Direction) -> float:
         """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""
         leaves = {name: self.frozen[name].detach().requires_grad_(True) for name in direction}
         used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        inputs = list(leaves.values())
+        inputs, parts = list(leaves.values()), list(direction.parts.values())
         for _, batch in self.chunks():
             mean = self.example_losses(used, batch).sum() / len(self)
             first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
             slope = torch.stack(
-                [(g * direction[name]).sum() for name, g in zip(leaves, first, strict=True)]
+                [part.factor * (g * part.base()).sum() for part, g in zip(parts, first, strict=True)]
             ).sum()
+            del first
             if not slope.requires_grad:
                 continue  # the loss is linear in the parameters: no curvature
             second = torch.autograd.grad(slope, inputs, materialize_grads=True)
-            for name, product in zip(leaves, second, strict=True):
-                total += (product.detach().double() * direction[name].double()).sum()
+            for part, product in zip(parts, second, strict=True):
+                total += part.factor * compare(product, part.base()).product
         return float(total)
 
 

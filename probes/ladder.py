@@ -25,7 +25,7 @@ __all__ = ["Ladder"]
 
 _MOST_PATHS = 100_000
 """How many paths are compared one by one."""
-_BY_EXAMPLE = ("output_difference_l1", "linearisation_error", "linearisation_cosine", "input_response")
+_BY_EXAMPLE = ("linearisation_error", "linearisation_cosine", "input_response")
 _BY_LAYER = ("perturbed_operator_norm", "perturbation_operator_norm")
 
 
@@ -98,21 +98,17 @@ class Ladder:
             and weights[name.rpartition(".")[0]] in self.called
         }
 
-    def record(self, row: int, moved: Mapping[str, Tensor], outputs: Tensor, before: Tensor) -> None:
+    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
         """Measure at one η.
 
         Args:
             row: its place in the grid.
             moved: the perturbed tensors.
-            outputs: the network's outputs there, in the working precision (examples, outputs).
-            before: the same at the frozen weights.
         """
         eta = float(self.etas[row])
         after = {name: moved[name].double() for name in self.frozen}
         change = {name: after[name] - self.frozen[name] for name in self.names}
         places = {name: k for k, name in enumerate(self.names)}
-        difference = (outputs - before).abs().sum(1)[: len(self.exact)]
-        self.sampled["output_difference_l1"][row] = numpy_of(difference)
         for name in self.weights:
             operator = self.operators[name]
             step = self._step_norm(name, change[name], eta)

@@ -13,11 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from probes.evaluation import left_as_found
 
-__all__ = ["BATCHNORMS", "mixes_examples", "probing"]
+__all__ = ["BATCHNORMS", "PRECISIONS", "mixes_examples", "probing"]
 
 BATCHNORMS = {
     "running": "running statistics, as in evaluation",
     "batch": "statistics of all examples at once, as in a training step; nothing running is updated",
+}
+PRECISIONS = {
+    "full": "matrix products in the working precision",
+    "tf32": "float32 products rounded to TF32's 10 bits, on NVIDIA GPUs",
+    "bfloat16": "layers in bfloat16 where PyTorch's autocast allows it",
 }
 _STATISTICS = ("running_mean", "running_var")
 
@@ -28,7 +33,7 @@ def mixes_examples(network: nn.Module, batchnorm: str) -> bool:
 
 
 @contextmanager
-def probing(network: nn.Module, *, batchnorm: str = "running") -> Iterator[None]:
+def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = "full") -> Iterator[None]:
     """Evaluation mode and differentiable, repeatable kernels inside; afterwards everything is as it was found.
 
     * Modes and the random state, as :func:`probes.evaluation.left_as_found`.
@@ -37,6 +42,7 @@ def probing(network: nn.Module, *, batchnorm: str = "running") -> Iterator[None]
       has no gradient in evaluation mode.
     * What a call leaves behind in a module's attributes (recurrent layers' list of weights, the weight that the
       hooks of ``torch.nn.utils.weight_norm`` and ``spectral_norm`` compute) is put back.
+    * TF32 is off, which PyTorch has on for convolutions, unless ``precision`` is "tf32".
     * With ``batchnorm`` "batch" norm layers forget their running statistics for the time being.
     """
     with ExitStack() as stack:
@@ -44,6 +50,7 @@ def probing(network: nn.Module, *, batchnorm: str = "running") -> Iterator[None]
         stack.enter_context(_attributes_kept(network))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_paths(network))
+        stack.enter_context(_tf32(precision == "tf32"))
         if batchnorm == "batch":
             stack.enter_context(_batch_statistics(network))
         yield
@@ -81,6 +88,18 @@ def _without_fast_paths(network: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(attention)
         if recurrent:
             torch.backends.cudnn.enabled = cudnn
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """NVIDIA GPUs' products of float32 tensors in TF32, or not."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @contextmanager

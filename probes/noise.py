@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from probes.errors import InputError
 from probes.evaluation import Evaluation, FullBatch
 from probes.jacobians import relative_change
+from probes.reductions import norm, relative_difference
 
-__all__ = ["NoiseFloor", "measure_noise_floor"]
+__all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"]
 
 _SAMPLE = 200  # examples compared with float64
 _STOCHASTIC = 1e-3  # no rounding error of a repeated float32 gradient is this large
+_SMALLEST = 1e-300
+_AT_ONCE = 256 << 20  # bytes of gradients that are compared all at once
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -27,41 +30,91 @@ class NoiseFloor:
             summation) on a small sample.
         loss: the same for the loss.
         outputs: the same for an example's outputs, the worst on the sample.
-        repeat: the second evaluation at η = 0.
     """
 
     gradients: dict[str, float]
     loss: float
     outputs: float
-    repeat: Evaluation
 
 
-def _relative(a: Tensor, b: Tensor) -> float:
-    difference = torch.linalg.vector_norm(a.double() - b.double())
-    size = torch.linalg.vector_norm(b, dtype=torch.float64)
-    return float(difference / size) if bool(size > 0) else 0.0
+@dataclass(frozen=True)
+class Precision:
+    """What the working precision costs on a small sample, relative to a better one.
+
+    Attributes:
+        gradients: for each parameter.
+        loss: of the mean loss.
+        outputs: of an example's outputs, the worst on the sample.
+    """
+
+    gradients: dict[str, float]
+    loss: float
+    outputs: float
+
+
+def measure_precision(batch: FullBatch, names: list[str], *, together: bool = False) -> Precision:
+    """Evaluate a small sample in the working precision and in float64.
+
+    Large networks' gradients are compared part by part, so that at most four copies of the parameters are needed.
+
+    Args:
+        batch: what is measured.
+        names: parameters whose gradients count.
+        together: whether an output depends on all examples of its chunk, so that the sample must be one chunk.
+    """
+    few = batch.data[:_SAMPLE]
+    exact = torch.float64
+    rows = len(few)
+    # float64 is checked against another order of summation
+    chunk = 37 if batch.dtype == exact and not together else batch.chunk
+    working = batch.on(few, dtype=batch.dtype, chunk=batch.chunk)
+    reference = batch.on(few.flip(), dtype=exact, chunk=chunk)
+    gradients: dict[str, float] = {}
+    for part in _parts(batch, names):
+        a = working.evaluate(working.frozen, wanted=part, samples=rows)
+        b = reference.evaluate(reference.frozen, wanted=part, samples=rows)
+        gradients |= {name: relative_difference(a.gradients[name], b.gradients[name]) for name in part}
+    outputs = relative_change(b.outputs.flip(0), a.outputs)
+    finite = outputs[torch.isfinite(outputs)]
+    worst = float(finite.max()) if len(finite) else float("nan")
+    return Precision(gradients, abs(a.loss - b.loss) / max(abs(b.loss), _SMALLEST), worst)
+
+
+def _parts(batch: FullBatch, names: list[str]) -> list[list[str]]:
+    """The names in one part, or in several where their gradients take much memory."""
+    total = sum(batch.frozen[name].nbytes for name in names)
+    parts: list[list[str]] = [[]]
+    size = 0
+    for name in names:
+        if parts[-1] and total > _AT_ONCE and size + batch.frozen[name].nbytes > total / _PARTS:
+            parts.append([])
+            size = 0
+        parts[-1].append(name)
+        size += batch.frozen[name].nbytes
+    return parts
 
 
 def measure_noise_floor(
-    batch: FullBatch, first: Evaluation, names: list[str], *, samples: int = 0, together: bool = False
-) -> NoiseFloor:
-    """Evaluate again, and on a small sample against float64.
+    batch: FullBatch, first: Evaluation, precision: Precision, names: list[str], *, samples: int = 0
+) -> tuple[NoiseFloor, Evaluation]:
+    """Evaluate again, and take the larger of what differs and what the precision costs.
 
     Args:
         batch: what is measured.
         first: its evaluation at the frozen weights.
+        precision: of the same.
         names: parameters whose gradients count.
         samples: how many examples' outputs the second evaluation keeps.
-        together: whether an output depends on all examples of its chunk, so that the sample must be one chunk.
+
+    Returns:
+        The floor, and the second evaluation.
 
     Raises:
         InputError: the two evaluations differ by more than rounding: the network or loss is stochastic.
     """
     again = batch.evaluate(batch.frozen, wanted=names, samples=samples)
-    repeat = {name: _relative(again.gradients[name], first.gradients[name]) for name in names}
-    sizes = {
-        name: float(torch.linalg.vector_norm(g, dtype=torch.float64)) for name, g in first.gradients.items()
-    }
+    repeat = {name: relative_difference(again.gradients[name], first.gradients[name]) for name in names}
+    sizes = {name: float(norm(gradient)) for name, gradient in first.gradients.items()}
     # a gradient that is zero but for rounding (a bias before batch norm) may differ wholly
     rounding = 100 * torch.finfo(batch.dtype).eps * max(sizes.values())
     worst = max(names, key=lambda name: repeat[name] if sizes[name] > rounding else 0.0)
@@ -70,19 +123,6 @@ def measure_noise_floor(
             f"two evaluations of the same gradient differ by {repeat[worst]:.1e} in {worst}: the network or"
             " the loss is stochastic; switch its randomness off before probing"
         )
-    few = batch.data[:_SAMPLE]
-    exact = torch.float64
-    rows = len(few)
-    # float64 is checked against another order of summation
-    chunk = 37 if batch.dtype == exact and not together else batch.chunk
-    network, loss_of, device = batch.network, batch.loss_function, batch.device
-    working = FullBatch(network, few, None, loss_of, dtype=batch.dtype, device=device, chunk=batch.chunk)
-    reference = FullBatch(network, few.flip(), None, loss_of, dtype=exact, device=device, chunk=chunk)
-    a = working.evaluate(working.frozen, wanted=names, samples=rows)
-    b = reference.evaluate(reference.frozen, wanted=names, samples=rows)
-    outputs = relative_change(b.outputs.flip(0), a.outputs)
-    floors = {name: max(repeat[name], _relative(a.gradients[name], b.gradients[name])) for name in names}
-    loss = max(abs(again.loss - first.loss), abs(a.loss - b.loss)) / max(abs(b.loss), 1e-300)
-    finite = outputs[torch.isfinite(outputs)]
-    worst_output = float(finite.max()) if len(finite) else float("nan")
-    return NoiseFloor(floors, loss, worst_output, again)
+    floors = {name: max(repeat[name], precision.gradients[name]) for name in names}
+    loss = max(abs(again.loss - first.loss) / max(abs(first.loss), _SMALLEST), precision.loss)
+    return NoiseFloor(floors, loss, precision.outputs), again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,25 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probes.adversarial import Ascent, find_worst
+from probes.adversarial import find_worst
 from probes.batches import Batch, Batches
+from probes.breakdown import Breakdown, ratio
 from probes.curvature import directional_curvature
-from probes.directions import DIRECTIONS, gradient_direction, hash_of, noise_direction, update_direction
+from probes.directions import Direction, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
-from probes.evaluation import FullBatch, moved_along
-from probes.jacobians import relative_change
+from probes.evaluation import Evaluation, FullBatch
 from probes.ladder import Ladder
 from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
+from probes.line import Line
 from probes.losses import Loss, as_loss, resolve_loss
-from probes.modes import BATCHNORMS, mixes_examples, probing
+from probes.modes import mixes_examples, probing
 from probes.networks import Perceptron, PerceptronSpec
-from probes.noise import measure_noise_floor
+from probes.noise import NoiseFloor, measure_noise_floor, measure_precision
 from probes.operators import Operator, operator_norm
+from probes.reductions import compare, norm
 from probes.sensitivity import Sensitivity
+from probes.settings import SliceSettings, evaluations_per_slice
 from probes.spectra import spectrum
 from probes.zoo import spec_of
 
@@ -38,94 +41,6 @@ __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
 _OWN_SPECTRA = ("perturbation_spectral_norm", "perturbation_condition_number")
 """Measured at every η where every η has a perturbation of its own."""
-_CHOICES = {
-    "direction": tuple(DIRECTIONS),
-    "spectra": ("weights", "slice", "none"),
-    "biases": ("move", "fixed"),
-    "batchnorm": tuple(BATCHNORMS),
-    "dtype": ("float32", "float64"),
-}
-
-
-@dataclass(frozen=True)
-class SliceSettings:
-    """How a slice is measured; everything here is written into the results.
-
-    Attributes:
-        etas: increasing grid, 0 first.
-        direction: a name of :data:`probes.directions.DIRECTIONS`.
-        perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
-        layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
-        samples: examples whose output change is kept.
-        jacobian: examples whose Jacobian change is measured (0: none).
-        spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
-            at every η too, ``none`` for neither.
-        biases: ``move`` (the released protocol) or ``fixed``.
-        batchnorm: a name of :data:`probes.modes.BATCHNORMS`: the statistics that batch and instance norm use.
-        limit: whether the step limit is searched for.
-        curvature: whether the directional second derivative is computed.
-        ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
-        seed: of the noise direction, and of the adversarial search's restarts.
-        objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
-        ascent_steps: points that each of its ascents tries.
-        restarts: how many ascents start from noise.
-        dtype: ``float32`` or ``float64``.
-        device: a torch device.
-        chunk: examples at once.
-    """
-
-    etas: npt.NDArray[np.float64]
-    direction: str = "gradient"
-    perturb: tuple[str, ...] = ("*",)
-    layers: str = "all"
-    samples: int = 200
-    jacobian: int = 0
-    spectra: str = "weights"
-    biases: str = "move"
-    batchnorm: str = "running"
-    limit: bool = True
-    curvature: bool = True
-    ladder: bool = True
-    seed: int = 0
-    objective: str = "output"
-    ascent_steps: int = 20
-    restarts: int = 3
-    dtype: str = "float32"
-    device: str = "cpu"
-    chunk: int = 1000
-
-    def __post_init__(self) -> None:
-        """Refuse a grid or a choice that would silently measure something else.
-
-        Raises:
-            InputError: it names the setting.
-        """
-        etas = self.etas
-        if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
-            raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"--{name} {getattr(self, name)}: unknown; known are {', '.join(choices)}")
-        self.ascent()
-
-    def ascent(self) -> Ascent:
-        """How the direction ``adversarial`` is searched for.
-
-        Raises:
-            InputError: it names the setting.
-        """
-        return Ascent(
-            objective=self.objective,
-            examples=max(self.samples, 1),
-            steps=self.ascent_steps,
-            restarts=self.restarts,
-            seed=self.seed,
-        )
-
-
-def evaluations_per_slice(settings: SliceSettings) -> int:
-    """How many times a slice reports progress: once for each η."""
-    return len(settings.etas)
 
 
 def measure_slice(
@@ -169,7 +84,7 @@ def measure_slice(
     mixed = mixes_examples(network, settings.batchnorm)
     if mixed:
         _refuse_mixed(settings, len(x))
-    with probing(network, batchnorm=settings.batchnorm):
+    with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
         batch = FullBatch(
             network,
             x,
@@ -178,6 +93,7 @@ def measure_slice(
             dtype=getattr(torch, settings.dtype),
             device=settings.device,
             chunk=settings.chunk,
+            precision=settings.precision,
         )
         return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
 
@@ -199,22 +115,6 @@ def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
         raise InputError(
             "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
         )
-
-
-def _norm(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-
-
-def _ratio(part: float, whole: float) -> float:
-    """The quotient part / whole, with 0/0 = 0 and x/0 = inf."""
-    if whole > 0 or math.isnan(part) or math.isnan(whole):
-        return part / whole
-    return 0.0 if part == 0 else math.inf
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    """⟨a, b⟩, its products rounded once in the working precision and summed in float64."""
-    return float(torch.sum(a * b, dtype=torch.float64))
 
 
 def _reasons(layers: list[Layer]) -> str:
@@ -243,6 +143,7 @@ class _Slice:
         self.trainable = [layer.name for layer in found if layer.trainable]
         samples = min(settings.samples, len(batch))
         self.samples = max(samples, min(settings.jacobian, len(batch)))
+        self.precision = measure_precision(batch, self.trainable, together=mixed)
         self.base = batch.evaluate(batch.frozen, wanted=self.trainable, samples=self.samples)
         # a few examples may miss what the whole data uses
         found = [replace(layer, used=layer.used or self._has_gradient(layer.name)) for layer in found]
@@ -257,9 +158,10 @@ class _Slice:
         self.measured = self._chosen_layers()
         self.adversarial = settings.direction == "adversarial"
         self.direction, self.update_size = self._direction(following)
+        self.line = Line(batch, self.direction)
         self.worst: dict[str, Tensor] | None = None
-        self.gradient_norms = {name: _norm(self.base.gradients[name]) for name in self.trainable}
-        self.weight_norms = {name: _norm(batch.frozen[name]) for name in self.names}
+        self.gradient_norms = {name: float(norm(self.base.gradients[name])) for name in self.trainable}
+        self.weight_norms = {name: float(norm(batch.frozen[name])) for name in self.names}
 
     def _has_gradient(self, name: str) -> bool:
         gradient = self.base.gradients.get(name)
@@ -283,11 +185,11 @@ class _Slice:
             )
         return trainable
 
-    def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], float]:
-        """The slice's direction (none where every η has a perturbation of its own), and the size of a real update."""
+    def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[Direction, float]:
+        """The slice's direction (nothing where every η has one of its own), and the size of a real update."""
         settings, frozen, moving = self.settings, self.batch.frozen, self.moving
         if self.adversarial:
-            return {}, math.nan
+            return Direction({}), math.nan
         if settings.direction == "gradient":
             gradients = {name: self.base.gradients[name] for name in moving}
             return gradient_direction(frozen, gradients), math.nan
@@ -297,13 +199,9 @@ class _Slice:
             raise InputError("--direction update: needs the checkpoint that follows; give at least two")
         return update_direction(frozen, following, moving, weights=self.weights)
 
-    def _moved(self, eta: float) -> tuple[dict[str, Tensor], float]:
-        """The perturbed tensors at η, and the adversarial objective there."""
+    def _worst_at(self, eta: float) -> tuple[dict[str, Tensor], float]:
+        """The tensors under the worst perturbation found at η, and the adversarial objective there."""
         frozen = self.batch.frozen
-        if not self.adversarial:
-            return moved_along(frozen, self.direction, eta), math.nan
-        if eta == 0:
-            return dict(frozen), 0.0
         downhill = gradient_direction(frozen, {name: self.base.gradients[name] for name in self.moving})
         uphill = {name: -step for name, step in downhill.items()}
         found = find_worst(
@@ -319,135 +217,98 @@ class _Slice:
         return {name: frozen[name] + found.change.get(name, 0.0) for name in frozen}, found.value
 
     def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
+        """Everything: the grid, what looks closer at it, and what belongs to the frozen network."""
         settings, batch = self.settings, self.batch
-        floor = measure_noise_floor(
-            batch, self.base, self.trainable, samples=self.samples, together=self.mixed
+        report = progress or (lambda _: None)
+        floor, again = measure_noise_floor(
+            batch, self.base, self.precision, self.trainable, samples=self.samples
         )
-        etas = settings.etas
-        columns = {name: k for k, name in enumerate(self.names)}
-        layered = (len(etas), len(self.names))
-        table: dict[str, npt.NDArray[np.float64]] = {
-            name: np.full(layered, np.nan)
-            for name in (
-                "gradient_change",
-                "gradient_difference",
-                "gradient_cosine",
-                "gradient_norm",
-                "relative_perturbation",
-                "perturbation_norm",
-            )
-        }
-        losses, accuracies, slopes = (np.full(len(etas), np.nan) for _ in range(3))
-        output_change = np.full((len(etas), self.samples), np.nan)
-        perturbed_condition = np.full(layered, np.nan)
-        own_spectra = {name: np.full(layered, np.nan) for name in _OWN_SPECTRA}
-        worst_values = np.full(len(etas), np.nan)
-        sensitivity = self._sensitivity() if settings.jacobian > 0 and batch.has_outputs else None
-        wanted = settings.ladder and batch.has_outputs and settings.spectra != "none" and self.samples > 0
-        wanted = wanted and not self.mixed
-        ladder = self._ladder() if wanted else None
-        whole_gradient = set(self.direction) <= set(self.measured) and not self.adversarial
-        for row, eta in enumerate(etas):
-            moved, worst_values[row] = self._moved(float(eta))
-            result = floor.repeat  # the noise floor's second evaluation is the measurement at 0
-            if eta > 0:
-                result = batch.evaluate(moved, wanted=self.measured, samples=self.samples)
-            losses[row], accuracies[row] = result.loss, result.accuracy
-            output_change[row] = relative_change(self.base.outputs, result.outputs).cpu().numpy()
-            for name in self.names:
-                change = _norm(moved[name] - batch.frozen[name]) if name in self.moving else 0.0
-                table["perturbation_norm"][row, columns[name]] = change
-                table["relative_perturbation"][row, columns[name]] = _ratio(change, self.weight_norms[name])
-            for name in self.measured:
-                gradient = result.gradients[name]
-                self._breakdown(table, row, columns[name], name, gradient)
-            if whole_gradient:
-                slopes[row] = sum(
-                    _dot(result.gradients[name], self.direction[name]) for name in self.direction
-                )
-            if settings.spectra == "slice":
-                for name in self.weights:
-                    perturbed_condition[row, columns[name]] = spectrum(moved[name]).condition_number
-            if self.adversarial and eta > 0 and settings.spectra != "none":
-                for name in self.weights:
-                    own = spectrum(moved[name] - batch.frozen[name])
-                    own_spectra["perturbation_spectral_norm"][row, columns[name]] = own.spectral_norm
-                    own_spectra["perturbation_condition_number"][row, columns[name]] = own.condition_number
-            if sensitivity is not None:
-                sensitivity.record(row, moved)
-            if ladder is not None:
-                ladder.record(row, moved, result.outputs, self.base.outputs)
-            if progress is not None:
-                progress(1)
-        base_slope = (
-            math.nan
-            if self.adversarial
-            else sum(_dot(self.base.gradients[name], self.direction[name]) for name in self.direction)
+        table = Breakdown(
+            batch,
+            self.base,
+            names=self.names,
+            measured=self.measured,
+            moving=self.moving,
+            direction=None if self.adversarial else self.direction,
+            etas=len(settings.etas),
         )
-        per_layer = self._per_layer(floor.gradients)
-        scalars = {"slope_at_zero": base_slope, "update_size": self.update_size, "curvature": math.nan}
-        if not self.adversarial:  # there is no line to have a curvature, or a limit
-            scalars |= self._along_the_line(losses, base_slope)
-        dims = ("checkpoint", "eta", "layer")
-        variables: dict[str, Any] = {
-            "loss": (dims[:2], losses[None]),
-            "accuracy": (dims[:2], accuracies[None]),
-            "slope": (dims[:2], slopes[None]),
-        }
-        if batch.has_outputs:
-            variables["output_change"] = (("checkpoint", "eta", "example"), output_change[None])
-            variables["output_noise_floor"] = (("checkpoint",), np.array([floor.outputs]))
-        variables |= {name: (dims, values[None]) for name, values in table.items()}
-        variables |= {name: (("checkpoint", "layer"), values[None]) for name, values in per_layer.items()}
-        variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
-        variables["loss_noise_floor"] = (("checkpoint",), np.array([floor.loss]))
-        if settings.spectra == "slice":
-            variables["perturbed_condition_number"] = (dims, perturbed_condition[None])
+        closer = _Closer(self)
+        table.record(0, batch.frozen, again)  # the noise floor's second evaluation is the measurement at 0
+        del again
         if self.adversarial:
-            variables["adversarial_value"] = (dims[:2], worst_values[None])
-            variables |= {name: (dims, values[None]) for name, values in own_spectra.items()}
-        if sensitivity is not None:
-            variables |= sensitivity.variables()
-        coordinates = self._coordinates(label, output_change.shape[1])
-        if ladder is not None:
-            variables |= ladder.variables()
-            coordinates["operator"] = ("layer", ladder.operator_kinds())
+            own = self._measure_worst(table, closer, report)
+        else:
+            self._measure_line(table, closer, report)
+            own = {}
+        variables = table.variables(self.gradient_norms, self.weight_norms)
+        variables |= {
+            name: (("checkpoint", "layer"), values[None]) for name, values in self._per_layer(floor).items()
+        }
+        slope = math.nan if self.adversarial else self._slope()
+        scalars = {"slope_at_zero": slope, "update_size": self.update_size, "curvature": math.nan}
+        if not self.adversarial:  # there is no line to have a curvature, or a limit
+            scalars |= self._along_the_line(table.losses(), slope)
+        scalars["loss_noise_floor"] = floor.loss
+        if batch.has_outputs:
+            scalars["output_noise_floor"] = floor.outputs
+        variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
+        variables |= own | closer.variables()
+        coordinates = self._coordinates(label)
+        if closer.ladder is not None:
+            variables["output_difference_l1"] = (
+                ("checkpoint", "eta", "example"),
+                table.output_difference_l1()[None],
+            )
+            coordinates["operator"] = ("layer", closer.ladder.operator_kinds())
         return xr.Dataset(variables, coords=coordinates, attrs=self._attributes())
 
-    def _sensitivity(self) -> Sensitivity:
-        return Sensitivity(
-            self.batch,
-            names=self.names,
-            weights=self.weights,
-            count=min(self.settings.jacobian, len(self.batch)),
-            kept=self.samples,
-            etas=len(self.settings.etas),
+    def _measure_line(self, table: Breakdown, closer: _Closer, report: Callable[[int], object]) -> None:
+        """The grid on a line; then, with all gradients let go, what looks closer at each η."""
+        etas = self.settings.etas
+        report(1)
+        for row in range(1, len(etas)):
+            eta = float(etas[row])
+            found = self.line.evaluate(eta, wanted=self.measured, samples=self.samples)
+            table.record(row, self.line.at(eta), found)
+            del found  # its gradients, before there are new ones
+            report(1)
+        looks = evaluations_per_slice(self.settings) > len(etas)
+        for row, eta in enumerate(etas):
+            closer.record(row, self.line.at(float(eta)))
+            report(int(looks))
+
+    def _measure_worst(
+        self, table: Breakdown, closer: _Closer, report: Callable[[int], object]
+    ) -> dict[str, Any]:
+        """The grid where every η has a perturbation of its own: its objective, and its spectra."""
+        etas = self.settings.etas
+        values = np.full(len(etas), np.nan)
+        values[0] = 0.0
+        spectra = {name: np.full((len(etas), len(self.names)), np.nan) for name in _OWN_SPECTRA}
+        closer.record(0, self.batch.frozen)
+        report(1)
+        for row in range(1, len(etas)):
+            moved, values[row] = self._worst_at(float(etas[row]))
+            found: Evaluation = self.batch.evaluate(moved, wanted=self.measured, samples=self.samples)
+            table.record(row, moved, found)
+            closer.record(row, moved)
+            for name in self.weights if self.settings.spectra != "none" else ():
+                own, column = spectrum(moved[name] - self.batch.frozen[name]), self.names.index(name)
+                spectra["perturbation_spectral_norm"][row, column] = own.spectral_norm
+                spectra["perturbation_condition_number"][row, column] = own.condition_number
+            report(1)
+        found_variables: dict[str, Any] = {"adversarial_value": (("checkpoint", "eta"), values[None])}
+        dims = ("checkpoint", "eta", "layer")
+        return found_variables | {name: (dims, numbers[None]) for name, numbers in spectra.items()}
+
+    def _slope(self) -> float:
+        """⟨g, d⟩ at the frozen weights."""
+        return sum(
+            part.factor * float(compare(self.base.gradients[name], part.base()).product)
+            for name, part in self.direction.parts.items()
         )
 
-    def _ladder(self) -> Ladder:
-        return Ladder(
-            self.batch,
-            names=self.names,
-            weights=self.weights,
-            direction=None if self.adversarial else self.direction,
-            samples=self.samples,
-            etas=self.settings.etas,
-        )
-
-    def _breakdown(
-        self, table: dict[str, npt.NDArray[np.float64]], row: int, column: int, name: str, gradient: Tensor
-    ) -> None:
-        before = self.base.gradients[name]
-        size, norm = self.gradient_norms[name], _norm(gradient)
-        difference = _norm(gradient - before)
-        table["gradient_norm"][row, column] = norm
-        table["gradient_difference"][row, column] = difference
-        table["gradient_change"][row, column] = _ratio(difference, size)
-        if size > 0 and norm > 0:
-            # unit vectors first: the products of a vanishing gradient's entries underflow
-            table["gradient_cosine"][row, column] = _dot(gradient / norm, before / size)
-
-    def _per_layer(self, floors: Mapping[str, float]) -> dict[str, npt.NDArray[np.float64]]:
+    def _per_layer(self, floor: NoiseFloor) -> dict[str, npt.NDArray[np.float64]]:
         """What belongs to the frozen weights and the direction, whatever η."""
         keys = (
             "weight_norm",
@@ -462,17 +323,17 @@ class _Slice:
         values = {key: np.full(len(self.names), np.nan) for key in keys}
         for k, name in enumerate(self.names):
             values["weight_norm"][k] = self.weight_norms[name]
-            values["noise_floor"][k] = floors.get(name, math.nan)
+            values["noise_floor"][k] = floor.gradients.get(name, math.nan)
             step = self.direction.get(name)
             if step is not None:
-                length, size = _norm(step), self.gradient_norms[name]
-                if length > 0 and size > 0:
-                    values["perturbation_cosine"][k] = -_dot(step / length, self.base.gradients[name] / size)
+                pair, size = compare(step, self.base.gradients[name]), self.gradient_norms[name]
+                if float(pair.norm) > 0 and size > 0:
+                    values["perturbation_cosine"][k] = -float(pair.product / pair.norm) / size
             if self.is_weight[k] and self.settings.spectra != "none":
                 if name in self.gradient_norms:
                     gradient = self.base.gradients[name].flatten(1)
                     largest = operator_norm(gradient, Operator("matrix"))
-                    values["gradient_stable_rank"][k] = _ratio(self.gradient_norms[name] ** 2, largest**2)
+                    values["gradient_stable_rank"][k] = ratio(self.gradient_norms[name] ** 2, largest**2)
                 own = spectrum(self.batch.frozen[name])
                 values["spectral_norm"][k], values["condition_number"][k] = (
                     own.spectral_norm,
@@ -491,7 +352,7 @@ class _Slice:
         values = {"curvature": curvature}
         if settings.limit:
             found = find_step_limit(
-                lambda eta: batch.loss(moved_along(batch.frozen, self.direction, eta)),
+                self.line.loss,
                 start=self.base.loss,
                 slope=slope,
                 guess=2 * -slope / curvature if curvature > 0 else 0.1,
@@ -504,7 +365,7 @@ class _Slice:
             }
         return values
 
-    def _coordinates(self, label: str, examples: int) -> dict[str, Any]:
+    def _coordinates(self, label: str) -> dict[str, Any]:
         shapes = [
             tuple(self.batch.frozen[name].flatten(1).shape) if weight else (0, 0)
             for name, weight in self._kinds()
@@ -513,7 +374,7 @@ class _Slice:
             "checkpoint": [label],
             "eta": self.settings.etas,
             "layer": [self.reported[name] for name in self.names],
-            "example": np.arange(examples, dtype=np.int32),
+            "example": np.arange(len(self.base.outputs), dtype=np.int32),
             "is_weight": ("layer", np.array(self.is_weight)),
             "kind": ("layer", [layer.kind for layer in self.layers]),
             "treatment": ("layer", [layer.treatment for layer in self.layers]),
@@ -553,6 +414,7 @@ class _Slice:
             "objective": settings.objective if self.adversarial else "",
             "layers": settings.layers,
             "dtype": settings.dtype,
+            "precision": settings.precision,
             "epsilon": torch.finfo(self.batch.dtype).eps,
             "device": str(self.batch.device),
             "chunk": settings.chunk,
@@ -560,3 +422,54 @@ class _Slice:
             "number_of_examples": len(self.batch),
             "outputs": "yes" if self.batch.has_outputs else "no",
         }
+
+
+class _Closer:
+    """What is measured on a few examples, or by singular values, at every η besides the grid's own numbers."""
+
+    def __init__(self, of: _Slice) -> None:
+        """Measure what belongs to the frozen weights."""
+        settings, batch = of.settings, of.batch
+        self.names = of.names
+        self.sensitivity = self.ladder = None
+        if settings.jacobian > 0 and batch.has_outputs:
+            self.sensitivity = Sensitivity(
+                batch,
+                names=of.names,
+                weights=of.weights,
+                count=min(settings.jacobian, len(batch)),
+                kept=of.samples,
+                etas=len(settings.etas),
+            )
+        wanted = settings.ladder and batch.has_outputs and settings.spectra != "none" and of.samples > 0
+        if wanted and not of.mixed:
+            self.ladder = Ladder(
+                batch,
+                names=of.names,
+                weights=of.weights,
+                direction=None if of.adversarial else of.direction,
+                samples=of.samples,
+                etas=settings.etas,
+            )
+        self.weights = of.weights if settings.spectra == "slice" else []
+        self.condition = np.full((len(settings.etas), len(of.names)), np.nan)
+
+    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
+        """Measure at a row's η."""
+        for name in self.weights:
+            self.condition[row, self.names.index(name)] = spectrum(moved[name]).condition_number
+        if self.sensitivity is not None:
+            self.sensitivity.record(row, moved)
+        if self.ladder is not None:
+            self.ladder.record(row, moved)
+
+    def variables(self) -> dict[str, Any]:
+        """Everything, with a ``checkpoint`` of one in front."""
+        found: dict[str, Any] = {}
+        if self.weights:
+            found["perturbed_condition_number"] = (("checkpoint", "eta", "layer"), self.condition[None])
+        if self.sensitivity is not None:
+            found |= self.sensitivity.variables()
+        if self.ladder is not None:
+            found |= self.ladder.variables()
+        return found

@@ -18,6 +18,7 @@ from analysis.verdicts import Status, judge
 from probes import InputError, SliceSettings, measure_slice, reading
 from probes.adversarial import Ascent, find_worst
 from probes.batches import Batch, Batches, outputs_of
+from probes.directions import Direction
 from probes.evaluation import FullBatch
 from probes.losses import resolve_loss
 from probes.reading import read_batches
@@ -258,7 +259,7 @@ def test_curvature_of_ragged_batches() -> None:
         moved = {name: w + sign * h * direction[name] for name, w in batch.frozen.items()}
         after = batch.evaluate(moved, wanted=list(direction)).gradients
         slopes.append(float(sum((after[name] * direction[name]).sum() for name in direction)))
-    assert batch.directional_curvature(direction) == pytest.approx(
+    assert batch.directional_curvature(Direction.of(direction)) == pytest.approx(
         (slopes[1] - slopes[0]) / (2 * h), rel=1e-5
     )
 

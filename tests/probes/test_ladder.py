@@ -35,9 +35,9 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Tensors]:
     seen: list[Tensors] = []
 
     class Spy(Ladder):
-        def record(self, row: int, moved: Mapping[str, Tensor], outputs: Tensor, before: Tensor) -> None:
+        def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
             seen.append({name: tensor.double().numpy().copy() for name, tensor in moved.items()})
-            super().record(row, moved, outputs, before)
+            super().record(row, moved)
 
     monkeypatch.setattr(probes.slices, "Ladder", Spy)
     return seen

@@ -20,6 +20,7 @@ from probes import InputError, SliceSettings, load, measure_slice
 from probes.checkpoints import read_checkpoint, write_checkpoint
 from probes.cli import main
 from probes.data import DataSet
+from probes.directions import Direction
 from probes.evaluation import FullBatch
 from probes.losses import accuracy_of, resolve_loss
 from probes.networks import PerceptronSpec
@@ -484,7 +485,7 @@ def test_the_curvature_is_that_of_the_losses(name: str) -> None:
     size = 1e-4 if spec.vocabulary is not None else 1e-6  # ReLU's kinks must not be crossed
     around = [batch.loss({n: w + k * size * step[n] for n, w in batch.frozen.items()}) for k in (-1, 0, 1)]
     expected = (around[0] - 2 * around[1] + around[2]) / size**2
-    assert batch.directional_curvature(step) == pytest.approx(expected, rel=0.02, abs=0.01)
+    assert batch.directional_curvature(Direction.of(step)) == pytest.approx(expected, rel=0.02, abs=0.01)
 
 
 # -- the commands

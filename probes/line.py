@@ -1,0 +1,51 @@
+"""The line W + η d: parameters at any η, and evaluations there with what does not depend on η done once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from probes.batches import Batch
+from probes.directions import Direction
+from probes.evaluation import Evaluation, FullBatch, Parameters
+from probes.first_layer import FirstLayer
+
+__all__ = ["Line"]
+
+
+class Line:
+    """A frozen network's parameters moved along a direction."""
+
+    def __init__(self, batch: FullBatch, direction: Direction) -> None:
+        """Take the network, its data and loss, and the direction."""
+        self.batch, self.direction = batch, direction
+        self.first = FirstLayer(batch.frozen, direction)
+        self._moved: dict[str, Tensor] = {}
+        self._eta: float | None = None
+
+    def at(self, eta: float) -> dict[str, Tensor]:
+        """W + η d, always from the frozen W, never by repeated steps.
+
+        The tensors that move lie in buffers that the next call writes over.
+        """
+        frozen = self.batch.frozen
+        for name, part in self.direction.parts.items() if eta != self._eta else ():
+            if name not in self._moved:
+                self._moved[name] = torch.empty_like(frozen[name])
+            part.added_to(frozen[name], eta, out=self._moved[name])
+        self._eta = eta
+        return {name: self._moved.get(name, tensor) for name, tensor in frozen.items()}
+
+    def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
+        """As :meth:`probes.evaluation.FullBatch.evaluate`, at W + η d."""
+
+        def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
+            return self.first.applied(place, batch, used, eta)
+
+        return self.batch.evaluate(self.at(eta), wanted=wanted, samples=samples, around=around)
+
+    def loss(self, eta: float) -> float:
+        """Mean loss at W + η d, accumulated in float64."""
+        return self.evaluate(eta).loss

@@ -1,0 +1,63 @@
+"""Norms and inner products of parameter tensors, summed in float64 block by block: no copy of a tensor is made.
+
+What is returned are numbers on the tensors' device, so that a GPU need not be waited for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Comparison", "compare", "norm", "relative_difference"]
+
+_BLOCK = 1 << 17
+"""Elements that are in float64 at once, 1 MB for each of two scratch blocks, which a cache holds."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two tensors a and b of one shape, as numbers () in float64 on their device.
+
+    Attributes:
+        norm: ‖a‖_F.
+        difference: ‖a − b‖_F.
+        product: ⟨a, b⟩.
+    """
+
+    norm: Tensor
+    difference: Tensor
+    product: Tensor
+
+
+def norm(tensor: Tensor) -> Tensor:
+    """Frobenius norm as a number in float64."""
+    size: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.float64)
+    return size
+
+
+def compare(a: Tensor, b: Tensor) -> Comparison:
+    """Norm, difference and inner product in one pass; products and differences are exact for float32 tensors.
+
+    Where squares underflow (of float64 tensors with norms below 1e-154) the norms are 0, and so is the product.
+    """
+    first, second = a.detach().reshape(-1), b.detach().reshape(-1)
+    size = min(_BLOCK, len(first))
+    scratch = torch.empty(2, size, dtype=torch.float64, device=a.device)
+    sums = [torch.zeros(3, dtype=torch.float64, device=a.device)]
+    for start in range(0, len(first), _BLOCK):
+        part = first[start : start + _BLOCK]
+        left = scratch[0, : len(part)].copy_(part)
+        right = scratch[1, : len(part)].copy_(second[start : start + _BLOCK])
+        square, product = left.dot(left), left.dot(right)
+        left -= right
+        sums.append(torch.stack([square, left.dot(left), product]))
+    square, difference, product = torch.stack(sums).sum(0).unbind()
+    return Comparison(square.sqrt(), difference.sqrt(), product)
+
+
+def relative_difference(a: Tensor, b: Tensor) -> float:
+    """‖a − b‖_F / ‖b‖_F, and 0 where b is zero; b may be of a better precision than a."""
+    pair = compare(b, a)
+    return float(pair.difference / pair.norm) if bool(pair.norm > 0) else 0.0
