@@ -99,6 +99,10 @@ class Breakdown:
         """𝓛 at each η."""
         return _numbers(self.by_eta["loss"])
 
+    def slopes(self) -> Floats:
+        """𝓛' along the direction at each η; NaN where not all of its gradients are measured."""
+        return _numbers(self.by_eta["slope"])
+
     def output_difference_l1(self) -> Floats:
         """‖f̃ − f‖₁ (etas, examples)."""
         return _numbers(self.by_example["l1"])

@@ -515,7 +515,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     if options["direction"] == "adversarial":
         raise InputError("--direction adversarial: has no step limit, since every eta has a step of its own")
-    settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False, ladder=False)
+    settings = _settings(options, etas=np.array([0.0, 1e-4]), samples=1, curvature=False, ladder=False)
     measurements = measure(_source(checkpoints, options), settings, what="limits")
     limits = step_limits(measurements)
     if as_json:

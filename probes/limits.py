@@ -11,6 +11,14 @@ from scipy.optimize import brentq
 __all__ = ["StepLimit", "find_step_limit"]
 
 
+_LEAST = 1e-6
+"""A smaller q(η) is rounding."""
+_FARTHEST = 4.0
+"""How many times as far the search looks at once where the loss has not returned yet."""
+_BLIND = 12.0
+"""Above e to this power times the tangent's descent, a loss tells nothing of where it turned up."""
+
+
 @dataclass
 class StepLimit:
     """What the search found.
@@ -32,6 +40,7 @@ class _Search:
 
     loss: Callable[[float], float]
     start: float
+    slope: float
     known: dict[float, float] = field(default_factory=dict)
     evaluations: int = 0
 
@@ -43,6 +52,11 @@ class _Search:
         value = self.known[eta]
         return math.inf if math.isnan(value) else value
 
+    def height(self, eta: float) -> float:
+        """Log q(η), in bounds that keep interpolation useful; its sign is that of the rise."""
+        quotient = 1 + self.rise(eta) / (eta * -self.slope)
+        return math.log(min(max(quotient, _LEAST), 1e300))
+
 
 def find_step_limit(
     loss: Callable[[float], float],
@@ -52,12 +66,12 @@ def find_step_limit(
     guess: float,
     known: dict[float, float] | None = None,
     largest: float = 8.0,
-    tolerance: float = 2e-3,
+    tolerance: float = 9.5e-3,
 ) -> StepLimit:
     """Find the smallest root η > 0 of 𝓛(η) − 𝓛(0), bracketed by known losses and refined by Brent's method.
 
-    The root is sought in log η, for the rise divided by η (which removes the root at 0 and tends to the slope
-    there), its size compressed by asinh so that an exploding loss does not slow the search down.
+    The root is sought in log η, for the logarithm of q(η) = (𝓛(η) − 𝓛(0) − η 𝓛'(0)) / (−η 𝓛'(0)), which is 1 at
+    the limit. Of a quadratic loss, and of any power of η above the tangent, it is a straight line.
 
     Args:
         loss: full-batch loss as a function of η.
@@ -68,7 +82,9 @@ def find_step_limit(
         largest: give up beyond this η.
         tolerance: relative accuracy of the limit.
     """
-    search = _Search(loss, start, {eta: value - start for eta, value in (known or {}).items() if eta > 0})
+    search = _Search(
+        loss, start, slope, {eta: value - start for eta, value in (known or {}).items() if eta > 0}
+    )
     grid_end = max(search.known, default=0.0)
     if not (math.isfinite(start) and math.isfinite(slope)):
         return StepLimit(math.nan, grid_end, 0)
@@ -80,24 +96,30 @@ def find_step_limit(
         return StepLimit(math.nan, searched_to, search.evaluations)
     if low is None:
         return StepLimit(0.0, searched_to, search.evaluations)
-
-    def height(log_eta: float) -> float:
-        eta = math.exp(log_eta)
-        rise = search.rise(eta)
-        return math.asinh(min(rise / (eta * -slope), 1e300))
-
     # Halve the bracket in log η while its upper end is so high that interpolation would be blind.
-    while math.log(high / low) > tolerance and search.rise(high) > 10 * max(-slope * high, abs(start)):
+    while math.log(high / low) > 2 * tolerance and search.height(high) > _BLIND:
         middle = math.sqrt(low * high)
         if search.rise(middle) < 0:
             low = middle
         else:
             high = middle
-    if math.log(high / low) <= tolerance:
+    if math.log(high / low) <= 2 * tolerance:
         return StepLimit(math.sqrt(low * high), searched_to, search.evaluations)
     search.known[math.exp(math.log(low))] = search.rise(low)
     search.known[math.exp(math.log(high))] = search.rise(high)
-    root = brentq(height, math.log(low), math.log(high), xtol=tolerance, rtol=1e-12)
+    ends = {math.log(low), math.log(high)}
+
+    def height(log_eta: float) -> float:
+        ends.add(log_eta)
+        return search.height(math.exp(log_eta))
+
+    # Brent's method ends with a bracket narrower than xtol; what lies in its middle part is near both ends.
+    root = brentq(height, math.log(low), math.log(high), xtol=2 * tolerance, rtol=1e-12)
+    last = max(end for end in ends if height(end) < 0)
+    first = min(end for end in ends if height(end) >= 0)
+    if first - last <= 2 * tolerance:  # or the root itself was met
+        root = last + (first - last) * height(last) / (height(last) - height(first))
+        root = min(max(root, first - tolerance), last + tolerance)
     return StepLimit(math.exp(root), searched_to, search.evaluations)
 
 
@@ -111,13 +133,12 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
         search.rise(min(max(guess, 1e-6), largest) if math.isfinite(guess) else largest)
     risen = [eta for eta in sorted(search.known) if search.rise(eta) >= 0]
     if not risen:
-        eta = max(search.known)
-        if math.isfinite(guess) and eta < guess < largest:
-            eta = guess
+        before = max(search.known)
+        eta = min(max(guess, 2 * before), largest) if math.isfinite(guess) else 2 * before
         while search.rise(eta) < 0:
             if eta >= largest:
                 return eta, None
-            eta = min(2 * eta, largest)
+            before, eta = eta, min(_beyond(search, before, eta), largest)
         risen = [eta]
     high = risen[0]
     below = [eta for eta in search.known if eta < high]
@@ -127,3 +148,12 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
         if low < 1e-12:
             return None, high
     return low, high
+
+
+def _beyond(search: _Search, before: float, eta: float) -> float:
+    """A little beyond where the line through the last two heights is 0: at least a tenth farther."""
+    rise = search.height(eta) - search.height(before)
+    if not rise > 0:
+        return _FARTHEST * eta
+    steps = -search.height(eta) / rise
+    return eta * min(max((eta / before) ** min(steps, 100.0) * 1.02, 1.1), _FARTHEST)

@@ -41,6 +41,10 @@ __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 
 _OWN_SPECTRA = ("perturbation_spectral_norm", "perturbation_condition_number")
 """Measured at every η where every η has a perturbation of its own."""
+_NEAR = 1e-3
+"""The η whose slope, where it is measured, tells the curvature for the first guess at the step limit."""
+_GUESS = 0.1
+"""That guess where nothing tells it."""
 
 
 def measure_slice(
@@ -115,6 +119,16 @@ def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
         raise InputError(
             "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
         )
+
+
+def _quadratic_limit(
+    slope: float, curvature: float, etas: npt.NDArray[np.float64], slopes: npt.NDArray[np.float64]
+) -> float:
+    """Where a quadratic loss is back: −2𝓛'/𝓛'' by a difference of slopes, which sees kinks, or the curvature."""
+    row = min(int(np.searchsorted(etas, _NEAR)), len(etas) - 1)
+    measured = (float(slopes[row]) - slope) / float(etas[row])
+    used = measured if measured > 0 else curvature
+    return 2 * -slope / used if used > 0 else _GUESS
 
 
 def _reasons(layers: list[Layer]) -> str:
@@ -247,7 +261,7 @@ class _Slice:
         slope = math.nan if self.adversarial else self._slope()
         scalars = {"slope_at_zero": slope, "update_size": self.update_size, "curvature": math.nan}
         if not self.adversarial:  # there is no line to have a curvature, or a limit
-            scalars |= self._along_the_line(table.losses(), slope)
+            scalars |= self._along_the_line(table, slope)
         scalars["loss_noise_floor"] = floor.loss
         if batch.has_outputs:
             scalars["output_noise_floor"] = floor.outputs
@@ -345,9 +359,9 @@ class _Slice:
                     values["direction_condition_number"][k] = moved.condition_number
         return values
 
-    def _along_the_line(self, losses: npt.NDArray[np.float64], slope: float) -> dict[str, float]:
+    def _along_the_line(self, table: Breakdown, slope: float) -> dict[str, float]:
         """The curvature at 0, and the step limit by root finding on the slice."""
-        settings, batch = self.settings, self.batch
+        settings, batch, losses = self.settings, self.batch, table.losses()
         curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
@@ -355,7 +369,7 @@ class _Slice:
                 self.line.loss,
                 start=self.base.loss,
                 slope=slope,
-                guess=2 * -slope / curvature if curvature > 0 else 0.1,
+                guess=_quadratic_limit(slope, curvature, settings.etas, table.slopes()),
                 known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
             )
             values |= {
