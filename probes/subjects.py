@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,7 +225,7 @@ def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
     Raises:
         InputError: other input width, or labels out of range.
     """
-    if subject.spec is None or data.batches.plain is None:
+    if subject.spec is None or not data.batches.is_plain:
         _check_by_calling(subject.network, data, loss)
     else:
         check_spec_fits(subject.spec, data, loss, called=subject.label)
@@ -244,31 +244,38 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
         InputError: other inputs, or labels out of range.
     """
     option = f"--data {data.spec}"
-    width = int(data.x[0].numel())
+    x, y = data.first
+    width = x.numel()
     if spec.vocabulary is not None:
         _check_characters(spec, data, called)
-    elif not data.x.is_floating_point():
+    elif not x.is_floating_point():
         raise InputError(f"{option}: x has characters, {called} takes real numbers")
     elif width != spec.inputs:
         raise InputError(f"{option}: x has {width} features, {called} takes {spec.inputs}")
     if loss == "cross-entropy":
         ndim = 1 if spec.vocabulary is None else 2
-        if data.y.ndim != ndim:
+        if y.ndim != ndim:
             each = "an example" if ndim == 1 else "a character"
             raise InputError(
-                f"{option}: y has shape {tuple(data.y.shape)}, but {called} needs one label {each}; for other"
+                f"{option}: y has shape {(len(data), *y.shape[1:])}, but {called} needs one label {each}; for other"
                 " targets say --loss mse or --loss bce-with-logits"
             )
-        low, high = int(data.y.min()), int(data.y.max())
+        low, high = _range(data.batches.target_blocks())
         if low < 0 or high >= spec.outputs:
             raise InputError(
                 f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"
                 f" outputs (labels 0 to {spec.outputs - 1})"
             )
     elif loss in ("mse", "bce-with-logits"):
-        count, outputs = int(data.y[0].numel()), spec.outputs * (1 if spec.vocabulary is None else width)
+        count, outputs = y.numel(), spec.outputs * (1 if spec.vocabulary is None else width)
         if count != outputs:
             raise InputError(f"{option}: y has {count} values an example, {called} has {outputs} outputs")
+
+
+def _range(blocks: Iterable[Tensor]) -> tuple[int, int]:
+    """The smallest and largest of integers."""
+    ends = [(int(block.min()), int(block.max())) for block in blocks]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
@@ -277,14 +284,17 @@ def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
     Raises:
         InputError: they are not.
     """
-    x, known = data.x, spec.vocabulary or 0
+    x, known = data.first[0], spec.vocabulary or 0
     if x.is_floating_point() or x.ndim != 2:
         raise InputError(f"--data {data.spec}: {called} takes characters; give text or text:FILE")
     if x.shape[1] > spec.inputs:
         raise InputError(
             f"--data {data.spec}: {x.shape[1]} characters an example, {called} takes {spec.inputs}"
         )
-    if int(x.min()) < 0 or int(x.max()) >= known:
+    low, high = _range(
+        part for _, batch in data.batches.blocks() for part in (batch.inputs,) if isinstance(part, Tensor)
+    )
+    if low < 0 or high >= known:
         raise InputError(f"--data {data.spec}: a character is not among the {known} that {called} knows")
 
 
@@ -297,7 +307,7 @@ def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
     parameters = list(network.parameters())
     dtype = parameters[0].dtype if parameters else torch.float32
     with left_as_found(network), torch.no_grad():
-        first = data.batches.pieces[0][:1].to("cpu", dtype)
+        first = data.batches.first.to("cpu", dtype)
         arguments, named = arguments_of(first.inputs)
         try:
             outputs = outputs_of(network(*arguments, **named))
