@@ -46,6 +46,7 @@ class DataSet:
         self.spec, self.note = spec, note
         self.batches = x if isinstance(x, Batches) else Batches([Batch(x, y)])
         self._read: tuple[Tensor, Tensor] | None = None
+        self._digest: str | None = None
 
     def _plain(self) -> tuple[Tensor, Tensor]:
         if self._read is None:
@@ -88,7 +89,9 @@ class DataSet:
 
     def digest(self) -> str:
         """SHA-256 of shapes and values, in short."""
-        return self.batches.digest()
+        if self._digest is None:
+            self._digest = self.batches.digest()
+        return self._digest
 
     def in_floats(self) -> DataSet:
         """With a single integer input as float32, for networks that take real numbers only."""
