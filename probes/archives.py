@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import io
 import stat
+import struct
 import zipfile
+import zlib
 from itertools import pairwise
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
+
+from probes.mapping import mapped_bytes
 from probes.pickles import UnreadableError
 
 __all__ = ["Archive"]
 
 _SMALL = 1 << 24  # bytes that a compressed entry may always grow to
 _RATIO = 100  # and how many times its own size beyond that
+_LOCAL_HEADER, _LOCAL_LENGTHS = (
+    30,
+    26,
+)  # bytes of an entry's own header, and where the lengths of what follows are
+_BLOCK = 1 << 24  # bytes whose checksum is made at once
 
 
 class Archive:
@@ -26,6 +37,7 @@ class Archive:
             UnreadableError: it is cut off, or made to deceive.
         """
         self.size = stream.seek(0, io.SEEK_END)
+        self._stream = stream
         try:
             self._zip = zipfile.ZipFile(stream)
             entries = self._zip.infolist()
@@ -117,3 +129,41 @@ class Archive:
         room = bytearray(size)
         self.read_into(name, memoryview(room), stored=stored)
         return bytes(room)
+
+    def mapped(self, name: str) -> npt.NDArray[np.uint8] | None:
+        """The bytes of an entry where they are in the file, checksum and all.
+
+        Returns:
+            (size,), or None where they have to be read: a compressed entry, or an archive that is no file.
+
+        Raises:
+            UnreadableError: there is no such entry, or it is damaged.
+        """
+        size = self.entry_size(name)
+        entry = self._entries[name]
+        if entry.compress_type != zipfile.ZIP_STORED or size == 0:
+            return None
+        start = self._content_start(entry)
+        content = mapped_bytes(self._stream, start, size)
+        if content is None:
+            return None
+        checksum = 0
+        for begin in range(0, size, _BLOCK):
+            checksum = zlib.crc32(content[begin : begin + _BLOCK].data, checksum)
+        if checksum != entry.CRC:
+            raise UnreadableError(f"entry {name[:60]} is damaged (its checksum is another)")
+        return content
+
+    def _content_start(self, entry: zipfile.ZipInfo) -> int:
+        """Where an entry's bytes begin, its own header compared with the directory's."""
+        try:
+            self._zip.open(entry).close()
+            self._stream.seek(entry.header_offset + _LOCAL_LENGTHS)
+            lengths = struct.unpack("<HH", self._stream.read(4))
+        except Exception as error:  # a damaged entry raises many types
+            raise UnreadableError(f"entry {entry.filename[:60]} is damaged ({str(error)[:80]})") from error
+        start: int = entry.header_offset + _LOCAL_HEADER + sum(lengths)
+        following = [e.header_offset for e in self._entries.values() if e.header_offset > entry.header_offset]
+        if start + entry.compress_size > min(following, default=self.size):
+            raise UnreadableError(f"entry {entry.filename[:60]} is damaged (it is longer than its place)")
+        return start

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: plain numbers alone, their sizes compared with what is there before room is made."""
+"""Arrays in .npz files: plain numbers alone, mapped where they are, or read into room of the size that is there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_npz(path: Path) -> bool:
 
 
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of those names that are in the file.
+    """The arrays of those names that are in the file, mapped from it unless they are compressed.
 
     Raises:
         InputError: it is damaged, or an array holds objects, or claims more than is there.
@@ -40,8 +40,11 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]
 
 
 def _array(archive: Archive, entry: str, name: str) -> np.ndarray[Any, Any]:
-    content = archive.read(entry, limit=archive.entry_size(entry), stored=False)
-    stream = io.BytesIO(content)
+    content: Any = archive.mapped(entry)
+    if content is None:
+        content = bytearray(archive.entry_size(entry))
+        archive.read_into(entry, memoryview(content), stored=False)
+    stream = io.BytesIO(bytes(content[: 2 * _HEADER]))
     try:
         version = np.lib.format.read_magic(stream)
         read = (

@@ -7,8 +7,9 @@ in :data:`TARGET_KEYS`. The first axis of every tensor counts the examples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +17,18 @@ import torch
 from torch import Tensor
 
 from probes.errors import InputError
+from probes.stored import BLOCK_BYTES, Rows, row_blocks
 
-__all__ = ["TARGET_KEYS", "Batch", "Batches", "Inputs", "arguments_of", "outputs_of", "padded"]
+__all__ = [
+    "TARGET_KEYS",
+    "Batch",
+    "Batches",
+    "Inputs",
+    "StoredBatch",
+    "arguments_of",
+    "outputs_of",
+    "padded",
+]
 
 TARGET_KEYS = ("labels", "label", "targets", "y")
 """The target's name in a dict: the first of these that it has."""
@@ -189,15 +200,57 @@ class Batch:
         return self.inputs, self.targets
 
 
+@dataclass(frozen=True)
+class StoredBatch:
+    """Plain examples x and y in a file; whoever computes with some of them reads these.
+
+    Attributes:
+        x: inputs (n, …).
+        y: targets (n, …).
+    """
+
+    x: Rows
+    y: Rows
+
+    def leaves(self) -> Iterator[tuple[str, Rows]]:
+        """Both, with their places in a batch."""
+        yield "x", self.x
+        yield "y", self.y
+
+    def structure(self) -> tuple[str | None, tuple[str, ...]]:
+        """As of a batch of x and y."""
+        return None, tuple(place for place, _ in self.leaves())
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.x)
+
+    def __getitem__(self, part: slice) -> StoredBatch:
+        """Some of the examples, not read yet."""
+        return StoredBatch(self.x[part], self.y[part])
+
+    def read(self) -> Batch:
+        """All of them.
+
+        Raises:
+            InputError: the file has changed.
+        """
+        return Batch(self.x.read(), self.y.read())
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Batch:
+        """Read, on a device; see :meth:`Batch.to`."""
+        return self.read().to(device, dtype)
+
+
 class Batches:
     """All examples, in order, in as few batches as their shapes allow.
 
     Attributes:
-        pieces: batches of equal shapes; most data is one piece.
+        pieces: batches of equal shapes, in memory or not; most data is one piece.
         cuts: with which example each of the user's own batches began; empty where there were none.
     """
 
-    def __init__(self, pieces: list[Batch], *, cut: bool = False) -> None:
+    def __init__(self, pieces: Sequence[Batch | StoredBatch], *, cut: bool = False) -> None:
         """Join neighbours of equal shapes.
 
         Args:
@@ -218,16 +271,19 @@ class Batches:
                 )
         ends = np.cumsum([len(piece) for piece in pieces]).tolist()
         self.cuts: tuple[int, ...] = (0, *ends[:-1]) if cut else ()
-        groups: list[list[Batch]] = []
+        groups: list[StoredBatch | list[Batch]] = []
         for piece in pieces:
-            if groups and groups[-1][0].signature() == piece.signature():
-                groups[-1].append(piece)
+            last = groups[-1] if groups else None
+            if isinstance(piece, StoredBatch):
+                groups.append(piece)
+            elif isinstance(last, list) and last[0].signature() == piece.signature():
+                last.append(piece)
             else:
                 groups.append([piece])
-        self.pieces = [_concatenated(group) for group in groups]
+        self.pieces = [group if isinstance(group, StoredBatch) else _concatenated(group) for group in groups]
 
     @classmethod
-    def _of(cls, pieces: list[Batch], cuts: tuple[int, ...]) -> Batches:
+    def _of(cls, pieces: Sequence[Batch | StoredBatch], cuts: tuple[int, ...]) -> Batches:
         made = cls(pieces)
         made.cuts = cuts
         return made
@@ -237,21 +293,39 @@ class Batches:
         return sum(map(len, self.pieces))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether ``x`` and ``y`` are all there is to it."""
+        if len(self.pieces) > 1:
+            return False
+        only = self.pieces[0]
+        if isinstance(only, StoredBatch):
+            return True
+        return only.targets is not None and isinstance(only.inputs, Tensor)
+
+    @property
     def plain(self) -> tuple[Tensor, Tensor] | None:
-        """``x`` and ``y``, where that is all there is to it."""
-        first = self.pieces[0]
-        if len(self.pieces) > 1 or first.targets is None or not isinstance(first.inputs, Tensor):
+        """``x`` and ``y``, where that is all there is to it; read as a whole, if they are in a file."""
+        if not self.is_plain:
             return None
-        return first.inputs, first.targets
+        batch = _in_memory(self.pieces[0])
+        assert isinstance(batch.inputs, Tensor)
+        assert batch.targets is not None
+        return batch.inputs, batch.targets
+
+    @property
+    def first(self) -> Batch:
+        """The first example, which shows the kind of all in the first piece."""
+        return _in_memory(self.pieces[0][:1])
 
     @property
     def targets(self) -> Tensor | None:
-        """The first piece's targets, which show their kind."""
-        return self.pieces[0].targets
+        """Some of the first piece's targets, which show their kind."""
+        first = self.pieces[0]
+        return self.first.targets if isinstance(first, StoredBatch) else first.targets
 
     def map(self, function: Callable[[Batch], Batch]) -> Batches:
-        """The same cuts with every piece changed, its length kept."""
-        return self._of([function(piece) for piece in self.pieces], self.cuts)
+        """The same cuts with every piece changed, its length kept; what is in a file is read."""
+        return self._of([function(_in_memory(piece)) for piece in self.pieces], self.cuts)
 
     def __getitem__(self, part: slice) -> Batches:
         """The examples ``[start:stop]``.
@@ -262,7 +336,8 @@ class Batches:
         start, stop, step = part.indices(len(self))
         if step != 1:
             raise ValueError("batches are cut into neighbours only")
-        kept, first = [], 0
+        kept: list[Batch | StoredBatch] = []
+        first = 0
         for piece in self.pieces:
             low, high = max(start - first, 0), min(stop - first, len(piece))
             if low < high:
@@ -275,7 +350,7 @@ class Batches:
         """All examples in the opposite order."""
         ends = [*self.cuts[1:], len(self)] if self.cuts else []
         cuts = tuple(len(self) - end for end in reversed(ends))
-        return self._of([piece.flip() for piece in reversed(self.pieces)], cuts)
+        return self._of([_in_memory(piece).flip() for piece in reversed(self.pieces)], cuts)
 
     def chunks(self, size: int, *, as_given: bool = False) -> Iterator[tuple[int, Batch]]:
         """Pieces of at most ``size`` examples, or the user's own batches, after how many examples each.
@@ -291,23 +366,42 @@ class Batches:
             if as_given and self.cuts:
                 starts = [cut - first for cut in self.cuts if first <= cut < first + len(piece)]
             for start, stop in zip(starts, [*starts[1:], len(piece)], strict=True):
-                yield first + start, piece[start:stop]
+                yield first + start, _in_memory(piece[start:stop])
             first += len(piece)
+
+    def blocks(self) -> Iterator[tuple[int, Batch]]:
+        """All examples, some at a time and each with its piece's place, for checks that read them all."""
+        for place, piece in enumerate(self.pieces):
+            width = sum(prod(part.shape[1:]) * part.dtype.itemsize for _, part in piece.leaves())
+            step = max(1, BLOCK_BYTES // max(1, width))
+            for start in range(0, len(piece), step):
+                yield place, _in_memory(piece[start : start + step])
+
+    def target_blocks(self) -> Iterator[Tensor]:
+        """The targets, where there are any, some at a time and without the inputs."""
+        for piece in self.pieces:
+            targets = piece.y if isinstance(piece, StoredBatch) else piece.targets
+            if targets is not None:
+                yield from row_blocks(targets)
 
     def digest(self) -> str:
         """SHA-256 of form, shapes and values, in short; of plain x and y, of their shapes and values alone."""
         state = hashlib.sha256()
-        plain = self.plain
         for piece in self.pieces:
-            if plain is None:
+            if not self.is_plain:
                 state.update(repr(piece.structure()).encode())
-            for _, tensor in piece.leaves():
-                array = np.ascontiguousarray(tensor.numpy())
-                state.update(f"{array.dtype.str}{array.shape}".encode())
-                state.update(array.data)
+            for _, part in piece.leaves():
+                kind = torch.empty(0, dtype=part.dtype).numpy().dtype.str
+                state.update(f"{kind}{tuple(part.shape)}".encode())
+                for block in row_blocks(part):
+                    state.update(np.ascontiguousarray(block.numpy()).data)
         if self.cuts:
             state.update(repr(self.cuts).encode())
         return state.hexdigest()[:16]
+
+
+def _in_memory(piece: Batch | StoredBatch) -> Batch:
+    return piece.read() if isinstance(piece, StoredBatch) else piece
 
 
 def _concatenated(group: list[Batch]) -> Batch:
@@ -318,5 +412,5 @@ def _concatenated(group: list[Batch]) -> Batch:
     return Batch(inputs, torch.cat(targets) if targets else None, group[0].key)
 
 
-def _names(piece: Batch) -> str:
+def _names(piece: Batch | StoredBatch) -> str:
     return ", ".join(place.removeprefix("x/") for place, _ in piece.leaves())

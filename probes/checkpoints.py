@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_BLOCK = 1 << 22  # numbers that are checked at once
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """One saved network.
@@ -117,7 +120,9 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
         kind = "complex" if tensor.is_complex() else tensor.dtype
         raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; save it as float32")
     if tensor.is_floating_point():
-        bad = int((~torch.isfinite(tensor)).sum())
+        flat = tensor.reshape(-1)  # looked at in parts: no copy of all of it is made for this
+        parts = (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
+        bad = sum(int((~torch.isfinite(part)).sum()) for part in parts)
         if bad:
             raise InputError(
                 f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint"

@@ -37,12 +37,15 @@ class Content:
 
     Attributes:
         tree: dictionaries, lists, numbers, text and :class:`Leaf`.
-        read: the tensor of a leaf.
+        read: the tensor of a leaf, in memory of its own.
         ordered: whether the order of names is that in which the network's layers were made.
         details: what ``probe train`` wrote beside the tensors.
+        mapped: the tensor of a leaf, mapped from the file where its numbers lie in it as they are; None in
+            formats where they never do.
     """
 
     tree: Any
     read: Callable[[Any], Tensor]
     ordered: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+    mapped: Callable[[Any], Tensor] | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import zlib
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,20 @@ import torch
 from torch import Tensor
 
 from probes.arrays import is_npz, read_npz
-from probes.batches import Batch, Batches
+from probes.batches import Batch, Batches, StoredBatch
 from probes.contents import Content, Leaf, Unsuitable
 from probes.errors import InputError
 from probes.formats import kind_of, open_content
-from probes.reading import as_batch, as_tensor, read_batches
+from probes.mapping import FileState, mapped_bytes
+from probes.reading import as_batch, as_tensor, read_batches, stored_batch
 from probes.specs import is_callable_spec, load_callable
+from probes.stored import Rows, Values
 from probes.text import is_text_spec, text_windows
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
 
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+_LARGEST_UNPACKED = 1 << 30  # bytes of an IDX file that has to be read
 _SHUFFLE_SEED = 20200210  # fixed: the embedded file is sorted by label, and every subset must be mixed
 
 
@@ -40,16 +45,29 @@ class DataSet:
         """Hold plain ``x`` and ``y``, or batches (without ``y``)."""
         self.spec, self.note = spec, note
         self.batches = x if isinstance(x, Batches) else Batches([Batch(x, y)])
+        self._read: tuple[Tensor, Tensor] | None = None
+        self._digest: str | None = None
 
     def _plain(self) -> tuple[Tensor, Tensor]:
-        plain = self.batches.plain
-        if plain is None:
+        if self._read is None:
+            self._read = self.batches.plain
+        if self._read is None:
             raise InputError(f"--data {self.spec}: is not plain arrays x and y, which this needs")
-        return plain
+        return self._read
+
+    @property
+    def first(self) -> tuple[Tensor, Tensor]:
+        """The first example's input and target, (1, ...) each; nothing else is read.
+
+        Raises:
+            InputError: the batches are no plain arrays x and y.
+        """
+        plain = self.batches[:1].plain if self.batches.is_plain else None
+        return self._plain() if plain is None else plain
 
     @property
     def x(self) -> Tensor:
-        """Inputs (n, ...).
+        """Inputs (n, ...), all of them in memory from now on; training needs them so, a run does not.
 
         Raises:
             InputError: the batches are no plain arrays x and y.
@@ -58,7 +76,7 @@ class DataSet:
 
     @property
     def y(self) -> Tensor:
-        """Targets (n, ...).
+        """Targets (n, ...), all in memory like the inputs.
 
         Raises:
             InputError: the batches are no plain arrays x and y.
@@ -71,15 +89,19 @@ class DataSet:
 
     def digest(self) -> str:
         """SHA-256 of shapes and values, in short."""
-        return self.batches.digest()
+        if self._digest is None:
+            self._digest = self.batches.digest()
+        return self._digest
 
     def in_floats(self) -> DataSet:
         """With a single integer input as float32, for networks that take real numbers only."""
-        if (
-            not isinstance(self.batches.pieces[0].inputs, Tensor)
-            or self.batches.pieces[0].real_input is not None
-        ):
+        first = self.batches.first
+        if not isinstance(first.inputs, Tensor) or first.real_input is not None:
             return self
+        stored = self.batches.pieces[0]
+        if isinstance(stored, StoredBatch):
+            x = replace(stored.x, dtype=torch.float32)
+            return DataSet(self.spec, Batches([replace(stored, x=x)]), note=self.note)
 
         def real(batch: Batch) -> Batch:
             assert isinstance(batch.inputs, Tensor)
@@ -121,7 +143,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     if spec == "mnist":
         x, y = _embedded_mnist()
     elif spec.startswith("mnist:"):
-        x, y = _idx_mnist(Path(spec.removeprefix("mnist:")))
+        images = _idx_mnist(Path(spec.removeprefix("mnist:")))
+        _check_plain(spec, images.x, images.y)
+        return DataSet(spec, Batches([images])).head(examples)
     elif is_callable_spec(spec):
         try:
             made = load_callable(spec, option="--data")()
@@ -136,8 +160,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
             _check_plain(spec, *batches.plain)
         return DataSet(spec, batches, note=note).head(examples)
     else:
-        x, y = _file_arrays(Path(spec))
-    return _checked(spec, x, y).head(examples)
+        return _file_data(Path(spec)).head(examples)
+    _check_plain(spec, x, y)
+    return DataSet(spec, Batches([as_batch(x, y, f"--data {spec}")])).head(examples)
 
 
 def _wanted(examples: int | None) -> int | None:
@@ -145,28 +170,22 @@ def _wanted(examples: int | None) -> int | None:
     return None if examples is None else max(examples, 1)
 
 
-def _check_plain(spec: str, x: Tensor, y: Tensor) -> None:
-    if x.ndim < 2:
+def _check_plain(spec: str, x: Values | Rows, y: Values | Rows) -> None:
+    if len(x.shape) < 2:
         raise InputError(f"--data {spec}: x must have shape (examples, features), got {tuple(x.shape)}")
-    if y.ndim < 1 or len(x) != len(y):
+    if len(y.shape) < 1 or len(x) != len(y):
         raise InputError(
             f"--data {spec}: x and y must be as long as each other,"
             f" got shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )
-    if len(x) == 0 or x[0].numel() == 0:
+    if prod(x.shape) == 0:
         raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
 
 
-def _checked(spec: str, x: Tensor, y: Tensor) -> DataSet:
-    _check_plain(spec, x, y)
-    batch = as_batch(x, y, f"--data {spec}")
-    return DataSet(spec, Batches([batch]))
-
-
-def _normalise(pixels: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor]:
+def _scaled(pixels: Tensor) -> Tensor:
     """The published protocol's scaling: (pixel/255 − 0.1307)/0.3081."""
-    x = (pixels.astype(np.float32) / np.float32(255) - np.float32(MNIST_MEAN)) / np.float32(MNIST_STD)
-    return torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64))
+    numbers = pixels.numpy().astype(np.float32)
+    return torch.from_numpy((numbers / np.float32(255) - np.float32(MNIST_MEAN)) / np.float32(MNIST_STD))
 
 
 def _embedded_mnist() -> tuple[Tensor, Tensor]:
@@ -181,15 +200,19 @@ def _embedded_mnist() -> tuple[Tensor, Tensor]:
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
     table = table[order]
-    return _normalise(table[:, :-1], table[:, -1])
+    return _scaled(torch.from_numpy(table[:, :-1])), torch.from_numpy(table[:, -1].astype(np.int64))
 
 
-def _idx_mnist(folder: Path) -> tuple[Tensor, Tensor]:
+def _idx_mnist(folder: Path) -> StoredBatch:
     if not folder.is_dir():
         raise InputError(f"--data mnist:{folder}: no such folder")
-    images = _idx_array(_find_idx(folder, "train-images"), dimensions=3)
-    labels = _idx_array(_find_idx(folder, "train-labels"), dimensions=1)
-    return _normalise(images.reshape(len(images), images.shape[1] * images.shape[2]), labels)
+    images, images_file = _idx_array(_find_idx(folder, "train-images"), dimensions=3)
+    labels, labels_file = _idx_array(_find_idx(folder, "train-labels"), dimensions=1)
+    pixels = images.reshape(len(images), images.shape[1] * images.shape[2])
+    return StoredBatch(
+        Rows(pixels, torch.float32, scaled=_scaled, file=images_file),
+        Rows(labels, torch.int64, file=labels_file),
+    )
 
 
 def _find_idx(folder: Path, stem: str) -> Path:
@@ -203,31 +226,37 @@ def _find_idx(folder: Path, stem: str) -> Path:
     raise InputError(f"--data mnist:{folder}: no {stem}-idx?-ubyte or .gz there, nor in MNIST/raw below it")
 
 
-def _idx_array(path: Path, *, dimensions: int) -> np.ndarray[Any, Any]:
-    """Read an IDX file of bytes; its header's sizes are checked against what is really there."""
-    limit = 1 << 30
+def _idx_array(path: Path, *, dimensions: int) -> tuple[np.ndarray[Any, Any], FileState]:
+    """An IDX file of bytes, mapped unless it is zipped; its header's sizes are compared with what is there."""
+    header = 4 + 4 * dimensions
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as stream:
-            content = stream.read(limit)
+        state = FileState.of(path)
+        content: Any = None
+        if path.suffix != ".gz":
+            with path.open("rb") as stream:
+                content = mapped_bytes(stream, 0, path.stat().st_size)
+        if content is None:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                content = bytearray(stream.read(_LARGEST_UNPACKED))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as IDX ({error}); fetch the file again") from error
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
+    if len(content) < header or bytes(content[:4]) != bytes([0, 0, 8, dimensions]):
         raise InputError(f"{path}: not an IDX file of {dimensions}-dimensional bytes; fetch the file again")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
-    if int(np.prod([int(s) for s in shape], dtype=object)) != len(content) - header:
+    if prod(shape) != len(content) - header:
         raise InputError(
             f"{path}: its header says {shape}, which its size does not match; fetch the file again"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape), state
 
 
-def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
+def _file_data(path: Path) -> DataSet:
+    """Arrays x and y in a file, left there where they can be."""
     option = f"--data {path}"
     if not path.is_file():
         raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
     try:
+        state = FileState.of(path)
         if is_npz(path):
             content: Any = read_npz(path, ("x", "y"))
         elif kind_of(path) in ("unknown", "empty"):
@@ -241,17 +270,19 @@ def _file_arrays(path: Path) -> tuple[Tensor, Tensor]:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:
         raise InputError(f"{option}: it must hold arrays named x and y")
-    return _read_array(content["x"], path), _read_array(content["y"], path)
+    x, y = (_array(content[name], path) for name in ("x", "y"))
+    _check_plain(str(path), x, y)
+    return DataSet(str(path), Batches([stored_batch(x, y, option, file=state)]))
 
 
 def _read_pair(content: Content) -> Any:
-    """What a file of tensors holds, x and y read and everything else left."""
-    tree = content.tree
+    """What a file of tensors holds, x and y mapped or read and everything else left."""
+    tree, read = content.tree, content.mapped or content.read
     if isinstance(tree, dict):
         tree = {name: tree[name] for name in ("x", "y") if name in tree}
-        return {name: content.read(part) if _is_dense(part) else part for name, part in tree.items()}
+        return {name: read(part) if _is_dense(part) else part for name, part in tree.items()}
     if isinstance(tree, tuple | list) and len(tree) == 2:
-        return [content.read(part) if _is_dense(part) else part for part in tree]
+        return [read(part) if _is_dense(part) else part for part in tree]
     return tree
 
 
@@ -259,7 +290,7 @@ def _is_dense(part: Any) -> bool:
     return isinstance(part, Leaf) and not isinstance(part, Unsuitable)
 
 
-def _read_array(value: Any, path: Path) -> Tensor:
+def _array(value: Any, path: Path) -> Values:
     if isinstance(value, Unsuitable):
         raise InputError(f"--data {path}: x or y is {value.kind}; give plain real numbers")
-    return as_tensor(value, f"--data {path}")
+    return value if isinstance(value, np.ndarray) else as_tensor(value, f"--data {path}")

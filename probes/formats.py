@@ -154,7 +154,7 @@ def open_content(path: Path) -> Iterator[Content]:
                 stream.seek(0)
             file = TorchFile(stream)
             tree = _attributes_of_module(file.content) if file.scripted else file.content
-            yield Content(tree, file.tensor, ordered=True)
+            yield Content(tree, file.tensor, ordered=True, mapped=file.mapped)
 
 
 def _folder(path: Path, files: ExitStack) -> Content:

@@ -7,6 +7,7 @@ difference of the perturbed and the frozen tensors after their rounding, not the
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ from probes.evaluation import FullBatch
 from probes.networks import Perceptron
 from probes.operators import Operator, find_operators, operator_norm
 from probes.passages import Floats, Passage, numpy_of
-from trust.paths import log10_path_distance, log10_path_norm, path_vector
+from trust.paths import log10_path_norm_and_distance, path_vector
 
 __all__ = ["Ladder"]
 
@@ -53,22 +54,19 @@ class Ladder:
             etas: the grid.
         """
         self.names, self.weights, self.etas = names, weights, etas
-        self.frozen = {name: tensor.double() for name, tensor in batch.frozen.items()}
+        self.frozen = batch.frozen  # in the working precision: what is in float64 is made where it is needed
         # as the working precision rounded them, like the weights
-        self.exact = FullBatch(
-            batch.network,
-            batch.data[:samples].map(lambda piece: piece.to(batch.device, batch.dtype)),
-            None,
-            batch.loss_function,
-            dtype=torch.float64,
-            device=batch.device,
-            chunk=min(batch.chunk, samples),
-        )
-        self.exact.buffers = {n: self.exact._moved(b) for n, b in batch.buffers.items()}
-        self.direction = None if direction is None else {n: d.double() for n, d in direction.items()}
+        data = batch.data[:samples].map(lambda piece: piece.to(batch.device, batch.dtype))
+        self.exact = copy.copy(batch)
+        self.exact.data, self.exact.dtype, self.exact.chunk = data, torch.float64, min(batch.chunk, samples)
+        self.exact.frozen = {}
+        self.exact.buffers = _in_double(batch.buffers)
+        self.direction = direction
         self.operators = find_operators(batch, weights)
         known = [name for name in weights if self.operators[name].kind != "unknown"]
-        self.passages = [Passage(self.exact, self.frozen, known, piece) for _, piece in self.exact.chunks()]
+        frozen = _in_double(self.frozen)
+        self.passages = [Passage(self.exact, frozen, known, piece) for _, piece in self.exact.chunks()]
+        del frozen
         self.called = [n for n in self.passages[0].inputs if all(n in part.inputs for part in self.passages)]
         self.owners = self._bias_owners()
         self.norms = {name: operator_norm(self.frozen[name], self.operators[name]) for name in weights}
@@ -105,40 +103,68 @@ class Ladder:
             row: its place in the grid.
             moved: the perturbed tensors.
         """
-        eta = float(self.etas[row])
-        after = {name: moved[name].double() for name in self.frozen}
-        change = {name: after[name] - self.frozen[name] for name in self.names}
         places = {name: k for k, name in enumerate(self.names)}
-        for name in self.weights:
-            operator = self.operators[name]
-            step = self._step_norm(name, change[name], eta)
-            # Weyl's inequality is cheap, and as an upper bound sometimes the better of the two
-            exact = operator_norm(after[name], operator) if eta > 0 else self.norms[name]
-            norm = min(exact, self.norms[name] + step)
-            self.layered["perturbed_operator_norm"][row, places[name]] = norm
-            self.layered["perturbation_operator_norm"][row, places[name]] = step
-            if name in self.called:
-                parts = [passage.response(name, change[name]) for passage in self.passages]
-                self.response[row, places[name]] = np.concatenate(parts)
         for name in self.names:
-            if name in self.owners:
-                owner, length = self.owners[name], float(torch.linalg.vector_norm(change[name]))
-                positions = self.operators[owner].positions
-                self.response[row, places[name]] = np.concatenate(
-                    [
-                        np.full(len(part.batch), length * math.sqrt(part.positions(owner, positions)))
-                        for part in self.passages
-                    ]
-                )
-            elif name not in self.weights and not bool(change[name].any()):
+            after = moved[name].double()
+            change = after - self.frozen[name]
+            if name in self.weights:
+                self._operator(row, places[name], name, after, change)
+            elif name in self.owners:
+                self.response[row, places[name]] = self._bias_response(name, change)
+            elif not bool(change.any()):
                 self.response[row, places[name]] = 0.0
-        self._keep(row, "input_response", [passage.input_response(eta) for passage in self.passages])
-        remainders = [passage.remainder(after, change) for passage in self.passages]
-        for k, name in enumerate(("linearisation_error", "linearisation_cosine")):
-            self._keep(row, name, [None if pair is None else pair[k] for pair in remainders])
+        self._linearisation(row, moved)
         if self.chain:
             with contextlib.suppress(ValueError):  # the perturbed weights, or a product of them, overflowed
-                self._paths(row, after)
+                self._paths(row, moved)
+
+    def _linearisation(self, row: int, moved: Mapping[str, Tensor]) -> None:
+        """How outputs respond to the input, and how far they are from linear in the weights.
+
+        One set of parameters in float64 is held at a time, and a second one, their change, while it is followed.
+        """
+        eta = float(self.etas[row])
+        frozen = _in_double(self.frozen)
+        self._keep(row, "input_response", [part.input_response(frozen, eta) for part in self.passages])
+        change = {
+            name: moved[name].double() - tensor if name in self.names else torch.zeros_like(tensor)
+            for name, tensor in frozen.items()
+        }
+        linear = [part.linear_change(frozen, change) for part in self.passages]
+        del frozen, change
+        if any(part is None for part in linear):
+            return
+        after = _in_double(moved)
+        remainders = [
+            passage.remainder(after, part)
+            for passage, part in zip(self.passages, linear, strict=True)
+            if part is not None
+        ]
+        for k, name in enumerate(("linearisation_error", "linearisation_cosine")):
+            self._keep(row, name, [pair[k] for pair in remainders])
+
+    def _operator(self, row: int, place: int, name: str, after: Tensor, change: Tensor) -> None:
+        """A weight's norms, and what its change does to its inputs."""
+        operator, eta = self.operators[name], float(self.etas[row])
+        step = self._step_norm(name, change, eta)
+        # Weyl's inequality is cheap, and as an upper bound sometimes the better of the two
+        exact = operator_norm(after, operator) if eta > 0 else self.norms[name]
+        self.layered["perturbed_operator_norm"][row, place] = min(exact, self.norms[name] + step)
+        self.layered["perturbation_operator_norm"][row, place] = step
+        if name in self.called:
+            parts = [passage.response(name, change) for passage in self.passages]
+            self.response[row, place] = np.concatenate(parts)
+
+    def _bias_response(self, name: str, change: Tensor) -> Floats:
+        """‖Δb‖ times the root of the number of positions, (examples,)."""
+        owner, length = self.owners[name], float(torch.linalg.vector_norm(change))
+        positions = self.operators[owner].positions
+        return np.concatenate(
+            [
+                np.full(len(part.batch), length * math.sqrt(part.positions(owner, positions)))
+                for part in self.passages
+            ]
+        )
 
     def _keep(self, row: int, name: str, parts: list[Floats | None]) -> None:
         """Put the chunks' numbers in their row, if they could be measured."""
@@ -153,22 +179,22 @@ class Ladder:
             return operator_norm(change, operator)  # other padding copies entries, unknown to the taps below
         if name not in self.direction:
             return 0.0
-        rounding = float(torch.linalg.vector_norm(change - eta * self.direction[name]))
+        rounding = float(torch.linalg.vector_norm(change - eta * self.direction[name].double()))
         # a convolution's norm is at most the sum of its taps' norms, so √taps times the Frobenius norm
         taps = math.prod(change.shape[2:])
         return eta * self.step_norms[name] + math.sqrt(taps) * rounding
 
     def _paths(self, row: int, after: Mapping[str, Tensor]) -> None:
-        old, new = (
-            (
-                [numpy_of(tensors[name]) for name in self.weights],
-                [self._bias(name, tensors) for name in self.weights],
-            )
-            for tensors in (self.frozen, after)
-        )
-        self.paths["log10_path_norm"][row] = log10_path_norm(*new)
-        self.paths["log10_path_distance"][row] = log10_path_distance(old[0], new[0], old[1], new[1])
+        pair = (self.frozen, after)
+        layers = ((self._layer(name, pair[0]), self._layer(name, pair[1])) for name in self.weights)
+        norm, distance = log10_path_norm_and_distance(layers)
+        self.paths["log10_path_norm"][row] = norm
+        self.paths["log10_path_distance"][row] = distance
         if self.countable:
+            old, new = (
+                tuple(zip(*(self._layer(name, tensors) for name in self.weights), strict=True))
+                for tensors in pair
+            )
             with np.errstate(divide="ignore"):
                 difference = np.abs(path_vector(*new) - path_vector(*old)).sum()
                 self.paths["log10_path_difference"][row] = np.log10(difference)
@@ -179,9 +205,10 @@ class Ladder:
         from_inputs = int(self.frozen[self.weights[0]].shape[1]) * math.prod(ends)
         return from_inputs + sum(math.prod(ends[k:]) for k in range(len(ends)))
 
-    def _bias(self, weight: str, tensors: Mapping[str, Tensor]) -> Floats | None:
-        name = _bias_of(weight)
-        return numpy_of(tensors[name]) if name in tensors else None
+    def _layer(self, weight: str, tensors: Mapping[str, Tensor]) -> tuple[Floats, Floats | None]:
+        """A layer's weight and bias, in float64."""
+        bias = tensors.get(_bias_of(weight))
+        return numpy_of(tensors[weight].double()), None if bias is None else numpy_of(bias.double())
 
     def variables(self) -> dict[str, Any]:
         """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md."""
@@ -201,6 +228,11 @@ class Ladder:
         """For each tensor what its weight is as an operator; empty for vectors."""
         unknown = Operator("unknown")
         return [self.operators.get(n, unknown).kind if n in self.weights else "" for n in self.names]
+
+
+def _in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Real numbers in float64, others as they are."""
+    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
 
 
 def _bias_of(weight: str) -> str:

@@ -156,4 +156,5 @@ def _beyond(search: _Search, before: float, eta: float) -> float:
     if not rise > 0:
         return _FARTHEST * eta
     steps = -search.height(eta) / rise
-    return eta * min(max((eta / before) ** min(steps, 100.0) * 1.02, 1.1), _FARTHEST)
+    farther: float = (eta / before) ** min(steps, 100.0) * 1.02
+    return eta * min(max(farther, 1.1), _FARTHEST)

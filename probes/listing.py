@@ -29,11 +29,12 @@ def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: st
         InputError: anything given that cannot be used.
     """
     subjects, order = read_subjects(source)
-    subject, path = subjects[0], order.paths[0]
+    path = order.paths[0]
     if len(subjects) > 1:
         raise InputError(
             f"{source.checkpoints[0]}: holds {len(subjects)} checkpoints; name one, such as {path}"
         )
+    subject = subjects.load(0)
     network, names = subject.network, subject.names
     if data_spec(source, subject, path) is None:
         return treated(find_layers(network, reported=names), perturb=perturb, biases=biases)

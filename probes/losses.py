@@ -7,7 +7,7 @@ tokens, its loss is the mean over its own tokens that count, so every example we
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,8 +186,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
-            for piece in [] if batches is None else batches.pieces:
-                _check_counted(piece.targets)
+            _check_counted([] if batches is None else batches.target_blocks())
             return "cross-entropy", _cross_entropy
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
@@ -198,7 +197,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
             else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
         )
     if spec == _NEXT_TOKEN:
-        for place, batch in enumerate([] if batches is None else batches.pieces):
+        for place, batch in [] if batches is None else batches.blocks():
             _check_next_token(batch, place)
         return spec, BatchLoss(_next_token)
     if spec in LOSSES:
@@ -211,8 +210,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
                 raise InputError(
                     "--loss cross-entropy needs integer labels as y, one an example or one a token"
                 )
-            for piece in [] if batches is None else batches.pieces:
-                _check_counted(piece.targets)
+            _check_counted([] if batches is None else batches.target_blocks())
         return spec, LOSSES[spec]
     if is_callable_spec(spec):
         loss = as_loss(load_callable(spec, option="--loss"))
@@ -226,18 +224,18 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     )
 
 
-def _check_counted(targets: Tensor | None) -> None:
-    """Refuse an example without any target, whose loss is no number.
+def _check_counted(blocks: Iterable[Tensor]) -> None:
+    """Refuse examples without any target, whose loss is no number.
 
     Raises:
         InputError: all of an example's targets are −100.
     """
-    if targets is not None and targets.ndim > 1:
-        empty = (targets == IGNORED).flatten(1).all(1)
-        if bool(empty.any()):
-            raise InputError(
-                f"{int(empty.sum())} examples have no target that counts (all are {IGNORED}); leave them out"
-            )
+    empty = 0
+    for targets in blocks:
+        if targets.ndim > 1:
+            empty += int((targets == IGNORED).flatten(1).all(1).sum())
+    if empty:
+        raise InputError(f"{empty} examples have no target that counts (all are {IGNORED}); leave them out")
 
 
 def _check_next_token(batch: Batch, place: int) -> None:
@@ -250,7 +248,7 @@ def _check_next_token(batch: Batch, place: int) -> None:
     following = _next_ids(batch)
     if following.shape[1] == 0:
         raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
-    _check_counted(following)
+    _check_counted([following])
     if labels is None or ids is None or labels.shape != ids.shape:
         return
     if bool(((labels != ids) & (labels != IGNORED)).any()):
@@ -271,24 +269,23 @@ def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int,
     Raises:
         InputError: outputs whose shape does not fit the targets.
     """
-    labels: list[Tensor] = []
-    classes = 1
-    for place, batch in enumerate(batches.pieces):
-        if loss == _NEXT_TOKEN:
-            targets = _next_ids(batch)
-            if place == 0:
-                _next_token(outputs, batch[:1].map(torch.zeros_like))
-                classes = outputs.shape[-1]
-        elif loss == "cross-entropy" and batch.targets is not None:
-            targets = batch.targets
-            if place == 0:
-                classes = classes_last(outputs, targets[:1]).shape[-1]
-        else:
-            return 0, 0, 1
-        ignored = targets.ndim > 1
-        labels.append(targets[targets != IGNORED] if ignored else targets)
-    every = torch.cat([part.flatten() for part in labels])
-    return int(every.min()), int(every.max()), classes
+    first = batches.first
+    if loss == _NEXT_TOKEN:
+        _next_token(outputs, first.map(torch.zeros_like))
+        classes = outputs.shape[-1]
+        blocks: Iterable[Tensor] = (_next_ids(batch) for _, batch in batches.blocks())
+    elif loss == "cross-entropy" and first.targets is not None:
+        classes = classes_last(outputs, first.targets).shape[-1]
+        blocks = batches.target_blocks()
+    else:
+        return 0, 0, 1
+    low, high = [], []
+    for targets in blocks:
+        counted = targets[targets != IGNORED] if targets.ndim > 1 else targets
+        if counted.numel() > 0:
+            low.append(int(counted.min()))
+            high.append(int(counted.max()))
+    return min(low), max(high), classes
 
 
 def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:

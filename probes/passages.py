@@ -30,19 +30,21 @@ class Passage:
 
         Args:
             exact: the network and its loss, in float64.
-            frozen: its tensors.
+            frozen: its tensors in float64, which are not kept.
             known: weights of layers whose linear map is known.
             batch: the examples, on the device.
         """
-        self.exact, self.frozen, self.batch = exact, dict(frozen), batch
+        self.exact, self.batch = exact, batch
         self.x = batch.real_input
-        self.inputs, self.outputs = self._layer_inputs(known)
-        self.towards = self._input_direction()
+        self.inputs, self.outputs = self._layer_inputs(frozen, known)
+        self.towards = self._input_direction(frozen)
 
     def _module(self, weight: str) -> nn.Module:
         return self.exact.network.get_submodule(weight.rpartition(".")[0])
 
-    def _layer_inputs(self, known: list[str]) -> tuple[dict[str, Tensor], Tensor]:
+    def _layer_inputs(
+        self, frozen: Mapping[str, Tensor], known: list[str]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """h_{l−1} of every weight matrix at the frozen weights, and the outputs (examples, …).
 
         Left out where a layer's input does not have one row an example (time first, or examples merged with it).
@@ -58,17 +60,17 @@ class Passage:
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
             with torch.no_grad():
-                self.exact.call(self.frozen, self.batch[:1].inputs)
+                self.exact.call(frozen, self.batch[:1].inputs)
                 single = {name for name, given in inputs.items() if len(given) == 1}
                 inputs.clear()
-                outputs = self.exact.call(self.frozen, self.batch.inputs)
+                outputs = self.exact.call(frozen, self.batch.inputs)
         finally:
             for handle in handles:
                 handle.remove()
         rows = {n: given for n, given in inputs.items() if n in single and len(given) == len(self.batch)}
         return rows, outputs.flatten(1)
 
-    def _input_direction(self) -> Tensor | None:
+    def _input_direction(self, frozen: Mapping[str, Tensor]) -> Tensor | None:
         """For each example Δx = ‖x‖ u, u along the gradient of its loss in its input (along x where that is zero).
 
         None for inputs that are no real numbers (labels, tokens), or several, which cannot move.
@@ -77,7 +79,7 @@ class Passage:
             return None
         x = self.x.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            outputs = self.exact.call(self.frozen, self.batch.inputs_with(x))
+            outputs = self.exact.call(frozen, self.batch.inputs_with(x))
             losses = self.exact.losses_of(outputs, self.batch)
             (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True, materialize_grads=True)
         size = _norms(gradient)
@@ -100,41 +102,35 @@ class Passage:
             return otherwise
         return self.inputs[name][0].numel() // max(1, module.in_features)
 
-    def remainder(
-        self, after: Mapping[str, Tensor], change: Mapping[str, Tensor]
-    ) -> tuple[Floats, Floats | None] | None:
-        """‖f̃ − f − ∂_W f·ΔW‖, and its cosine with the residual f − y where there are targets to subtract.
-
-        None where a layer has no forward-mode derivative.
-        """
-        tangents = {name: change.get(name, torch.zeros_like(tensor)) for name, tensor in self.frozen.items()}
+    def linear_change(self, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Tensor | None:
+        """∂_W f·ΔW (examples, outputs); None where a layer has no forward-mode derivative."""
         try:
-            linear = jvp(
-                lambda weights: self.exact.call(weights, self.batch.inputs), (self.frozen,), (tangents,)
+            linear: Tensor = jvp(
+                lambda weights: self.exact.call(weights, self.batch.inputs), (dict(frozen),), (dict(change),)
             )[1]
         except RuntimeError as failure:
             if not lacks_derivative(failure):
                 raise
             return None
+        return linear.detach().flatten(1)
+
+    def remainder(self, after: Mapping[str, Tensor], linear: Tensor) -> tuple[Floats, Floats | None]:
+        """‖f̃ − f − ∂_W f·ΔW‖, and its cosine with the residual f − y where there are targets to subtract."""
         with torch.no_grad():
-            error = (
-                self.exact.call(after, self.batch.inputs).flatten(1)
-                - self.outputs
-                - linear.detach().flatten(1)
-            )
+            error = self.exact.call(after, self.batch.inputs).flatten(1) - self.outputs - linear
         residual = self._residual()
         if residual is None:
             return numpy_of(_norms(error)), None
         product = (residual * error).sum(1) / (_norms(residual) * _norms(error))
         return numpy_of(_norms(error)), numpy_of(product)
 
-    def input_response(self, eta: float) -> Floats | None:
+    def input_response(self, frozen: Mapping[str, Tensor], eta: float) -> Floats | None:
         """‖f(x + Δx) − f(x)‖ with ‖Δx‖ = η‖x‖; None for inputs that cannot move."""
         if self.x is None or self.towards is None:
             return None
         moved = self.batch.inputs_with(self.x + eta * self.towards)
         with torch.no_grad():
-            shifted = self.exact.call(self.frozen, moved).flatten(1)
+            shifted = self.exact.call(frozen, moved).flatten(1)
         return numpy_of(_norms(shifted - self.outputs))
 
     def sizes(self) -> dict[str, Floats]:

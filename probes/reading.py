@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from probes.batches import TARGET_KEYS, Batch, Batches, Inputs
+from probes.batches import TARGET_KEYS, Batch, Batches, Inputs, StoredBatch
 from probes.errors import InputError
+from probes.mapping import FileState
+from probes.stored import Rows, Values, row_blocks, tensor_of
 
-__all__ = ["as_batch", "as_tensor", "read_batches"]
+__all__ = ["as_batch", "as_tensor", "read_batches", "stored_batch"]
 
 MOST_BATCHES = 100_000
 MOST_BYTES = 4 << 30
@@ -36,9 +39,7 @@ def as_tensor(value: Any, option: str, name: str = "x and y") -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"dtype {array.dtype}")
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        return torch.from_numpy(np.array(array))
+        return tensor_of(np.array(array))  # a copy: an iterable may fill the same array again and again
     except (TypeError, ValueError) as error:
         raise InputError(f"{option}: {name} must be arrays of numbers ({error})") from error
 
@@ -68,12 +69,11 @@ def as_batch(inputs: Any, targets: Any, option: str, *, key: str | None = None) 
     if not found or found[0][0] == "y":
         raise InputError(f"{option}: a batch has no inputs in it")
     for name, tensor in found:
-        if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized:
+        if _is_unusual(tensor):
             raise InputError(f"{option}: {name} is complex, sparse or quantised; give plain real numbers")
         if tensor.ndim == 0:
             raise InputError(f"{option}: {name} is a single number; its first axis must count the examples")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{option}: {name} has NaN or infinity in it; clean the data first")
+        _check_finite(tensor, option, name)
     if len({len(tensor) for _, tensor in found}) > 1:
         names = "x and y" if alone else "all tensors of a batch"
         shapes = " and ".join(str(tuple(tensor.shape)) for _, tensor in found)
@@ -83,6 +83,59 @@ def as_batch(inputs: Any, targets: Any, option: str, *, key: str | None = None) 
         None if batch.targets is None else _target(batch.targets),
         key,
     )
+
+
+def stored_batch(x: Values, y: Values, option: str, *, file: FileState | None = None) -> StoredBatch:
+    """Check arrays and leave them where they are, to be read as :func:`as_batch` would.
+
+    Args:
+        x: inputs (n, …), of any strides, byte order and alignment.
+        y: targets (n, …), as many.
+        option: what errors begin with.
+        file: what they are mapped from.
+
+    Raises:
+        InputError: NaN or infinity, or no plain real numbers.
+    """
+    rows = []
+    for name, values, kind in (("x", x, _input_dtype), ("y", y, _target_dtype)):
+        try:
+            dtype = tensor_of(values[:0]).dtype
+        except TypeError as error:
+            raise InputError(f"{option}: x and y must be arrays of numbers ({error})") from error
+        if dtype.is_complex or (isinstance(values, Tensor) and _is_unusual(values)):
+            raise InputError(f"{option}: {name} is complex, sparse or quantised; give plain real numbers")
+        part = Rows(values, kind(dtype), file=file)
+        _check_finite(replace(part, dtype=dtype), option, name)
+        rows.append(part)
+    return StoredBatch(*rows)
+
+
+def _is_unusual(tensor: Tensor) -> bool:
+    return tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized
+
+
+def _check_finite(values: Tensor | Rows, option: str, name: str) -> None:
+    """Refuse NaN and infinity, a block after the other.
+
+    Raises:
+        InputError: there are some.
+    """
+    if values.dtype.is_floating_point and not all(
+        bool(torch.isfinite(block).all()) for block in row_blocks(values)
+    ):
+        raise InputError(f"{option}: {name} has NaN or infinity in it; clean the data first")
+
+
+def _input_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What a network's only input is computed with."""
+    return dtype if dtype == torch.float64 or dtype in _KEPT_INTEGERS else torch.float32
+
+
+def _target_dtype(dtype: torch.dtype) -> torch.dtype:
+    if dtype == torch.float64:
+        return dtype
+    return torch.float32 if dtype.is_floating_point else torch.int64
 
 
 def _tree(value: Any, option: str, name: str) -> Inputs:
@@ -99,17 +152,13 @@ def _converted(tree: Inputs, alone: bool) -> Inputs:
     if isinstance(tree, tuple):
         return tuple(_converted(part, alone) for part in tree)
     tensor = tree.contiguous()
-    if tensor.is_floating_point():
-        return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
-    if alone:
-        return tensor if tensor.dtype in _KEPT_INTEGERS else tensor.to(torch.float32)
+    if alone or tensor.is_floating_point():
+        return tensor.to(_input_dtype(tensor.dtype))
     return tensor if tensor.dtype in _KEPT_BESIDE_OTHERS else tensor.to(torch.int64)
 
 
 def _target(targets: Tensor) -> Tensor:
-    if targets.dtype != torch.float64:
-        targets = targets.to(torch.float32 if targets.is_floating_point() else torch.int64)
-    return targets.contiguous()
+    return targets.to(_target_dtype(targets.dtype)).contiguous()
 
 
 def _numbers(value: Any) -> bool:

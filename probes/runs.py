@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from probes.losses import ModelLoss, resolve_loss
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
-from probes.subjects import Subject, check_data_fits, load_subject
+from probes.subjects import StoredSubject, Subject, Subjects, check_data_fits, load_subject
 from probes.text import is_text_spec
 from probes.transformers_models import is_tokenised_text, tokenised_windows
 
@@ -60,7 +60,7 @@ class Prepared:
     """Everything read and checked, nothing measured."""
 
     order: TrainingOrder
-    subjects: list[Subject]
+    subjects: Subjects
     data: DataSet
     loss: str
 
@@ -87,29 +87,28 @@ def prepare(source: Source) -> Prepared:
         InputError: the first thing that does not fit.
     """
     subjects, order = read_subjects(source)
-    data, loss = read_data(source, subjects[0], order.paths[0])
-    return Prepared(order, _unique_labels(subjects), data, loss)
+    data, loss = read_data(source, subjects.load(0), order.paths[0])
+    return Prepared(order, subjects, data, loss)
 
 
-def read_subjects(source: Source) -> tuple[list[Subject], TrainingOrder]:
-    """Every checkpoint in its network, and their order.
+def read_subjects(source: Source) -> tuple[Subjects, TrainingOrder]:
+    """Every checkpoint, read and checked one after the other, and their order.
 
     Raises:
         InputError: the first thing that does not fit.
     """
     order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
-    subjects = [
-        load_subject(
+
+    def read(path: Path) -> Subject:
+        return load_subject(
             read_checkpoint(path, key=source.key),
             network=factory,
             activation=source.activation,
             residual=source.residual,
         )
-        for path in order.paths
-    ]
-    _same_network(subjects, order.paths)
-    return subjects, order
+
+    return Subjects(read, order.paths), order
 
 
 def data_spec(source: Source, subject: Subject, path: Path) -> str | None:
@@ -161,32 +160,15 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
     )
 
 
-def _same_network(subjects: list[Subject], paths: list[Path]) -> None:
-    first = subjects[0]
-    shapes = {name: tensor.shape for name, tensor in first.network.state_dict().items()}
-    for subject, path in zip(subjects, paths, strict=True):
-        own = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
-        if own != shapes or subject.names != first.names or subject.spec != first.spec:
-            raise InputError(
-                f"{path}: is of another network than {paths[0]}; probe different networks in different runs"
-            )
-
-
-def _unique_labels(subjects: list[Subject]) -> list[Subject]:
-    """Labels that tell checkpoints apart, also when files of the same name come from different folders."""
-    labels = [subject.label for subject in subjects]
-    if len(set(labels)) == len(labels):
-        return subjects
-    return [replace(subject, label=f"{index}:{subject.label}") for index, subject in enumerate(subjects)]
-
-
-def _following(subjects: list[Subject], index: int) -> Mapping[str, Tensor] | None:
-    if index + 1 >= len(subjects):
+def _following(subjects: Subjects, index: int, direction: str) -> Mapping[str, Tensor] | None:
+    """The next checkpoint's parameters, where they are the direction."""
+    if direction != "update":
         return None
-    return {name: parameter.detach() for name, parameter in subjects[index + 1].network.named_parameters()}
+    network = subjects.load(index + 1, beside=index).network
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
-def _measured_subjects(subjects: list[Subject], direction: str) -> list[Subject]:
+def _measured_subjects(subjects: Subjects, direction: str) -> Sequence[StoredSubject]:
     """The last checkpoint has no update to follow."""
     if direction != "update":
         return subjects
@@ -210,22 +192,21 @@ def slices(
     done = (len(measured) - len(todo)) * evaluations_per_slice(settings)
     with tqdm(total=total, initial=done, desc=what, unit="eta", disable=None, file=sys.stderr) as bar:
         for index in todo:
-            subject = measured[index]
-            bar.set_postfix_str(subject.label)
+            bar.set_postfix_str(measured[index].label)
             dataset = measure_slice(
-                subject.network,
+                prepared.subjects.load(index).network,
                 prepared.data.batches,
                 settings=settings,
                 loss=function,
-                names=subject.names,
-                label=subject.label,
-                following=_following(prepared.subjects, index),
+                names=measured[index].names,
+                label=measured[index].label,
+                following=_following(prepared.subjects, index, settings.direction),
                 progress=bar.update,
             )
-            yield index, _described(dataset, subject, prepared)
+            yield index, _described(dataset, measured[index], prepared)
 
 
-def _described(dataset: xr.Dataset, subject: Subject, prepared: Prepared) -> xr.Dataset:
+def _described(dataset: xr.Dataset, subject: StoredSubject, prepared: Prepared) -> xr.Dataset:
     """Add what is known of the checkpoint and what is needed to repeat the run."""
     details = subject.details
     coordinates = {

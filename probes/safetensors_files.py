@@ -40,15 +40,19 @@ def open_safetensors(path: Path) -> Content:
     except Exception as error:  # the library's own error types are not importable by name in every version
         raise UnreadableError(f"not a whole safetensors file ({error}); save or copy it again") from error
 
-    def read(leaf: _Named) -> Tensor:
+    def mapped(leaf: _Named) -> Tensor:
         try:
-            return stream.get_tensor(leaf.name)  # type: ignore[no-any-return]
+            tensor: Tensor = stream.get_tensor(leaf.name)  # the library maps the file, privately
+            return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
         except Exception as error:
             raise UnreadableError(
                 f"tensor {leaf.name[:80]} cannot be read ({error}); save it again"
             ) from error
 
-    return Content(tree, read, ordered=False, details=_details(metadata))
+    def read(leaf: _Named) -> Tensor:
+        return mapped(leaf).clone()  # the file may be written again while its network is probed
+
+    return Content(tree, read, ordered=False, details=_details(metadata), mapped=mapped)
 
 
 def _details(metadata: Mapping[str, str]) -> Mapping[str, Any]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from probes.contents import Leaf
 from probes.pickles import UnreadableError
 
-__all__ = ["Source", "StorageRef", "TensorReader", "TensorRef"]
+__all__ = ["Room", "Source", "StorageRef", "TensorReader", "TensorRef"]
+
+Room: TypeAlias = "bytearray | npt.NDArray[np.uint8]"
+"""Bytes that may be written to: in memory, or privately mapped."""
 
 _SMALL = 1 << 26  # bytes that tensors may always take
 _SHARED = 32  # how many times the file's size they may claim by sharing storages
@@ -42,7 +47,7 @@ class Source(Protocol):
 
     size: int
 
-    def storage(self, key: str, length: int) -> bytearray:
+    def storage(self, key: str, length: int) -> Room:
         """All bytes of a storage, of which the first ``length`` are needed."""
 
 

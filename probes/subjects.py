@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from probes.state_dicts import renamed_to_fit
 from probes.transformers_models import has_configuration, transformers_module
 from probes.zoo import NetworkSpec, build, read_spec, spec_of
 
-__all__ = ["Subject", "check_data_fits", "check_spec_fits", "load_subject"]
+__all__ = ["StoredSubject", "Subject", "Subjects", "check_data_fits", "check_spec_fits", "load_subject"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,103 @@ class Subject:
     def spec(self) -> NetworkSpec | None:
         """The description, where the network is of a kind of ours."""
         return spec_of(self.network)
+
+
+@dataclass(frozen=True)
+class StoredSubject:
+    """What is known of a network that was read, checked and put away again.
+
+    Attributes:
+        label: what it is called in results.
+        path: its checkpoint.
+        names: as of the subject.
+        details: what the checkpoint says of itself.
+        digest: hash of the weights.
+        spec: the description, where the network is of a kind of ours.
+        shapes: of all tensors that the network has.
+    """
+
+    label: str
+    path: Path
+    names: Mapping[str, str]
+    details: Mapping[str, Any]
+    digest: str
+    spec: NetworkSpec | None
+    shapes: Mapping[str, torch.Size]
+
+    @classmethod
+    def of(cls, subject: Subject, path: Path) -> StoredSubject:
+        """Everything but the network."""
+        shapes = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
+        return cls(subject.label, path, subject.names, subject.details, subject.digest, subject.spec, shapes)
+
+
+class Subjects(Sequence[StoredSubject]):
+    """All networks of a run, of which few are in memory at a time."""
+
+    def __init__(self, read: Callable[[Path], Subject], paths: Sequence[Path]) -> None:
+        """Read every checkpoint once, see that all are of one network, and keep the first network.
+
+        Args:
+            read: a checkpoint in its network.
+            paths: the checkpoints, at least one.
+
+        Raises:
+            InputError: the first that cannot be read, or is of another network.
+        """
+        self._read = read
+        self._stored: list[StoredSubject] = []
+        self._loaded: dict[int, Subject] = {}
+        for place, path in enumerate(paths):
+            subject = read(path)
+            self._stored.append(StoredSubject.of(subject, path))
+            self._check_same(self._stored[-1])
+            if place == 0:  # which the data is held against
+                self._loaded[place] = subject
+        labels = [stored.label for stored in self._stored]
+        if len(set(labels)) < len(labels):  # files of the same name in different folders
+            self._stored = [replace(s, label=f"{place}:{s.label}") for place, s in enumerate(self._stored)]
+
+    def _check_same(self, other: StoredSubject) -> None:
+        first = self._stored[0]
+        if other.shapes != first.shapes or other.names != first.names or other.spec != first.spec:
+            raise InputError(
+                f"{other.path}: is of another network than {first.path}; probe different networks in different runs"
+            )
+
+    @overload
+    def __getitem__(self, place: int) -> StoredSubject: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[StoredSubject]: ...
+    def __getitem__(self, place: int | slice) -> StoredSubject | list[StoredSubject]:
+        """What is known of one network, or of some."""
+        return self._stored[place]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._stored)
+
+    def load(self, place: int, *, beside: int | None = None) -> Subject:
+        """A network, read again unless it still is in memory; every other one is let go.
+
+        Args:
+            place: which.
+            beside: another one that stays if it is in memory.
+
+        Raises:
+            InputError: its checkpoint is no longer what it was.
+        """
+        self._loaded = {kept: s for kept, s in self._loaded.items() if kept in (place, beside)}
+        if place not in self._loaded:
+            stored = self._stored[place]
+            subject = self._read(stored.path)
+            if subject.digest != stored.digest:
+                raise InputError(
+                    f"{stored.path}: other weights are in it than when the run began; leave checkpoints alone"
+                    " during a run, and run again"
+                )
+            self._loaded[place] = subject
+        return self._loaded[place]
 
 
 def load_subject(
@@ -225,7 +323,7 @@ def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
     Raises:
         InputError: other input width, or labels out of range.
     """
-    if subject.spec is None or data.batches.plain is None:
+    if subject.spec is None or not data.batches.is_plain:
         _check_by_calling(subject.network, data, loss)
     else:
         check_spec_fits(subject.spec, data, loss, called=subject.label)
@@ -244,31 +342,38 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
         InputError: other inputs, or labels out of range.
     """
     option = f"--data {data.spec}"
-    width = int(data.x[0].numel())
+    x, y = data.first
+    width = x.numel()
     if spec.vocabulary is not None:
         _check_characters(spec, data, called)
-    elif not data.x.is_floating_point():
+    elif not x.is_floating_point():
         raise InputError(f"{option}: x has characters, {called} takes real numbers")
     elif width != spec.inputs:
         raise InputError(f"{option}: x has {width} features, {called} takes {spec.inputs}")
     if loss == "cross-entropy":
         ndim = 1 if spec.vocabulary is None else 2
-        if data.y.ndim != ndim:
+        if y.ndim != ndim:
             each = "an example" if ndim == 1 else "a character"
             raise InputError(
-                f"{option}: y has shape {tuple(data.y.shape)}, but {called} needs one label {each}; for other"
+                f"{option}: y has shape {(len(data), *y.shape[1:])}, but {called} needs one label {each}; for other"
                 " targets say --loss mse or --loss bce-with-logits"
             )
-        low, high = int(data.y.min()), int(data.y.max())
+        low, high = _range(data.batches.target_blocks())
         if low < 0 or high >= spec.outputs:
             raise InputError(
                 f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"
                 f" outputs (labels 0 to {spec.outputs - 1})"
             )
     elif loss in ("mse", "bce-with-logits"):
-        count, outputs = int(data.y[0].numel()), spec.outputs * (1 if spec.vocabulary is None else width)
+        count, outputs = y.numel(), spec.outputs * (1 if spec.vocabulary is None else width)
         if count != outputs:
             raise InputError(f"{option}: y has {count} values an example, {called} has {outputs} outputs")
+
+
+def _range(blocks: Iterable[Tensor]) -> tuple[int, int]:
+    """The smallest and largest of integers."""
+    ends = [(int(block.min()), int(block.max())) for block in blocks]
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
@@ -277,14 +382,17 @@ def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
     Raises:
         InputError: they are not.
     """
-    x, known = data.x, spec.vocabulary or 0
+    x, known = data.first[0], spec.vocabulary or 0
     if x.is_floating_point() or x.ndim != 2:
         raise InputError(f"--data {data.spec}: {called} takes characters; give text or text:FILE")
     if x.shape[1] > spec.inputs:
         raise InputError(
             f"--data {data.spec}: {x.shape[1]} characters an example, {called} takes {spec.inputs}"
         )
-    if int(x.min()) < 0 or int(x.max()) >= known:
+    low, high = _range(
+        part for _, batch in data.batches.blocks() for part in (batch.inputs,) if isinstance(part, Tensor)
+    )
+    if low < 0 or high >= known:
         raise InputError(f"--data {data.spec}: a character is not among the {known} that {called} knows")
 
 
@@ -297,7 +405,7 @@ def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
     parameters = list(network.parameters())
     dtype = parameters[0].dtype if parameters else torch.float32
     with left_as_found(network), torch.no_grad():
-        first = data.batches.pieces[0][:1].to("cpu", dtype)
+        first = data.batches.first.to("cpu", dtype)
         arguments, named = arguments_of(first.inputs)
         try:
             outputs = outputs_of(network(*arguments, **named))

@@ -12,7 +12,7 @@ import torch
 from probes.archives import Archive
 from probes.contents import Unsuitable
 from probes.pickles import Called, Name, UnreadableError, Window, read_pickle
-from probes.storages import StorageRef, TensorReader, TensorRef
+from probes.storages import Room, StorageRef, TensorReader, TensorRef
 
 __all__ = ["TorchFile", "is_harmless", "make_plain"]
 
@@ -58,6 +58,7 @@ class TorchFile:
     Attributes:
         content: dictionaries, lists, numbers, text, tensors to read and :class:`probes.pickles.Called`.
         tensor: reads a tensor (see :meth:`probes.storages.TensorReader.tensor`).
+        mapped: the same, mapped from the file where that can be.
         scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
     """
 
@@ -79,6 +80,7 @@ class TorchFile:
             source = _Legacy(stream)
         self.content = source.content
         self.tensor = TensorReader(source).tensor
+        self.mapped = TensorReader(_Mapped(source)).tensor if isinstance(source, _Zipped) else self.tensor
 
 
 class _Zipped:
@@ -113,6 +115,17 @@ class _Zipped:
         room = bytearray(self.archive.entry_size(name))
         self.archive.read_into(name, memoryview(room))
         return room
+
+
+class _Mapped:
+    """The storages of a zip archive where they are in the file."""
+
+    def __init__(self, zipped: _Zipped) -> None:
+        self.zipped, self.size = zipped, zipped.size
+
+    def storage(self, key: str, length: int) -> Room:
+        found = self.zipped.archive.mapped(f"{self.zipped.root}data/{key}")
+        return self.zipped.storage(key, length) if found is None else found
 
 
 class _Legacy:

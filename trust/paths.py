@@ -26,7 +26,7 @@ Norms and distances are in log10, and computed in logarithms entry by entry: no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -97,6 +97,51 @@ def log10_path_distance(
     excess = _log_excess(W, b, m, m_b, v)
     excess_after = _log_excess(W_after, b_after, m, m_b, v)
     return float(np.logaddexp(excess, excess_after)) / LN10
+
+
+def log10_path_norm_and_distance(
+    layers: Iterable[tuple[tuple[Numbers, Numbers | None], tuple[Numbers, Numbers | None]]],
+) -> tuple[float, float]:
+    """`log10_path_norm` of W̃ and `log10_path_distance` of W and W̃, in one walk along the layers.
+
+    Only one layer's arrays are held at a time, so that large networks can be given as a generator.
+
+    Args:
+        layers: for each layer in forward order (W_k, b_k) and (W̃_k, b̃_k), None for no bias.
+
+    Returns:
+        log10 PN(W̃), and log10 of the distance.
+
+    Raises:
+        ValueError: as `log10_path_distance`.
+    """
+    norm = v = excess = excess_after = None
+    for k, ((W, b), (W_after, b_after)) in enumerate(layers):
+        (before,), (bias,) = _network([W], [b], names=(f"layer {k} before", "biases"))
+        (after,), (bias_after,) = _network([W_after], [b_after], names=(f"layer {k} after", "biases"))
+        inputs = before.shape[1] if norm is None else len(norm)
+        if before.shape != after.shape or before.shape[1] != inputs:
+            raise ValueError(
+                f"layer {k} of shapes {before.shape} and {after.shape} does not fit {inputs} inputs"
+            )
+        if norm is None or v is None or excess is None or excess_after is None:
+            norm, v = np.zeros(inputs), np.zeros(inputs)
+            excess, excess_after = np.full(inputs, -np.inf), np.full(inputs, -np.inf)
+        m, m_b = _common_magnitude(before, after), _common_magnitude(bias, bias_after)
+        before, after = np.abs(before), np.abs(after)
+        norm = np.logaddexp(_log_product(after, norm), _log(bias_after))
+        excess, excess_after = (
+            np.logaddexp(
+                _log_product(own, found),
+                np.logaddexp(_log_product(own - m, v), _log(np.abs(own_bias) - m_b)),
+            )
+            for own, own_bias, found in ((before, bias, excess), (after, bias_after, excess_after))
+        )
+        v = np.logaddexp(_log_product(m, v), _log(m_b))
+    if norm is None or excess is None or excess_after is None:
+        raise ValueError("layers needs at least one layer")
+    distance = float(np.logaddexp(_log_total(excess), _log_total(excess_after)))
+    return _log_total(norm) / LN10, distance / LN10
 
 
 def path_vector(weights: Sequence[Numbers], biases: Biases | None = None) -> Array:
@@ -184,8 +229,9 @@ def _network(
 
 def _common_magnitude(one: Array, other: Array) -> Array:
     """|m|: the smaller magnitude where the signs agree, and 0 where they differ."""
-    same = np.sign(one) == np.sign(other)
-    return np.where(same, np.minimum(np.abs(one), np.abs(other)), 0.0)
+    magnitude = np.minimum(np.abs(one), np.abs(other))
+    magnitude[np.signbit(one) != np.signbit(other)] = 0.0  # 0 has both signs, and is the minimum anyway
+    return magnitude
 
 
 def _log_values(matrices: list[Array], vectors: list[Array]) -> list[Array]:
@@ -218,18 +264,22 @@ def _log_product(matrix: Array, log_vector: Array) -> Array:
     Where nothing can under- or overflow, as a plain product; else from the logs of every term.
     """
     known = log_vector[np.isfinite(log_vector)]
-    entries = matrix[matrix > 0]
-    if known.size and entries.size and not np.isposinf(log_vector).any():
+    if known.size and not np.isposinf(log_vector).any():
         top = float(known.max())
+        largest = float(matrix.max(initial=0.0))
         # the products of entries within 1e±140 and of v within e⁻³⁰⁰ of its largest are above 1e-271
-        if known.min() >= top - 300 and entries.min() >= 1e-140 and entries.max() <= 1e140:
+        if (
+            known.min() >= top - 300
+            and 0 < largest <= 1e140
+            and np.count_nonzero(matrix < 1e-140) == np.count_nonzero(matrix == 0)
+        ):
             with np.errstate(divide="ignore"):
                 return np.asarray(np.log(matrix @ np.exp(log_vector - top)) + top)
     terms = _log(matrix) + log_vector
-    largest = terms.max(axis=1)
-    largest = np.where(np.isneginf(largest), 0.0, largest)
+    tops = terms.max(axis=1)
+    tops = np.where(np.isneginf(tops), 0.0, tops)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(terms - largest[:, None]).sum(axis=1)) + largest)
+        return np.asarray(np.log(np.exp(terms - tops[:, None]).sum(axis=1)) + tops)
 
 
 def _log_total(log_vector: Array) -> float:

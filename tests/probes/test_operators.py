@@ -423,3 +423,41 @@ def test_a_sequential_network() -> None:
     layer.weight = nn.Parameter(batch.frozen["0.weight"])
     norm = operator_norm(batch.frozen["0.weight"], found["0.weight"])
     assert norm == pytest.approx(exact_norm(layer, (8, 8)), rel=1e-11, abs=0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(256, 256), (300, 700), (700, 300), (784, 784)])
+@pytest.mark.parametrize("gap", [0.5, 0.1])
+def test_a_norm_that_stands_out_is_found_by_itself(rows: int, columns: int, gap: float) -> None:
+    draw = torch.Generator().manual_seed(rows + columns)
+    matrix = torch.randn(rows, columns, dtype=torch.float64, generator=draw)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values[0] = values[1] / (1 - gap)
+    matrix = left * values @ right
+    wide = matrix if rows <= columns else matrix.T
+    scaled = (wide / 2.0 ** math.ceil(math.log2(float(wide.abs().max())))).contiguous()
+    found = operators._separated_norm(scaled.numpy())
+    top = float(torch.linalg.matrix_norm(scaled, 2))
+    assert found is not None
+    assert top * (1 - 1e-14) <= found <= top * (1 + 1e-11)
+    assert operator_norm(matrix, MATRIX) == pytest.approx(
+        float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-11
+    )
+
+
+def test_a_norm_that_was_missed_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.full((300,), 0.1, dtype=torch.float64)
+    values[0], values[1] = 1.0, 0.8
+    second = np.zeros((300, 1))
+    second[1] = 1.0  # an exact eigenvector, but not of the largest
+    monkeypatch.setattr(operators, "eigsh", lambda *_, **__: (np.array([0.64]), second))
+    assert operators._separated_norm(torch.diag(values).numpy()) is None
+    assert operator_norm(torch.diag(values), MATRIX) == pytest.approx(1.0, rel=1e-11)
+
+
+def test_norms_that_do_not_stand_out_are_left_to_all_eigenvalues() -> None:
+    draw = torch.Generator().manual_seed(0)
+    assert (
+        operators._separated_norm(torch.rand(300, 300, dtype=torch.float64, generator=draw).sub(0.5).numpy())
+        is None
+    )
+    assert operators._separated_norm(np.eye(300)) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,3 +186,41 @@ def test_the_examples_of_training_are_not_asked_of_other_data(tmp_path: Path, so
     np.savez(tmp_path / "small.npz", x=x.numpy(), y=y.numpy())
     assert len(prepare(replace(own, data=str(tmp_path / "small.npz"))).data) == 10
     assert len(prepare(replace(own, examples=3)).data) == 3
+
+
+@pytest.mark.parametrize("direction", ["gradient", "update"])
+def test_few_networks_are_in_memory_at_once(
+    source: Source, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most: list[int] = []
+    reads: list[str] = []
+    load, measure_one = probes.runs.load_subject, probes.runs.measure_slice
+
+    def loaded(checkpoint: Any, **options: Any) -> Any:
+        subject = load(checkpoint, **options)
+        alive.add(subject.network)
+        reads.append(checkpoint.label)
+        return subject
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        gc.collect()
+        most.append(len(alive))
+        return measure_one(*arguments, **options)
+
+    monkeypatch.setattr(probes.runs, "load_subject", loaded)
+    monkeypatch.setattr(probes.runs, "measure_slice", counted)
+    measure(source, replace(SETTINGS, direction=direction))
+    assert max(most) == (2 if direction == "update" else 1)
+    assert reads[:3] == ["step-2", "step-9", "step-10"]
+    assert reads[3:] == ["step-9", "step-10"]  # the first was still there
+
+
+def test_a_checkpoint_that_changes_during_a_run_is_refused(source: Source) -> None:
+    subjects = prepare(source).subjects
+    path = subjects[2].path
+    network = make(seed=77)
+    write_checkpoint(path, network.state_dict(), dict(subjects[2].details))
+    assert subjects.load(1).digest == subjects[1].digest
+    with pytest.raises(InputError, match=r"step-10.*other weights"):
+        subjects.load(2)

@@ -17,6 +17,7 @@ from trust.paths import (
     log10_path_distance,
     log10_path_metric_bound,
     log10_path_norm,
+    log10_path_norm_and_distance,
     path_vector,
 )
 
@@ -166,6 +167,29 @@ def test_distance_is_that_of_the_path_vectors_where_one_is_the_midpoint(seed: in
         [None if b is None else b * rng.uniform(0, 1, b.shape) for b in net.biases],
     )
     assert_same(distance(net, less), l1_of_difference(net, less))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=seeds)
+def test_one_walk_gives_both_numbers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = random_net(rng)
+    other = moved(rng, one, 0.5)
+    pairs = (zip(net.weights, net.biases, strict=True) for net in (one, other))
+    expected = (log10_path_norm(other.weights, other.biases), distance(one, other))
+    assert log10_path_norm_and_distance(zip(*pairs, strict=True)) == expected
+
+
+def test_a_walk_refuses_what_does_not_fit() -> None:
+    W = np.ones((2, 3))
+    for layers in (
+        [],
+        [((W, None), (W.T, None))],
+        [((W, None), (W, None))] * 2,
+        [((W * np.nan, None), (W, None))],
+    ):
+        with pytest.raises(ValueError, match="layer"):
+            log10_path_norm_and_distance(layers)
 
 
 def test_by_hand() -> None:
