@@ -5,6 +5,7 @@ Forking the tests' own process would copy threads' locks in whatever state they 
 
 from __future__ import annotations
 
+import io
 import itertools
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ _CONTEXT.set_forkserver_preload(
 
 def start(function: Callable[..., object], *arguments: object) -> BaseProcess:
     """A process that calls ``function``, which must be importable by name."""
-    process = _CONTEXT.Process(target=function, args=arguments)
+    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
     process.start()
     return process
 
@@ -61,15 +62,19 @@ def output_to(log: Path) -> Iterator[None]:
     sys.stdout.flush()
 
 
-def command(log: Path, arguments: list[str], threads: int = 1) -> None:
+def command(log: Path, arguments: list[str]) -> None:
     """Be the command ``probe``."""
+    with output_to(log):
+        _probe(arguments)
+
+
+def _probe(arguments: list[str]) -> None:
     import torch
 
     from probes.cli import main
 
-    torch.set_num_threads(threads)
-    with output_to(log):
-        main(arguments)
+    torch.set_num_threads(1)
+    main(arguments)
 
 
 def limited_command(log: Path, arguments: list[str], size: int) -> None:
@@ -80,7 +85,7 @@ def limited_command(log: Path, arguments: list[str], size: int) -> None:
 
 
 def killed_command(log: Path, arguments: list[str], fatal: int) -> None:
-    """The command, killed at its ``fatal``-th step on the disk: just before, or just after it."""
+    """The command, killed at its ``fatal``-th step on the disk: just before it, just after it, or half-way."""
     count = itertools.count(1)
 
     def fatally(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,10 +99,23 @@ def killed_command(log: Path, arguments: list[str], fatal: int) -> None:
 
         return step
 
+    class HalfWay(io.BufferedWriter):
+        def write(self, content: Any) -> int:
+            view = memoryview(content)
+            written = super().write(view[: len(view) // 2])
+            self.flush()
+            if next(count) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return written + super().write(view[len(view) // 2 :])
+
+    os.fdopen = lambda descriptor, _: HalfWay(io.FileIO(descriptor, "w"))  # type: ignore[assignment]
     for name in ("replace", "fsync", "mkdir", "chmod", "unlink", "ftruncate"):
         setattr(os, name, fatally(getattr(os, name)))
     tempfile.mkstemp = fatally(tempfile.mkstemp)
-    command(log, arguments)
+    output_at = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output_at, 1)
+    os.dup2(output_at, 2)
+    _probe(arguments)
 
 
 def hold_lock(folder: Path, ready: Path) -> None:
@@ -107,6 +125,7 @@ def hold_lock(folder: Path, ready: Path) -> None:
     lock = FolderLock(folder)
     lock.acquire()
     child = os.fork()
+    signal.alarm(120)  # should nobody end them
     if child:
         ready.write_text(str(child))
     signal.pause()

@@ -453,7 +453,7 @@ def test_killed_at_every_kind_of_moment(inputs: Path, undisturbed: dict[str, byt
     shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("fatal", range(17, 75, 14))
+@pytest.mark.parametrize("fatal", [24, 57])
 def test_killed_once_at_a_later_moment(
     inputs: Path, undisturbed: dict[str, bytes], tmp_path: Path, fatal: int
 ) -> None:
