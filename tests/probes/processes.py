@@ -33,7 +33,7 @@ def start(function: Callable[..., object], *arguments: object) -> BaseProcess:
     return process
 
 
-def ended(process: BaseProcess, within: float = 30.0) -> int:
+def ended(process: BaseProcess, within: float = 120.0) -> int:
     """The exit status of a process that should end by itself; killed if it does not."""
     process.join(within)
     code = process.exitcode
