@@ -453,7 +453,7 @@ def test_killed_at_every_kind_of_moment(inputs: Path, undisturbed: dict[str, byt
     shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("fatal", [24, 57])
+@pytest.mark.parametrize("fatal", [57])
 def test_killed_once_at_a_later_moment(
     inputs: Path, undisturbed: dict[str, bytes], tmp_path: Path, fatal: int
 ) -> None:
@@ -472,7 +472,7 @@ def test_killed_at_random_moments(inputs: Path, undisturbed: dict[str, bytes], t
     out = inputs / "out"
     random = np.random.default_rng(7)
     kills = 0
-    for delay in random.uniform(0, 0.5, 10).tolist():
+    for delay in random.uniform(0, 0.6, 4).tolist():
         process = processes.start(processes.command, tmp_path / "log", run_arguments(inputs, out))
         process.join(delay)
         before = slice_files(out)
