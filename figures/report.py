@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -16,14 +16,18 @@ from figures.figure1 import draw_figure1, numbers_of_figure1
 from figures.ladder import draw_ladder, draw_slack, numbers_of_ladder, numbers_of_slack
 from figures.legends import gathered_legend
 from figures.network import Network
-from figures.saving import save_figure
+from figures.saving import save_figure, write_whole
 from figures.steps import numbers_of_step_limits, plot_step_limits
 
 __all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
 
 
 def write_report_figures(
-    folder: Path, networks: Sequence[Network], *, formats: Sequence[str] = ("png", "pdf")
+    folder: Path,
+    networks: Sequence[Network],
+    *,
+    formats: Sequence[str] = ("png", "pdf"),
+    write: Callable[[Path, bytes], object] = write_whole,
 ) -> list[Path]:
     """Draw and save everything that there is to show of ``networks``.
 
@@ -35,6 +39,7 @@ def write_report_figures(
         folder: where to; made if it is missing.
         networks: a row each of figure 1.
         formats: as for ``save_figure``.
+        write: as for ``save_figure``.
 
     Returns:
         The files, in the order written.
@@ -49,7 +54,7 @@ def write_report_figures(
     written: list[Path] = []
 
     def save(name: str, figure: Figure, numbers: pd.DataFrame) -> None:
-        written.extend(save_figure(figure, folder / name, numbers, formats=formats))
+        written.extend(save_figure(figure, folder / name, numbers, formats=formats, write=write))
 
     save("figure1", draw_figure1(networks), numbers_of_figure1(networks))
     save("limits", draw_step_limits(networks), numbers_of_all_step_limits(networks))

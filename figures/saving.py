@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures import style
 
-__all__ = ["FORMATS", "save_figure"]
+__all__ = ["FORMATS", "save_figure", "write_whole"]
 
 _DOTS_PER_INCH = 200
 _METADATA: dict[str, dict[str, Any]] = {  # None keeps matplotlib from writing its version or the time
@@ -27,12 +27,30 @@ FORMATS = tuple(_METADATA)
 """What a figure can be saved as."""
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then rename: the file is whole or not there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def save_figure(
     figure: Figure,
     path_stem: Path,
     numbers: pd.DataFrame | xr.Dataset,
     *,
     formats: Sequence[str] = ("png", "pdf"),
+    write: Callable[[Path, bytes], object] = write_whole,
 ) -> list[Path]:
     """Save ``figure`` in each format, and the numbers that it drew as CSV.
 
@@ -44,6 +62,7 @@ def save_figure(
         path_stem: folder and name; each file adds its ending. The folder is made if it is missing.
         numbers: what the figure drew; a Dataset becomes a table with one row a coordinate.
         formats: of ``FORMATS``.
+        write: writes one whole file or none, and raises if it cannot.
 
     Returns:
         The files written: the formats in the order given, then the CSV.
@@ -61,28 +80,17 @@ def save_figure(
         content = io.BytesIO()
         with style.context():
             figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
-        written.append(_write(_with_ending(path_stem, name), content.getvalue()))
+        written.append(_with_ending(path_stem, name))
+        write(written[-1], content.getvalue())
     frame = numbers.to_dataframe().reset_index() if isinstance(numbers, xr.Dataset) else numbers
     text = frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
-    return [*written, _write(_with_ending(path_stem, "csv"), text.encode())]
+    written.append(_with_ending(path_stem, "csv"))
+    write(written[-1], text.encode())
+    return written
 
 
 def _with_ending(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}.{ending}")  # with_suffix would cut a name with a dot in it
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Write beside ``path``, then rename: the file is whole or not there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _umask() -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from probes.errors import InputError
+from probes.interruptions import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
     from probes.checkpoints import TrainingOrder
@@ -46,11 +47,16 @@ _FORMAT = click.option(
 
 
 class _Group(click.Group):
-    """Turns bad input into one line and exit status 2."""
+    """Turns bad input into one line and exit status 2, and signals into one line and 130 or 143."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Be the whole process."""
+        with interruptible():
+            return super().__call__(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except InputError as error:
             if ctx.params.get("debug"):
                 raise
@@ -60,13 +66,21 @@ class _Group(click.Group):
             sys.stderr.close()  # whoever read our output has gone; nothing is left to say
             ctx.exit(0)
         except KeyboardInterrupt:
-            click.echo("probe: interrupted; the same command continues where it was", err=True)
-            ctx.exit(130)
+            click.echo(line(), err=True)
+            ctx.exit(status())
         except (MemoryError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             click.echo(f"probe: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
             ctx.exit(2)
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if interrupted():  # some library made another error of it
+                raise KeyboardInterrupt from error
+            raise
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.etas import parse_etas
-from probes.files import make_folder, write_atomically
+from probes.files import write_atomically
+from probes.locks import FolderLock, claim_folder
 from probes.networks import PerceptronSpec
 from probes.reports import Findings, copy_history, find
 from probes.runs import Source, measure_run
@@ -99,7 +100,11 @@ def reproduce(
     """
     plan = PRESETS[preset]()
     made = load_data(data)
-    _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed})
+    with _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}):
+        return _reproduce(plan, out, made, data, seed, device)
+
+
+def _reproduce(plan: Preset, out: Path, made: DataSet, data: str, seed: int, device: str) -> list[Findings]:
     found: list[Findings] = []
     for number, (name, (title, depth, residual)) in enumerate(_NETWORKS.items(), 1):
         checkpoints, measurements = out / name / "checkpoints", out / name / "measurements"
@@ -143,7 +148,25 @@ def _training(
     )
 
 
-def _claim_folder(out: Path, plan: dict[str, object]) -> None:
+def _claim_folder(out: Path, plan: dict[str, object]) -> FolderLock:
+    """Make the folder this reproduction's, or continue it, with its lock held."""
+    lock = claim_folder(out, lambda: _refuse_another(out, plan))
+    try:
+        marker = out / "figure1.json"
+        if not marker.is_file():
+            write_atomically(marker, (json.dumps(plan) + "\n").encode())
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _refuse_another(out: Path, plan: dict[str, object]) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        InputError: it does.
+    """
     marker = out / "figure1.json"
     if marker.is_file():
         try:
@@ -157,5 +180,3 @@ def _claim_folder(out: Path, plan: dict[str, object]) -> None:
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise InputError(f"{out}: is not empty and holds no reproduction; choose another --out")
-    make_folder(out)
-    write_atomically(marker, (json.dumps(plan) + "\n").encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,20 @@ from pathlib import Path
 from typing import IO
 
 from probes.errors import InputError
+from probes.flock import try_lock
 
-__all__ = ["make_folder", "natural_key", "sha256_of_file", "write_atomically", "writing_errors"]
+__all__ = [
+    "make_folder",
+    "natural_key",
+    "remove_leftovers",
+    "sha256_of_file",
+    "write_atomically",
+    "writing_errors",
+]
+
+_ENDING = ".part"
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # .NAME.RANDOM.part, as mkstemp names them for us
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -64,8 +77,11 @@ def make_folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file, not a folder; choose another --out")
     with writing_errors(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        for folder in missing:
+            _sync_folder(folder.parent)
+        with tempfile.TemporaryFile(dir=path, prefix=".writable.", suffix=_ENDING):
             pass
     return path
 
@@ -73,13 +89,14 @@ def make_folder(path: Path) -> Path:
 def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[bytes]], None]) -> None:
     """Write ``content`` (or what it writes into the stream) to ``path``, all of it or nothing.
 
-    The bytes go to a temporary file beside ``path``, reach the disk, and then take its name.
+    The bytes go to a temporary file beside ``path``, reach the disk, and then take its name, which reaches the
+    disk too.
 
     Raises:
         InputError: the disk is full or the folder cannot be written; no temporary file is left.
     """
     with writing_errors(path):
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary, locked = _temporary_file(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 if callable(content):
@@ -88,11 +105,62 @@ def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[byte
                     stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
+                os.chmod(temporary, 0o666 & ~_umask())
+                if not locked:
+                    stream.close()  # systems without such locks rename closed files only
+                os.replace(temporary, path)
+            _sync_folder(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in ``folder``.
+
+    Whoever writes a file holds its lock, so what can be locked has lost its writer. Where there are no locks,
+    nothing is removed.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not _TEMPORARY.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:
+            continue  # another process was faster, or it is not ours
+        try:
+            if try_lock(descriptor):
+                path.unlink(missing_ok=True)
+        except OSError:
+            pass  # hidden and harmless
+        finally:
+            os.close(descriptor)
+
+
+def _temporary_file(path: Path) -> tuple[int, str, bool]:
+    """An open file beside ``path``, its name, and whether it is locked for as long as it is open."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
+        locked = try_lock(descriptor)
+        if locked is None or (locked and os.fstat(descriptor).st_nlink):
+            return descriptor, name, bool(locked)
+        os.close(descriptor)  # it was taken for a leftover before it could be locked
+        Path(name).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` reach the disk, where the system can do that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no folders, and one may be allowed to write into a folder that one may not read
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

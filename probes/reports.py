@@ -27,7 +27,7 @@ from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
 from probes import tables
 from probes.errors import InputError
-from probes.files import make_folder, write_atomically, writing_errors
+from probes.files import make_folder, remove_leftovers, write_atomically
 from probes.store import load
 from trust.claims import Claim, all_claims
 
@@ -202,9 +202,9 @@ def write_report(
     """
     from figures.report import write_report_figures
 
-    make_folder(out)
-    with writing_errors(out):
-        figures = write_report_figures(out, [one.network() for one in findings], formats=tuple(formats))
+    remove_leftovers(make_folder(out))
+    networks = [one.network() for one in findings]
+    figures = write_report_figures(out, networks, formats=tuple(formats), write=write_atomically)
     document = json.dumps(report_json(findings, figures), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
     write_atomically(out / "report.md", _markdown(findings, figures, out).encode())

@@ -281,8 +281,8 @@ def measure_run(
         "loss": prepared.loss,
         "network": str(prepared.subjects[0].spec or source.network),
     }
-    folder = RunFolder(out)
-    folder.open(plan, {"versions": versions(), "command": sys.argv, "data": prepared.data.spec})
-    for index, dataset in slices(prepared, settings, skip=folder.has_slice, what=what):
-        folder.write_slice(index, dataset)
+    details = {"versions": versions(), "command": sys.argv, "data": prepared.data.spec}
+    with RunFolder(out).open(plan, details) as folder:
+        for index, dataset in slices(prepared, settings, skip=folder.has_slice, what=what):
+            folder.write_slice(index, dataset)
     return folder

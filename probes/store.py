@@ -1,7 +1,7 @@
 """A run's folder: one NetCDF file a checkpoint, a manifest that says what run it is, and the joined Dataset.
 
 The layout is ``run.json`` and ``slices/0000.nc``, ``0001.nc``, … in training order. Every file is complete or
-absent.
+absent, carries its schema and its own checksum, and every slice says what run it belongs to.
 """
 
 from __future__ import annotations
@@ -12,55 +12,105 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import numpy as np
 import xarray as xr
 
 from probes.errors import InputError
-from probes.files import make_folder, write_atomically, writing_errors
+from probes.files import make_folder, remove_leftovers, write_atomically, writing_errors
+from probes.locks import FolderLock, claim_folder
+from probes.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 
-__all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load"]
+__all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load", "read_manifest"]
 
-SCHEMA = 1
+SCHEMA = 2
+"""What is written. Schema 1 had no checksums, and its slices said neither their schema nor their run."""
+
+_SEALED_SINCE = 2
+_RUN = "run_hash"  # the slice's attribute that says which plan it was measured by
 
 
 class RunFolder:
-    """Where a run's measurements are kept while it goes and afterwards."""
+    """Where a run's measurements are kept while it goes and afterwards.
+
+    One process of a run opens the folder, and holds its lock until it closes it; further processes of the same run
+    attach to it. Each may write slices of its own, at the same time.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the folder; nothing is touched yet."""
         self.path = path
         self.manifest_path = path / "run.json"
+        self._lock: FolderLock | None = None
+        self._manifest: dict[str, Any] | None = None
 
-    def open(self, plan: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-        """Create the folder for the run that ``plan`` describes, or continue it.
+    def recorded(self) -> dict[str, Any] | None:
+        """The manifest with the ``plan`` and ``details`` of the run that is in the folder; None where none is.
+
+        Raises:
+            InputError: it is damaged, or a newer version wrote it.
+        """
+        return read_manifest(self.path) if self.manifest_path.is_file() else None
+
+    def open(self, plan: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
+        """Create the folder for the run that ``plan`` describes, or continue it, as its only writer.
+
+        The lock is held until :meth:`close`, or the end of a ``with`` block. What a killed process left unfinished
+        is removed.
 
         Args:
             plan: everything that decides the numbers; a folder continues only the run with the same plan.
             details: what else to record (the command, versions).
 
+        Returns:
+            The folder itself.
+
         Raises:
-            InputError: it holds something else, or cannot be written.
+            InputError: it holds something else, another process is writing into it, or it cannot be written.
         """
-        if self.manifest_path.is_file():
-            existing = read_manifest(self.path)["plan"]
-            wanted = json.loads(json.dumps(plan))
-            if existing != wanted:
-                differs = sorted(
-                    name for name in {*existing, *wanted} if existing.get(name) != wanted.get(name)
-                )
-                raise InputError(
-                    f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
-                    " choose another --out"
-                )
-        elif self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
-            raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
-        make_folder(self.path)
-        make_folder(self.path / "slices")
-        if not self.manifest_path.is_file():
-            manifest = {"schema": SCHEMA, "plan": plan, "details": details}
-            write_atomically(self.manifest_path, (json.dumps(manifest, indent=1) + "\n").encode())
+        wanted = json.loads(json.dumps(plan))
+        self._lock = claim_folder(self.path, lambda: self._refuse_another(wanted))
+        try:
+            found = self.recorded()
+            if found is None:
+                found = {"schema": SCHEMA, "plan": wanted, "details": json.loads(json.dumps(details))}
+                found[ATTRIBUTE] = digest_of(found)
+                write_atomically(self.manifest_path, (json.dumps(found, indent=1) + "\n").encode())
+            self._manifest = found
+            remove_leftovers(make_folder(self.path / "slices"))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def attach(self) -> Self:
+        """Take part in the run that another process has opened, without its lock.
+
+        Returns:
+            The folder itself.
+
+        Raises:
+            InputError: there is no run in it, or its manifest is damaged.
+        """
+        self._manifest = read_manifest(self.path)
+        return self
+
+    def close(self) -> None:
+        """Let other processes write into the folder. What was measured can still be read."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        """The folder itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
 
     def slice_path(self, index: int) -> Path:
         """The file of the checkpoint at place ``index`` in training order."""
@@ -75,13 +125,48 @@ class RunFolder:
         path = self.slice_path(index)
         if not path.is_file():
             return False
-        _read_slice(path)
+        _read_slice(path, self._known())
         return True
 
     def write_slice(self, index: int, measurements: xr.Dataset) -> None:
-        """Keep one checkpoint's measurements."""
-        content = measurements.to_netcdf(engine="scipy")
-        write_atomically(self.slice_path(index), content)
+        """Keep one checkpoint's measurements. Several processes may do so at once, each for its own checkpoints.
+
+        Raises:
+            InputError: they cannot be written; then no file is there.
+        """
+        own = {ATTRIBUTE: BLANK, "schema": SCHEMA, _RUN: digest_of(self._known()["plan"])}
+        written = measurements.copy(deep=False)
+        written.attrs = {**own, **measurements.attrs, **own}  # the seal's place is before any other text
+        write_atomically(self.slice_path(index), seal(bytes(written.to_netcdf(engine="scipy"))))
+
+    def _known(self) -> dict[str, Any]:
+        if self._manifest is None:
+            raise RuntimeError("open or attach the folder first")
+        return self._manifest
+
+    def _refuse_another(self, plan: dict[str, Any]) -> None:
+        """Refuse a folder that holds something else than the run that ``plan`` describes.
+
+        Raises:
+            InputError: it does.
+        """
+        found = self.recorded()
+        if found is not None:
+            existing = found["plan"]
+            if existing != plan:
+                differs = sorted(name for name in {*existing, *plan} if existing.get(name) != plan.get(name))
+                raise InputError(
+                    f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
+                    " choose another --out"
+                )
+            return
+        if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            files = _slice_files(self.path)
+            own = {"schema": SCHEMA, "plan": plan}
+            if not files or not all(_is_sealed(file) for file in files):
+                raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
+            for file in files:  # a run that lost its manifest goes on, if every slice is of this very run
+                _read_slice(file, own)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -98,27 +183,80 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
         schema, plan = content["schema"], content["plan"]
-        if not isinstance(schema, int) or not isinstance(plan, dict):
+        if not isinstance(schema, int) or isinstance(schema, bool) or not isinstance(plan, dict):
             raise TypeError("schema or plan")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is damaged ({error}); measure again into another folder") from error
+        if ATTRIBUTE in content and content[ATTRIBUTE] != digest_of(content):
+            raise ValueError("its checksum does not fit")
+        if schema < 1 or (_SEALED_SINCE <= schema <= SCHEMA and ATTRIBUTE not in content):
+            raise ValueError(f"schema {schema} without a checksum")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     return content  # type: ignore[no-any-return]
 
 
-def _read_slice(path: Path) -> xr.Dataset:
+def _without_manifest(folder: Path) -> str:
+    """What to do about a damaged manifest: slices that say which run they are of need none."""
+    files = _slice_files(folder)
+    if files and all(_is_sealed(file) for file in files):
+        return f"delete it and run the same command again; the {_counted(len(files))} measured are kept"
+    return "measure again into another folder"
+
+
+def _slice_files(folder: Path) -> list[Path]:
+    return sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
+
+
+def _is_sealed(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
-            dataset = xr.load_dataset(stream, engine="scipy")
-        missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
-        if missing or "loss" not in dataset:
-            raise KeyError(f"no {', '.join(sorted(missing)) or 'loss'}")
+        return seal_holds(path.read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def _counted(count: int) -> str:
+    return f"{count} slice{'s' * (count != 1)}"
+
+
+def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
+    """One checkpoint's measurements, as they were written.
+
+    Raises:
+        InputError: the file is damaged, of another run, or a newer version wrote it.
+    """
+    try:
+        content = path.read_bytes()
+        holds = seal_holds(content)
+        if holds is False:
+            raise ValueError("its checksum does not fit")
+        dataset = xr.load_dataset(io.BytesIO(content), engine="scipy")
+        schema = int(dataset.attrs.pop("schema", 1))
+        if schema <= SCHEMA:
+            if holds is None and max(schema, manifest["schema"]) >= _SEALED_SINCE:
+                raise ValueError("it has no checksum")
+            missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
+            if missing or "loss" not in dataset:
+                raise KeyError(f"no {', '.join(sorted(missing)) or 'loss'}")
     except Exception as error:  # the parser's own errors for a truncated or edited file are of many types
-        raise InputError(
-            f"{path}: is damaged ({type(error).__name__}: {error}); delete it and run the same command again"
-        ) from error
+        raise InputError(f"{path}: is damaged ({_reason(error)}); {_without(path)}") from error
+    if schema > SCHEMA:
+        raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
+    dataset.attrs.pop(ATTRIBUTE, None)
+    if dataset.attrs.pop(_RUN, None) not in (None, digest_of(manifest["plan"])):
+        raise InputError(f"{path}: is of another run than its folder; {_without(path)}")
     return dataset
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+
+
+def _without(path: Path) -> str:
+    """What to do about one slice that cannot be used."""
+    others = len([file for file in path.parent.glob("[0-9][0-9][0-9][0-9].nc") if file != path])
+    kept = f"; the other {others} {'is' if others == 1 else 'are'} kept" if others else ""
+    return f"delete it and run the same command again{kept}"
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -135,10 +273,10 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    files = sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
+    files = _slice_files(folder)
     if not files:
         raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
-    parts = [_read_slice(file) for file in files]
+    parts = [_read_slice(file, manifest) for file in files]
     joined = join(parts)
     planned = manifest["plan"].get("checkpoints", [])
     joined.attrs["complete"] = str(len(files) == len(planned)).lower()

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from probes.checkpoints import write_checkpoint
 from probes.data import DataSet, load_data
 from probes.errors import InputError
-from probes.files import make_folder, write_atomically
+from probes.files import write_atomically
+from probes.locks import FolderLock, claim_folder
 from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.subjects import check_spec_fits
 from probes.zoo import NetworkSpec, build
@@ -153,7 +154,9 @@ class _State:
             "step": self.step,
             "history": torch.tensor(self.history, dtype=torch.float64),
         }
-        write_atomically(path, lambda stream: torch.save(content, stream))
+        stream = io.BytesIO()  # of a full disk torch.save would say something else
+        torch.save(content, stream)
+        write_atomically(path, stream.getbuffer())
 
     def restore(self, content: Mapping[str, Any]) -> None:
         """Take up what :meth:`save` wrote."""
@@ -195,8 +198,6 @@ def train(
     _check_batches(plan, data)
     signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
     state = _begin(plan)
-    _open_folder(out, signature)
-    _continue(state, out, signature, steps)
     details = {
         "network": plan.network.to_json(),
         "data": plan.data,
@@ -211,6 +212,7 @@ def train(
     }
     total = plan.epochs * epoch_steps
     with (
+        _open_folder(out, signature, state, steps),
         _few_threads(plan),
         tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar,
     ):
@@ -223,8 +225,8 @@ def train(
                 break
             _step(state, data, loss, plan, epoch_steps)
             bar.update(1)
-    _write_history(out, state)
-    state.save(out / _STATE, signature)
+        _write_history(out, state)
+        state.save(out / _STATE, signature)
     return [out / _checkpoint_name(step) for step in steps]
 
 
@@ -263,7 +265,26 @@ def _begin(plan: TrainingPlan) -> _State:
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
 
 
-def _open_folder(out: Path, signature: str) -> None:
+def _open_folder(out: Path, signature: str, state: _State, steps: list[int]) -> FolderLock:
+    """Make the folder this training's, or continue what is in it, with its lock held."""
+    lock = claim_folder(out, lambda: _refuse_another(out, signature))
+    try:
+        manifest = out / "training.json"
+        if not manifest.is_file():
+            write_atomically(manifest, signature.encode())
+        _continue(state, out, signature, steps)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _refuse_another(out: Path, signature: str) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        InputError: it does.
+    """
     manifest = out / "training.json"
     if manifest.is_file():
         try:
@@ -275,8 +296,6 @@ def _open_folder(out: Path, signature: str) -> None:
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise InputError(f"{out}: is not empty and holds no training run of ours; choose another --out")
-    make_folder(out)
-    write_atomically(manifest, signature.encode())
 
 
 def _continue(state: _State, out: Path, signature: str, steps: list[int]) -> None:

@@ -37,10 +37,9 @@ def parts() -> list[xr.Dataset]:
 
 
 def write(folder: Path, parts: list[xr.Dataset]) -> RunFolder:
-    run = RunFolder(folder)
-    run.open(PLAN, {"command": ["probe"]})
-    for index, part in enumerate(parts):
-        run.write_slice(index, part)
+    with RunFolder(folder).open(PLAN, {"command": ["probe"]}) as run:
+        for index, part in enumerate(parts):
+            run.write_slice(index, part)
     return run
 
 

@@ -1,0 +1,131 @@
+"""Processes that can be killed: forked off a server that has imported everything and computed nothing.
+
+Forking the tests' own process would copy threads' locks in whatever state they are.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["probes.runs", "probes.cli", "probes.training", "probes.reports", "torch", __name__]
+)
+
+
+def start(function: Callable[..., object], *arguments: object) -> BaseProcess:
+    """A process that calls ``function``, which must be importable by name."""
+    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def ended(process: BaseProcess, within: float = 120.0) -> int:
+    """The exit status of a process that should end by itself; killed if it does not."""
+    process.join(within)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"did not end within {within} s")
+    return code
+
+
+def wait_for(path: Path, process: BaseProcess) -> None:
+    """Until a process has made a file."""
+    while not path.exists():
+        assert process.exitcode is None, f"ended with {process.exitcode} before it made {path}"
+        time.sleep(0.005)
+
+
+@contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """All that this process says, into a file; for a process's whole life."""
+    with log.open("ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    yield
+    sys.stdout.flush()
+
+
+def command(log: Path, arguments: list[str]) -> None:
+    """Be the command ``probe``."""
+    with output_to(log):
+        _probe(arguments)
+
+
+def _probe(arguments: list[str]) -> None:
+    import torch
+
+    from probes.cli import main
+
+    torch.set_num_threads(1)
+    main(arguments)
+
+
+def limited_command(log: Path, arguments: list[str], size: int) -> None:
+    """The command, with the system refusing to write more than ``size`` bytes into a file."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    command(log, arguments)
+
+
+def killed_command(log: Path, arguments: list[str], fatal: int) -> None:
+    """The command, killed at its ``fatal``-th step on the disk: just before it, just after it, or half-way."""
+    count = itertools.count(1)
+
+    def fatally(function: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            if next(count) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*arguments, **options)
+            if next(count) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return step
+
+    class HalfWay(io.BufferedWriter):
+        def write(self, content: Any) -> int:
+            view = memoryview(content)
+            written = super().write(view[: len(view) // 2])
+            self.flush()
+            if next(count) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return written + super().write(view[len(view) // 2 :])
+
+    os.fdopen = lambda descriptor, _: HalfWay(io.FileIO(descriptor, "w"))  # type: ignore[assignment]
+    for name in ("replace", "fsync", "mkdir", "chmod", "unlink", "ftruncate"):
+        setattr(os, name, fatally(getattr(os, name)))
+    tempfile.mkstemp = fatally(tempfile.mkstemp)
+    output_at = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output_at, 1)
+    os.dup2(output_at, 2)
+    _probe(arguments)
+
+
+def hold_lock(folder: Path, ready: Path) -> None:
+    """Hold a folder's lock, and have a child of one's own, until killed."""
+    from probes.locks import FolderLock
+
+    lock = FolderLock(folder)
+    lock.acquire()
+    child = os.fork()
+    signal.alarm(120)  # should nobody end them
+    if child:
+        ready.write_text(str(child))
+    signal.pause()
