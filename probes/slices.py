@@ -30,6 +30,7 @@ from probes.networks import Perceptron, PerceptronSpec
 from probes.noise import measure_noise_floor
 from probes.operators import Operator, operator_norm
 from probes.sensitivity import Sensitivity
+from probes.sharing import ALONE, Share
 from probes.spectra import spectrum
 from probes.zoo import spec_of
 
@@ -139,6 +140,7 @@ def measure_slice(
     label: str = "network",
     following: Mapping[str, Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
+    share: Share = ALONE,
 ) -> xr.Dataset:
     """Measure one slice of a frozen network, leaving the network exactly as it was found.
 
@@ -154,6 +156,7 @@ def measure_slice(
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.
+        share: the processes that measure it together, all with the same arguments.
 
     Returns:
         Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are
@@ -168,7 +171,7 @@ def measure_slice(
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     mixed = mixes_examples(network, settings.batchnorm)
     if mixed:
-        _refuse_mixed(settings, len(x))
+        _refuse_mixed(settings, len(x), share)
     with probing(network, batchnorm=settings.batchnorm):
         batch = FullBatch(
             network,
@@ -178,11 +181,12 @@ def measure_slice(
             dtype=getattr(torch, settings.dtype),
             device=settings.device,
             chunk=settings.chunk,
+            share=share,
         )
         return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
 
 
-def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
+def _refuse_mixed(settings: SliceSettings, examples: int, share: Share) -> None:
     """Batch statistics make one function of all examples: refuse what is defined example by example.
 
     Raises:
@@ -192,6 +196,11 @@ def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
         raise InputError(
             f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
             f" give --chunk {max(examples, 2)}, or from 2 to {settings.chunk} examples"
+        )
+    if share.size > 1:
+        raise InputError(
+            "--batchnorm batch: the statistics are those of all examples at once, so processes cannot share them;"
+            " add --shard checkpoints"
         )
     if settings.jacobian > 0:
         raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
@@ -490,12 +499,15 @@ class _Slice:
         curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
-            found = find_step_limit(
+            found = batch.share.led(
+                lambda loss: find_step_limit(
+                    loss,
+                    start=self.base.loss,
+                    slope=slope,
+                    guess=2 * -slope / curvature if curvature > 0 else 0.1,
+                    known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
+                ),
                 lambda eta: batch.loss(moved_along(batch.frozen, self.direction, eta)),
-                start=self.base.loss,
-                slope=slope,
-                guess=2 * -slope / curvature if curvature > 0 else 0.1,
-                known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
             )
             values |= {
                 "step_limit": found.measured,
@@ -556,6 +568,7 @@ class _Slice:
             "epsilon": torch.finfo(self.batch.dtype).eps,
             "device": str(self.batch.device),
             "chunk": settings.chunk,
+            "processes": self.batch.share.size,
             "seed": str(settings.seed),
             "number_of_examples": len(self.batch),
             "outputs": "yes" if self.batch.has_outputs else "no",
