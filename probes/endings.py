@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from probes.errors import InputError
 
@@ -40,12 +41,13 @@ class Ending:
         """Nothing happens yet.
 
         Args:
-            store: what all processes can write to; ``torchrun`` keeps it, so it outlives each of them.
+            store: what all processes can write to; ``torchrun`` keeps it, so it outlives each of them. Nothing was
+                written to it before.
             rank: this process.
             size: how many there are.
             say: shows a line.
         """
-        self.store = PrefixStore("probe", store)
+        self.store = store
         self.rank, self.size, self.say = rank, size, say
         self._leaving = threading.Event()
 
@@ -122,6 +124,7 @@ class Ending:
         except RuntimeError:
             pass  # the store is gone with the process that kept it: then everyone speaks
         self.say(line)
+        _record(line)
         with suppress(RuntimeError):
             self.store.set("said", "yes")
         return status
@@ -142,6 +145,14 @@ class Ending:
         if isinstance(error, PeerLostError):
             return f"the processes lost each other ({error}); {_CONTINUES}"
         return f"stopped by a signal; {_CONTINUES}"
+
+
+def _record(line: str) -> None:
+    """Let the report that torchrun prints at the end repeat the line."""
+    try:
+        raise InputError(line) from None
+    except InputError as error:
+        get_error_handler().record_exception(error)
 
 
 def _stop(number: int, frame: Any) -> NoReturn:

@@ -6,6 +6,7 @@ by gloo between CPUs and by NCCL between GPUs.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import Store
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from probes.batches import padded
@@ -37,6 +38,8 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PATIENCE = timedelta(days=1)
 """How long a process waits for another, which may be hashing or measuring: a dead one is seen by its closed
 connection, however long this is."""
+_MEETINGS = itertools.count()
+"""How often this process has met the others: each time needs names of its own in what they can all write to."""
 _SMALL = 2**18
 """Tensors of at most so many values travel together: fewer messages, at the price of a copy."""
 
@@ -266,7 +269,7 @@ def _store() -> Store:
         raise InputError(
             f"the processes cannot meet at {where} ({error}); start the run with torchrun"
         ) from error
-    return store
+    return PrefixStore(f"probe/{next(_MEETINGS)}", store)
 
 
 def _number(name: str) -> int:
@@ -282,7 +285,7 @@ def _backend(device: str, local_rank: int) -> str:
     Raises:
         InputError: there is no GPU for this process, or the device is of another kind.
     """
-    if device == "cpu" or not (device != "auto" or torch.cuda.is_available()):
+    if device == "cpu" or not torch.cuda.is_available():
         return "gloo"
     if device not in ("auto", "cuda"):
         raise InputError(
@@ -291,8 +294,8 @@ def _backend(device: str, local_rank: int) -> str:
     found = torch.cuda.device_count()
     if local_rank >= found:
         raise InputError(
-            f"--device {device}: this machine has {found} GPUs, and process {local_rank + 1} on it none for itself;"
-            f" start torchrun with --nproc-per-node={max(found, 1)}, or add --device cpu"
+            f"--device {device}: this machine has {found} GPUs, too few for one a process;"
+            f" start torchrun with --nproc-per-node={found}, or add --device cpu"
         )
     torch.cuda.set_device(local_rank)
     return "cpu:gloo,cuda:nccl"
