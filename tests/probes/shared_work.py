@@ -41,8 +41,20 @@ class Words(nn.Module):
         return SimpleNamespace(logits=self.head(torch.tanh(self.embedding(words).cumsum(1))))
 
 
+class Doubled(torch.autograd.Function):
+    """2 x g, which has no derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gradient: Tensor) -> Tensor:
+        return 2 * x * gradient
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        raise RuntimeError("this derivative is not implemented")
+
+
 class OnceOnly(torch.autograd.Function):
-    """x², whose derivative is a constant for autograd."""
+    """x², which only a process with examples finds out to have no second derivative."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -52,9 +64,7 @@ class OnceOnly(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            raise RuntimeError("this function has no second derivative: it is not implemented")
-        return 2 * x * gradient
+        return Doubled.apply(x, gradient)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class Square(nn.Module):
