@@ -194,6 +194,7 @@ class _OutputChange:
         with torch.enable_grad():
             for part in self._parts({**parameters, **leaves}):
                 _accumulate(total, part, leaves)
+        self.batch.share.copy_(total.values())
         return total
 
 
@@ -238,12 +239,13 @@ class _Breakdown:
         towards = (known / length).to(batch.dtype)
         used = {**parameters, **leaves}
         with torch.enable_grad():
-            for _, examples in batch.chunks():
+            for _, examples in batch.own_chunks():
                 mean = batch.example_losses(used, examples).sum() / len(batch)
                 (g,) = torch.autograd.grad(
                     mean, [leaves[self.first]], create_graph=True, materialize_grads=True
                 )
                 _accumulate(total, (g * towards).sum(), moved)
+        batch.share.sum_(total.values())
         return {name: product / self.size for name, product in total.items()}
 
 
@@ -353,6 +355,7 @@ class _Search:
         """The objective at fl(W + ΔW); one that is not finite improves on nothing."""
         self.evaluations += 1
         value, known = self.objective.value(self._moved(change))
+        value = self.batch.share.same(value)  # processes on unequal machines must improve alike
         return _Point(change, value if math.isfinite(value) else -math.inf, known)
 
     def _corner(self, point: _Point) -> dict[str, Tensor]:

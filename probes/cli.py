@@ -6,8 +6,10 @@ Heavy libraries are imported inside the commands, so that ``probe --help`` answe
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +21,7 @@ from probes.interruptions import interrupted, interruptible, line, status
 if TYPE_CHECKING:
     from probes.checkpoints import TrainingOrder
     from probes.runs import Source
+    from probes.sharing import Share
     from probes.slices import SliceSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +47,10 @@ _FORMAT = click.option(
     show_default=True,
     help="Figure formats; give it again for more than one.",
 )
+
+
+_SHARED = ("run", "limit")
+"""The commands whose work the processes of torchrun can share."""
 
 
 class _Group(click.Group):
@@ -86,12 +93,20 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(package_name="deep-relative-trust", prog_name="probe")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(context: click.Context, debug: bool) -> None:
     """Measure how neural networks break under relative perturbations, beside the bounds that say how they should.
 
     Freeze a trained network at its checkpoints, perturb every layer relatively along a direction, record loss and
     gradient breakdown (run), and put them beside the bounds, with a verdict on each claim (report).
     """
+    command = context.invoked_subcommand
+    if "LOCAL_RANK" in os.environ and command not in _SHARED:
+        with _share("cpu") as share:
+            if share.size > 1:
+                raise InputError(
+                    f"probe {command}: processes share only probe run and probe limit; start it without torchrun"
+                )
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -182,7 +197,12 @@ _MEASURE = _options(
         show_default=True,
         help="Working precision.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, cuda:1, …; under torchrun cuda is a GPU for every process.",
+    ),
     click.option(
         "--chunk", type=int, default=1000, show_default=True, help="Examples at once; changes rounding only."
     ),
@@ -256,6 +276,14 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     help="Measure on the sampled examples what the bounds on the output are made of.",
 )
 @click.option(
+    "--shard",
+    type=click.Choice(["data", "checkpoints"]),
+    default="data",
+    show_default=True,
+    help="How the processes of torchrun --nproc-per-node=N -m probes run … divide the work: each takes a part of the"
+    " examples of every checkpoint, or whole checkpoints. One process alone does all.",
+)
+@click.option(
     "--objective",
     type=click.Choice(["output", "breakdown"]),
     default="output",
@@ -275,7 +303,7 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
 )
 @_OUT
 @_JSON
-def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
+def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, **options: Any) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
@@ -288,9 +316,13 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
-    settings = _settings(options, etas=parse_etas(options["etas"]), **own)
     orders: list[TrainingOrder] = []
-    measure_run(_source(checkpoints, options), settings, out, order=orders.append)
+    with _share(options["device"]) as share:
+        settings = _settings(options, etas=parse_etas(options["etas"]), **own)
+        source = _source(checkpoints, options)
+        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
+    if share.rank > 0:
+        return
     copy_history(checkpoints, out)
     measurements = load(out)
     checks = check_measurements(measurements)
@@ -311,6 +343,19 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     click.echo(
         f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
     )
+
+
+@contextmanager
+def _share(device: str) -> Iterator[Share]:
+    """The part of the work that is this process's, where torchrun started several."""
+    from probes.sharing import from_environment
+
+    def say(line: str) -> None:
+        click.echo(f"probe: {line}", err=True)
+
+    debug = click.get_current_context().find_root().params["debug"]
+    with from_environment(device, say=say, debug=debug) as share:
+        yield share
 
 
 def _check(check: Any) -> dict[str, Any]:
@@ -527,10 +572,16 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from probes.reports import limits_json
     from probes.runs import measure
 
-    if options["direction"] == "adversarial":
-        raise InputError("--direction adversarial: has no step limit, since every eta has a step of its own")
-    settings = _settings(options, etas=np.array([0.0, 1e-4]), samples=1, curvature=False, ladder=False)
-    measurements = measure(_source(checkpoints, options), settings, what="limits")
+    with _share(options["device"]) as share:
+        if options["direction"] == "adversarial":
+            raise InputError(
+                "--direction adversarial: has no step limit, since every eta has a step of its own"
+            )
+        etas = np.array([0.0, 1e-4])
+        settings = _settings(options, etas=etas, samples=1, curvature=False, ladder=False)
+        measurements = measure(_source(checkpoints, options), settings, what="limits", share=share)
+    if share.rank > 0:
+        return
     limits = step_limits(measurements)
     if as_json:
         _print_json(limits_json(measurements, limits))

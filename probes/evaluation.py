@@ -16,9 +16,10 @@ from torch.func import functional_call
 
 from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of, padded
 from probes.directions import Direction
-from probes.errors import InputError
+from probes.errors import InputError, lacks_derivative
 from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
 from probes.reductions import compare
+from probes.sharing import ALONE, Share
 
 __all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
 
@@ -96,6 +97,7 @@ class FullBatch:
         device: torch.device | str = "cpu",
         chunk: int = 500,
         precision: str = "full",
+        share: Share = ALONE,
     ) -> None:
         """Take the network's weights as they are now, in ``dtype`` on ``device``.
 
@@ -110,6 +112,8 @@ class FullBatch:
             device: where.
             chunk: how many examples at once; results differ between chunk sizes by rounding alone.
             precision: "bfloat16" for layers in bfloat16, by autocast; else all is in ``dtype``.
+            share: the processes that evaluate together, all with all the data; results differ between their numbers
+                by rounding alone.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
@@ -119,6 +123,7 @@ class FullBatch:
         self.dtype, self.device, self.chunk = dtype, torch.device(device), chunk
         self.precision = precision
         self.evaluations = 0  # of all examples, with or without gradients
+        self.share = share
         self.frozen: dict[str, Tensor] = {
             name: self._moved(parameter) for name, parameter in network.named_parameters()
         }
@@ -155,6 +160,21 @@ class FullBatch:
         data = self.data if count is None else self.data[:count]
         for start, batch in data.chunks(self.chunk, as_given=not self.has_outputs):
             yield start, batch.to(self.device, self.dtype)
+
+    def own_chunks(self) -> Iterator[tuple[int, Batch]]:
+        """Pieces of this process's examples on the device, after how many of all examples each."""
+        part = self._own_part()
+        if part.start < part.stop:
+            for start, batch in self.data[part].chunks(self.chunk, as_given=not self.has_outputs):
+                yield part.start + start, batch.to(self.device, self.dtype)
+
+    def _own_part(self) -> slice:
+        """A loss that calls the network itself keeps its batches whole: its mean over half of one may be another."""
+        if self.has_outputs or self.share.size == 1:
+            return self.share.part(len(self))
+        starts = [start for start, _ in self.data.chunks(self.chunk, as_given=True)]
+        own = self.share.part(len(starts))
+        return slice(*([*starts, len(self)][place] for place in (own.start, own.stop)))
 
     def call(self, parameters: Parameters, inputs: Inputs) -> Tensor:
         """The network's outputs for a batch's inputs at ``parameters``."""
@@ -230,7 +250,7 @@ class FullBatch:
         right: Tensor | None = torch.zeros((), dtype=torch.float64, device=self.device)
         kept: list[Tensor] = []
         with torch.set_grad_enabled(bool(leaves)):
-            for start, batch in self.chunks():
+            for start, batch in self.own_chunks():
                 outputs = None
                 if self.has_outputs:
                     with nullcontext() if around is None else around(start, batch, used):
@@ -260,11 +280,24 @@ class FullBatch:
         for name, leaf in leaves.items():
             gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             leaf.grad = None
-        known = padded(kept) if kept else torch.zeros(0, 0, dtype=torch.float64)
+        known = padded(kept) if kept else torch.zeros(0, 0, dtype=torch.float64, device=self.device)
+        if self.share.size > 1:
+            total, right = self._summed(gradients, total, right)
+            known = self.share.gather(known)
         if not self.has_outputs:
             known = torch.full((samples, 1), torch.nan, dtype=torch.float64)
         hits = torch.full_like(total, torch.nan) if right is None else right / count
         return Evaluation(total / count, hits, gradients, known)
+
+    def _summed(
+        self, gradients: dict[str, Tensor], total: Tensor, right: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients (in place), losses and hits of all processes; no hits where one has no labels to hit."""
+        sums = total.new_zeros(3)
+        sums[0] = total
+        sums[1 if right is not None else 2] = 1 if right is None else right
+        self.share.sum_([*gradients.values(), sums])
+        return sums[0], None if bool(sums[2] > 0) else sums[1]
 
     def loss(self, parameters: Parameters) -> float:
         """Mean loss at ``parameters``, accumulated in float64."""
@@ -272,11 +305,23 @@ class FullBatch:
 
     def directional_curvature(self, direction: Direction) -> float:
         """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""
+        try:
+            total = self._own_curvature(direction)
+        except RuntimeError as error:
+            if self.share.size == 1 or not lacks_derivative(error):
+                raise
+            # a process without examples has met no layer that cannot be differentiated, and waits for the sum
+            total = torch.full((), torch.nan, dtype=torch.float64, device=self.device)
+        self.share.sum_([total])
+        return float(total)
+
+    def _own_curvature(self, direction: Direction) -> Tensor:
+        """This process's examples' part of it."""
         leaves = {name: self.frozen[name].detach().requires_grad_(True) for name in direction}
         used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         inputs, parts = list(leaves.values()), list(direction.parts.values())
-        for _, batch in self.chunks():
+        for _, batch in self.own_chunks():
             mean = self.example_losses(used, batch).sum() / len(self)
             first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
             slope = torch.stack(
@@ -288,7 +333,7 @@ class FullBatch:
             second = torch.autograd.grad(slope, inputs, materialize_grads=True)
             for part, product in zip(parts, second, strict=True):
                 total += part.factor * compare(product, part.base()).product
-        return float(total)
+        return total
 
 
 def moved_along(frozen: Parameters, direction: Parameters, eta: float) -> dict[str, Tensor]:

@@ -210,6 +210,10 @@ class Ladder:
         bias = tensors.get(_bias_of(weight))
         return numpy_of(tensors[weight].double()), None if bias is None else numpy_of(bias.double())
 
+    def tables(self) -> list[Floats]:
+        """What :meth:`record` fills, row by row."""
+        return [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
+
     def variables(self) -> dict[str, Any]:
         """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md."""
         sample, layer = ("checkpoint", "example"), ("checkpoint", "layer")

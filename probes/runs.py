@@ -20,6 +20,7 @@ from probes.checkpoints import TrainingOrder, read_checkpoint, training_order
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
+from probes.sharing import ALONE, Share
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
@@ -183,14 +184,17 @@ def slices(
     *,
     skip: Callable[[int], bool] | None = None,
     what: str = "probing",
+    share: Share = ALONE,
+    quiet: bool = False,
 ) -> Iterator[tuple[int, xr.Dataset]]:
-    """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error."""
+    """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error unless ``quiet``."""
     measured = _measured_subjects(prepared.subjects, settings.direction)
     todo = [index for index in range(len(measured)) if skip is None or not skip(index)]
     function = resolve_loss(prepared.loss, prepared.data.batches)[1]
     total = len(measured) * evaluations_per_slice(settings)
     done = (len(measured) - len(todo)) * evaluations_per_slice(settings)
-    with tqdm(total=total, initial=done, desc=what, unit="eta", disable=None, file=sys.stderr) as bar:
+    hidden = True if quiet else None  # None: hidden where there is no terminal
+    with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
         for index in todo:
             bar.set_postfix_str(measured[index].label)
             dataset = measure_slice(
@@ -202,6 +206,7 @@ def slices(
                 label=measured[index].label,
                 following=_following(prepared.subjects, index, settings.direction),
                 progress=bar.update,
+                share=share,
             )
             yield index, _described(dataset, measured[index], prepared)
 
@@ -239,14 +244,36 @@ def versions() -> str:
     )
 
 
-def measure(source: Source, settings: SliceSettings, *, what: str = "probing") -> xr.Dataset:
-    """Measure every checkpoint's slice and keep nothing on disk.
+def measure(
+    source: Source, settings: SliceSettings, *, what: str = "probing", share: Share = ALONE
+) -> xr.Dataset:
+    """Measure every checkpoint's slice and keep nothing on disk; all processes of ``share`` get all.
 
     Raises:
         InputError: anything given that cannot be used.
     """
-    settings = replace(settings, device=resolve_device(settings.device))
-    return join([dataset for _, dataset in slices(prepare(source), settings, what=what)])
+    settings, prepared = _prepared_together(source, settings, share)
+    measured = slices(prepared, settings, what=what, share=share, quiet=share.rank > 0)
+    return join([dataset for _, dataset in measured])
+
+
+def _prepared_together(
+    source: Source, settings: SliceSettings, share: Share
+) -> tuple[SliceSettings, Prepared]:
+    """What every process reads for itself, and must find the same.
+
+    Raises:
+        InputError: what one of them cannot use ends all.
+    """
+    settings = share.together(lambda: replace(settings, device=resolve_device(settings.device)))
+    prepared = share.together(lambda: prepare(source))
+    if share.size > 1:
+        digests = {
+            "checkpoints": " ".join(subject.digest for subject in prepared.subjects),
+            "data": prepared.data.digest(),
+        }
+        share.agree(digests, remedy="give them as files that do not change, without randomness of their own")
+    return settings, prepared
 
 
 def measure_run(
@@ -256,6 +283,8 @@ def measure_run(
     *,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
+    share: Share = ALONE,
+    shard: str = "data",
 ) -> RunFolder:
     """Measure every checkpoint's slice into ``out``, skipping what is there already.
 
@@ -265,12 +294,13 @@ def measure_run(
         out: the results' folder.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
+        share: the processes that measure it together, all called with the same arguments.
+        shard: a name of :data:`probes.sharing.SHARDS`: how they divide the work.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    settings = replace(settings, device=resolve_device(settings.device))
-    prepared = prepare(source)
+    settings, prepared = _prepared_together(source, settings, share)
     order(prepared.order)
     measured = _measured_subjects(prepared.subjects, settings.direction)
     plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
@@ -281,8 +311,30 @@ def measure_run(
         "loss": prepared.loss,
         "network": str(prepared.subjects[0].spec or source.network),
     }
-    details = {"versions": versions(), "command": sys.argv, "data": prepared.data.spec}
-    with RunFolder(out).open(plan, details) as folder:
-        for index, dataset in slices(prepared, settings, skip=folder.has_slice, what=what):
-            folder.write_slice(index, dataset)
+    folder = RunFolder(out)
+    details = {
+        "versions": versions(),
+        "command": sys.argv,
+        "data": prepared.data.spec,
+        "processes": share.size,
+    }
+
+    def opened() -> list[int]:
+        folder.open(plan, details)
+        return [index for index in range(len(measured)) if not folder.has_slice(index)]
+
+    with folder:
+        missing = share.first(opened)
+        if share.rank > 0 and shard == "checkpoints":
+            folder.attach()
+        together = share if shard == "data" else ALONE
+        mine = set(missing if shard == "data" else missing[share.rank :: share.size])
+        quiet = share.rank > 0
+        done = slices(
+            prepared, settings, skip=lambda index: index not in mine, what=what, share=together, quiet=quiet
+        )
+        for index, dataset in done:
+            if together.rank == 0:
+                folder.write_slice(index, dataset)
+        share.wait()
     return folder

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from probes.evaluation import FullBatch
@@ -55,6 +56,10 @@ class Sensitivity:
                 self.gate_change[row, k, : self.count] = change.cpu().numpy()
         if self.before.gates:  # the last layer is linear
             self.gate_change[row, self.names.index(self.weights[-1]), : self.count] = 0.0
+
+    def tables(self) -> list[npt.NDArray[np.float64]]:
+        """What :meth:`record` fills, row by row."""
+        return [self.jacobian_change, self.gate_change]
 
     def variables(self) -> dict[str, Any]:
         """``jacobian_change`` and, for perceptrons, ``gate_change``, with a ``checkpoint`` of one in front."""

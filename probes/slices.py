@@ -33,6 +33,7 @@ from probes.operators import Operator, operator_norm
 from probes.reductions import compare, norm
 from probes.sensitivity import Sensitivity
 from probes.settings import SliceSettings, evaluations_per_slice
+from probes.sharing import ALONE, Share
 from probes.spectra import spectrum
 from probes.zoo import spec_of
 
@@ -58,6 +59,7 @@ def measure_slice(
     label: str = "network",
     following: Mapping[str, Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
+    share: Share = ALONE,
 ) -> xr.Dataset:
     """Measure one slice of a frozen network, leaving the network exactly as it was found.
 
@@ -73,6 +75,7 @@ def measure_slice(
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.
+        share: the processes that measure it together, all with the same arguments.
 
     Returns:
         Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are
@@ -87,7 +90,7 @@ def measure_slice(
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     mixed = mixes_examples(network, settings.batchnorm)
     if mixed:
-        _refuse_mixed(settings, len(x))
+        _refuse_mixed(settings, len(x), share)
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
         batch = FullBatch(
             network,
@@ -98,11 +101,12 @@ def measure_slice(
             device=settings.device,
             chunk=settings.chunk,
             precision=settings.precision,
+            share=share,
         )
         return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
 
 
-def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
+def _refuse_mixed(settings: SliceSettings, examples: int, share: Share) -> None:
     """Batch statistics make one function of all examples: refuse what is defined example by example.
 
     Raises:
@@ -112,6 +116,11 @@ def _refuse_mixed(settings: SliceSettings, examples: int) -> None:
         raise InputError(
             f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
             f" give --chunk {max(examples, 2)}, or from 2 to {settings.chunk} examples"
+        )
+    if share.size > 1:
+        raise InputError(
+            "--batchnorm batch: the statistics are those of all examples at once, so processes cannot share them;"
+            " add --shard checkpoints"
         )
     if settings.jacobian > 0:
         raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
@@ -287,9 +296,12 @@ class _Slice:
             del found  # its gradients, before there are new ones
             report(1)
         looks = evaluations_per_slice(self.settings) > len(etas)
+        share = self.batch.share
         for row, eta in enumerate(etas):
-            closer.record(row, self.line.at(float(eta)))
+            if row % share.size == share.rank:
+                closer.record(row, self.line.at(float(eta)))
             report(int(looks))
+        closer.merge(share)
 
     def _measure_worst(
         self, table: Breakdown, closer: _Closer, report: Callable[[int], object]
@@ -365,12 +377,16 @@ class _Slice:
         curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
-            found = find_step_limit(
+            guess = _quadratic_limit(slope, curvature, settings.etas, table.slopes())
+            found = batch.share.led(
+                lambda loss: find_step_limit(
+                    loss,
+                    start=self.base.loss,
+                    slope=slope,
+                    guess=guess,
+                    known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
+                ),
                 self.line.loss,
-                start=self.base.loss,
-                slope=slope,
-                guess=_quadratic_limit(slope, curvature, settings.etas, table.slopes()),
-                known=dict(zip(settings.etas[1:].tolist(), losses[1:].tolist(), strict=True)),
             )
             values |= {
                 "step_limit": found.measured,
@@ -432,6 +448,7 @@ class _Slice:
             "epsilon": torch.finfo(self.batch.dtype).eps,
             "device": str(self.batch.device),
             "chunk": settings.chunk,
+            "processes": self.batch.share.size,
             "seed": str(settings.seed),
             "number_of_examples": len(self.batch),
             "outputs": "yes" if self.batch.has_outputs else "no",
@@ -476,6 +493,20 @@ class _Closer:
             self.sensitivity.record(row, moved)
         if self.ladder is not None:
             self.ladder.record(row, moved)
+
+    def merge(self, share: Share) -> None:
+        """Take the rows that other processes recorded from them: row k is of process k modulo their number."""
+        if share.size == 1:
+            return
+        tables = [self.condition]
+        if self.sensitivity is not None:
+            tables += self.sensitivity.tables()
+        if self.ladder is not None:
+            tables += self.ladder.tables()
+        others = np.arange(len(self.condition)) % share.size != share.rank
+        for table in tables:
+            table[others] = 0.0
+        share.sum_([torch.from_numpy(table) for table in tables])  # in place: they share their memory
 
     def variables(self) -> dict[str, Any]:
         """Everything, with a ``checkpoint`` of one in front."""
