@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from probes.batches import Batch, Batches
 from probes.checkpoints import TrainingOrder, read_checkpoint, training_order
+from probes.costs import is_worth_saying
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
+from probes.planning import Planned, Probed, plan_run, recorded_choice
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
@@ -27,7 +29,7 @@ from probes.subjects import Subject, check_data_fits, load_subject
 from probes.text import is_text_spec
 from probes.transformers_models import is_tokenised_text, tokenised_windows
 
-__all__ = ["Source", "measure", "measure_run", "prepare"]
+__all__ = ["Prepared", "Source", "measure", "measure_run", "plan", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,9 @@ def slices(
                 progress=bar.update,
             )
             yield index, _described(dataset, subject, prepared)
+            fitted = dataset.attrs["chunk"]
+            if fitted < settings.chunk:  # memory ran out: the next checkpoint need not find out again
+                settings = replace(settings, chunk=fitted)
 
 
 def _described(dataset: xr.Dataset, subject: Subject, prepared: Prepared) -> xr.Dataset:
@@ -258,14 +263,54 @@ def versions() -> str:
     )
 
 
-def measure(source: Source, settings: SliceSettings, *, what: str = "probing") -> xr.Dataset:
-    """Measure every checkpoint's slice and keep nothing on disk.
+def plan(
+    source: Source,
+    settings: SliceSettings,
+    out: Path | None = None,
+    *,
+    auto_chunk: bool = False,
+    estimate: bool = False,
+) -> tuple[Prepared, Planned]:
+    """Read and check everything, and settle what a run settles before it measures; nothing is written.
+
+    Args:
+        source: checkpoints, network, data and loss.
+        settings: what to measure.
+        out: the results' folder; None for a run that keeps nothing.
+        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
+            ``settings.chunk``.
+        estimate: say what a short run will take, too.
 
     Raises:
         InputError: anything given that cannot be used.
     """
     settings = replace(settings, device=resolve_device(settings.device))
-    return join([dataset for _, dataset in slices(prepare(source), settings, what=what)])
+    prepared = prepare(source)
+    first = prepared.subjects[0]
+    measured = _measured_subjects(prepared.subjects, settings.direction)
+    decisive: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    decisive["perturb"] = list(settings.perturb)
+    decisive |= {
+        "checkpoints": [subject.digest for subject in measured],
+        "data": prepared.data.digest(),
+        "loss": prepared.loss,
+        "network": str(first.spec or source.network),
+    }
+    function = resolve_loss(prepared.loss, prepared.data.batches)[1]
+    probed = Probed(first.network, first.names, prepared.data.batches, function, len(measured))
+    return prepared, plan_run(probed, settings, decisive, out, auto_chunk=auto_chunk, estimate=estimate)
+
+
+def measure(
+    source: Source, settings: SliceSettings, *, auto_chunk: bool = False, what: str = "probing"
+) -> xr.Dataset:
+    """Measure every checkpoint's slice and keep nothing on disk.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    prepared, planned = plan(source, settings, auto_chunk=auto_chunk)
+    return join([dataset for _, dataset in slices(prepared, planned.settings, what=what)])
 
 
 def measure_run(
@@ -273,6 +318,7 @@ def measure_run(
     settings: SliceSettings,
     out: Path,
     *,
+    auto_chunk: bool = False,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
 ) -> RunFolder:
@@ -282,26 +328,25 @@ def measure_run(
         source: checkpoints, network, data and loss.
         settings: what to measure.
         out: the results' folder.
+        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
+            ``settings.chunk``. The choice is kept in the folder, and holds for whoever continues.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    settings = replace(settings, device=resolve_device(settings.device))
-    prepared = prepare(source)
+    prepared, planned = plan(source, settings, out, auto_chunk=auto_chunk)
     order(prepared.order)
-    measured = _measured_subjects(prepared.subjects, settings.direction)
-    plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
-    plan["perturb"] = list(settings.perturb)
-    plan |= {
-        "checkpoints": [subject.digest for subject in measured],
-        "data": prepared.data.digest(),
-        "loss": prepared.loss,
-        "network": str(prepared.subjects[0].spec or source.network),
-    }
+    settings, estimate = planned.settings, planned.estimate
     folder = RunFolder(out)
-    folder.open(plan, {"versions": versions(), "command": sys.argv, "data": prepared.data.spec})
+    details = {"versions": versions(), "command": sys.argv, "data": prepared.data.spec}
+    folder.open(planned.plan, {**details, "chunk": planned.choice.to_json()})
+    if auto_chunk:  # what the folder says counts, should two runs have begun it at once
+        kept = recorded_choice(out) or planned.choice
+        settings = replace(settings, chunk=kept.chunk)
+    if estimate is not None and is_worth_saying(estimate):
+        print(f"probe: {estimate.line()}", file=sys.stderr, flush=True)
     for index, dataset in slices(prepared, settings, skip=folder.has_slice, what=what):
         folder.write_slice(index, dataset)
     return folder
