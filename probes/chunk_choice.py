@@ -204,9 +204,10 @@ class _Timing:
             few = min(_FIRST, size)
             self.time(few, few)  # the first call prepares what later ones find ready
             seconds = self.time(few, few)
-            for more in (CANDIDATES[0], size):
-                if few < more <= size and more * seconds <= self.budget(seconds) / 4:
-                    seconds = self.time(more, more)
+            more = min(4 * few, size)
+            while few < more and more * seconds <= (self.budget(seconds) - self.spent) / 2:
+                seconds = self.time(more, more)
+                few, more = more, min(4 * more, size)
             return seconds
 
         return halving(run, min(chunk, self.count), report=lambda _: None)
@@ -258,4 +259,4 @@ class _Timing:
             return ChunkChoice(smallest, "as many as memory has room for", first)
         near = (1 + _NOISE) * min(timings.values())
         chunk = min(size for size, seconds in timings.items() if seconds <= near)
-        return ChunkChoice(chunk, "the fastest", timings[chunk], timings)
+        return ChunkChoice(chunk, "the fastest of those timed", timings[chunk], timings)

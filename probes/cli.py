@@ -170,7 +170,10 @@ _MEASURE = _options(
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"),
     click.option(
-        "--chunk", type=int, default=1000, show_default=True, help="Examples at once; changes rounding only."
+        "--chunk",
+        default="auto",
+        show_default=True,
+        help="Examples at once: a number, or auto for the fastest by a short timing; changes rounding only.",
     ),
 )
 
@@ -183,9 +186,13 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 
 
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
+    from probes.chunking import parse_chunk
     from probes.slices import SliceSettings
 
-    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device", "chunk")
+    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device")
+    chunk = parse_chunk(options["chunk"])
+    if chunk is not None:
+        fixed["chunk"] = chunk
     settings = SliceSettings(**{name: options[name] for name in names}, **fixed)
     for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
         if value < least:
@@ -259,14 +266,21 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
 @click.option(
     "--restarts", type=int, default=3, show_default=True, help="Adversarial ascents that start from noise."
 )
+@click.option(
+    "--dry-run",
+    "dry",
+    is_flag=True,
+    help="Read and check everything, say what would be done and about how long it takes; write nothing.",
+)
 @_OUT
 @_JSON
-def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
+def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, dry: bool, **options: Any) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
+    from probes.dry_runs import dry_run
     from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
@@ -275,8 +289,16 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, **options: Any) 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
     settings = _settings(options, etas=parse_etas(options["etas"]), **own)
+    source, auto = _source(checkpoints, options), options["chunk"] == "auto"
+    if dry:
+        found = dry_run(source, settings, out, auto_chunk=auto)
+        if as_json:
+            _print_json(found.to_json())
+        else:
+            click.echo("\n".join(found.lines()))
+        return
     orders: list[TrainingOrder] = []
-    measure_run(_source(checkpoints, options), settings, out, order=orders.append)
+    measure_run(source, settings, out, auto_chunk=auto, order=orders.append)
     copy_history(checkpoints, out)
     measurements = load(out)
     checks = check_measurements(measurements)
@@ -516,7 +538,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if options["direction"] == "adversarial":
         raise InputError("--direction adversarial: has no step limit, since every eta has a step of its own")
     settings = _settings(options, etas=np.array([0.0, 1e-4, 1e-3]), samples=1, curvature=False, ladder=False)
-    measurements = measure(_source(checkpoints, options), settings, what="limits")
+    auto = options["chunk"] == "auto"
+    measurements = measure(_source(checkpoints, options), settings, auto_chunk=auto, what="limits")
     limits = step_limits(measurements)
     if as_json:
         _print_json(limits_json(measurements, limits))

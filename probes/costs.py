@@ -17,7 +17,7 @@ from probes.batches import Batches
 from probes.chunk_choice import GradientTimer
 from probes.evaluation import FullBatch
 from probes.jacobians import Jacobians
-from probes.memory import peak_bytes
+from probes.memory import saved_bytes
 from probes.operators import Operator, find_operators, operator_norm
 from probes.slices import SliceSettings
 from probes.spectra import spectrum
@@ -35,8 +35,8 @@ _LADDER = (
 _TRIALS = 0.5  # of an adversarial ascent's steps: how many find a better point, which wants a gradient
 _COPIES = 7  # of the parameters in the working precision: frozen, direction, moved and four gradients
 _COPIES_EXACT = 4  # the ladder's in float64: frozen, direction, moved and their difference
-_BACKWARD = 1.5  # what a backward pass holds, where the forward pass's activations are 1
-TWICE = 3.5  # the same of differentiating twice
+_BACKWARD = 2.0  # the most that an evaluation with its backward pass holds, where what is kept for that is 1
+TWICE = 4.0  # the same of differentiating twice
 _SIDES = (64, 128, 256, 512, 1024)  # of the matrices whose singular values are timed
 
 
@@ -302,8 +302,9 @@ def activation_bytes(timer: GradientTimer) -> float:
 def _forward_bytes(batch: FullBatch) -> int:
     leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in batch.frozen.items()}
     _, examples = next(batch.chunks())
+    there = [*leaves.values(), *batch.buffers.values(), *(tensor for _, tensor in examples.leaves())]
     with torch.enable_grad():
-        return peak_bytes(lambda: batch.example_losses(leaves, examples), batch.device)
+        return saved_bytes(lambda: batch.example_losses(leaves, examples), there)
 
 
 def memory_of(
@@ -315,6 +316,7 @@ def memory_of(
     sample: int,
     jacobian: int = 0,
     resident: float = 0.0,
+    evaluation: float = 0.0,
 ) -> float:
     """Bytes at most: copies of the parameters, what is always there, and the hungriest of what comes in turn.
 
@@ -326,10 +328,12 @@ def memory_of(
         sample: examples of the ladder; 0 without it.
         jacobian: rows of the sampled Jacobians, examples times outputs.
         resident: data and checkpoints, where they are on the device.
+        evaluation: bytes that a chunk's evaluation was measured to take, where that is known.
     """
     width = 4 if settings.dtype == "float32" else 8
     copies = parameters * (_COPIES * width + 8 * _COPIES_EXACT * settings.ladder)
     turns = [
+        evaluation,
         _BACKWARD * settings.chunk * example + parameters * width,
         TWICE * settings.chunk * example * settings.curvature,
         TWICE * sample * example * (8 / width) * settings.ladder,

@@ -1,76 +1,50 @@
-"""How much memory an evaluation takes and how much there is, in bytes."""
+"""How much memory a forward pass keeps, how much a call takes on a GPU, and how much there is, in bytes."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch.autograd.graph import saved_tensors_hooks
 
-__all__ = ["free_bytes", "peak_bytes"]
+__all__ = ["free_bytes", "peak_bytes", "saved_bytes"]
 
 
-def peak_bytes(function: Callable[[], object], device: torch.device | str) -> int:
-    """The most bytes of tensors that a call has at once, beyond those that were there before.
+def saved_bytes(function: Callable[[], object], besides: Iterable[Tensor] = ()) -> int:
+    """Bytes of the tensors that a forward pass keeps for its backward pass, each storage once.
 
-    On a GPU its allocator tells; elsewhere every tensor that an operation makes is counted until it is gone
-    (not what a library takes inside one operation).
+    Args:
+        function: the forward pass.
+        besides: tensors that are there anyway (parameters, inputs) and do not count.
     """
-    device = torch.device(device)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+    there = {_place(tensor) for tensor in besides}
+    kept: dict[int, Tensor] = {}  # holds them, so that no address is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.layout == torch.strided and _place(tensor) not in there:
+            kept.setdefault(_place(tensor), tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
         function()
-        torch.cuda.synchronize(device)
-        most: int = torch.cuda.max_memory_allocated(device)
-        return most - before
-    tally = _Tally()
-    with tally:
-        function()
-    return tally.most
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts storages from the operation that makes them until nothing refers to them any more."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.most = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = {storage._cdata for storage in map(_storage, tree_iter((args, kwargs or {}))) if storage}
-        result = func(*args, **(kwargs or {}))
-        for storage in map(_storage, tree_iter(result)):
-            # a view, or an operation in place, makes nothing new
-            if storage is not None and storage._cdata not in given | self.known:
-                self._add(storage)
-        return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self.known.add(key)
-        self.now += size
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._remove, key, size).atexit = False
-
-    def _remove(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
-def _storage(value: Any) -> torch.UntypedStorage | None:
-    if not isinstance(value, Tensor) or value.layout != torch.strided:
-        return None
-    return value.untyped_storage()
+def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
+    """The most bytes that PyTorch's allocator has at once on a GPU during a call, beyond those from before."""
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    function()
+    torch.cuda.synchronize(device)
+    most: int = torch.cuda.max_memory_allocated(device)
+    return most - before
 
 
 def free_bytes(device: torch.device | str) -> float:

@@ -32,7 +32,7 @@ from probes.errors import InputError
 from probes.files import writing_errors
 from probes.layers import find_layers
 from probes.losses import Loss, ModelLoss
-from probes.memory import free_bytes
+from probes.memory import free_bytes, peak_bytes
 from probes.modes import mixes_examples, probing
 from probes.slices import SliceSettings
 from probes.store import RunFolder, read_manifest
@@ -224,6 +224,12 @@ def _estimate(
         resident = 0.0
         if settings.device == "cpu":
             resident = data_bytes(probed.data) + 4.0 * numbers * probed.checkpoints
+        evaluation = 0.0
+        if timer.device.type == "cuda":  # whose allocator also knows what the kernels took
+            chunk = timer.batch(min(choice.chunk, count), choice.chunk)
+            evaluation = peak_bytes(
+                lambda: chunk.evaluate(chunk.frozen, wanted=timer.trainable), timer.device
+            )
         memory = memory_of(
             settings,
             parameters=numbers,
@@ -232,6 +238,7 @@ def _estimate(
             sample=min(settings.samples, count) if work.convolutions else 0,
             jacobian=jacobian * output_width(batch) if jacobian else 0,
             resident=resident,
+            evaluation=evaluation,
         )
     seconds = remaining * rates.seconds(work)
     return Estimate(seconds, memory, remaining, measured.count(True), settings.chunk, settings.device)
