@@ -28,7 +28,7 @@ _NOISE = 0.03  # timings this close are the same: then the smaller chunk, which 
 _SHARE = 0.02  # of the run's expected time
 _SECONDS = 3.0  # and never more
 _PASSES = 3  # the best of so many timings counts
-_CONTENDING = 1.25  # a candidate this much slower than the best at first is not timed again
+_CONTENDING = 1.25  # a candidate that was twice this much slower than the best is not timed a third time
 _FIRST = 8  # examples of the very first evaluation, which shows how slow one is
 
 
@@ -245,7 +245,7 @@ class _Timing:
                 best = min(found.values(), default=first)
                 expected = found.get(size, best)
                 late = self.spent + examples * expected > self.budget(best)
-                if found and (late or (turn > 0 and expected > _CONTENDING * best)):
+                if found and (late or (turn > 1 and expected > _CONTENDING * best)):
                     continue
                 try:
                     found[size] = min(self.time(examples, size), found.get(size, math.inf))

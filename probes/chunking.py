@@ -72,7 +72,7 @@ def halving(
             if not is_out_of_memory(error):
                 raise
             if chunk <= smallest:
-                examples = "one example" if chunk == 1 else f"{chunk} examples, which belong together"
+                examples = "one example" if chunk == 1 else f"the {chunk} examples that belong together"
                 raise InputError(
                     f"out of memory with {examples} at once; take a machine or --device with more memory, or a"
                     " smaller network"

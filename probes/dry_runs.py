@@ -54,7 +54,7 @@ class DryRun:
         return [
             "dry run: nothing is measured or written",
             *order,
-            f"perturbed: {self.perturbed} of {self.parameters} parameters; L = {self.weights} weight matrices,"
+            f"{self.perturbed} of {self.parameters} parameters are perturbed; L = {self.weights} weight matrices,"
             f" {self.perturbed_weights} of them perturbed",
             f"direction {settings.direction}, {len(etas)} etas: 0 and from {etas[1]:g} to {etas[-1]:g}",
             f"{len(prepared.data)} examples of {prepared.data.spec}, {prepared.loss}, {settings.dtype} on"
