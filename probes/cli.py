@@ -204,7 +204,10 @@ _MEASURE = _options(
         help="auto, cpu, cuda, cuda:1, …; under torchrun cuda is a GPU for every process.",
     ),
     click.option(
-        "--chunk", type=int, default=1000, show_default=True, help="Examples at once; changes rounding only."
+        "--chunk",
+        default="auto",
+        show_default=True,
+        help="Examples at once: a number, or auto for the fastest by a short timing; changes rounding only.",
     ),
 )
 
@@ -217,9 +220,13 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 
 
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
+    from probes.chunking import parse_chunk
     from probes.slices import SliceSettings
 
-    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device", "chunk")
+    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device")
+    chunk = parse_chunk(options["chunk"])
+    if chunk is not None:
+        fixed["chunk"] = chunk
     settings = SliceSettings(**{name: options[name] for name in names}, **fixed)
     for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
         if value < least:
@@ -301,14 +308,23 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
 @click.option(
     "--restarts", type=int, default=3, show_default=True, help="Adversarial ascents that start from noise."
 )
+@click.option(
+    "--dry-run",
+    "dry",
+    is_flag=True,
+    help="Read and check everything, say what would be done and about how long it takes; write nothing.",
+)
 @_OUT
 @_JSON
-def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, **options: Any) -> None:
+def run(
+    checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, dry: bool, **options: Any
+) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
+    from probes.dry_runs import dry_run
     from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
@@ -316,11 +332,20 @@ def run(checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, **op
 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
+    auto = options["chunk"] == "auto"
     orders: list[TrainingOrder] = []
     with _share(options["device"]) as share:
         settings = _settings(options, etas=parse_etas(options["etas"]), **own)
         source = _source(checkpoints, options)
-        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
+        if dry:
+            if share.rank == 0:
+                found = dry_run(source, settings, out, auto_chunk=auto)
+                if as_json:
+                    _print_json(found.to_json())
+                else:
+                    click.echo("\n".join(found.lines()))
+            return
+        measure_run(source, settings, out, auto_chunk=auto, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
@@ -572,6 +597,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from probes.reports import limits_json
     from probes.runs import measure
 
+    auto = options["chunk"] == "auto"
     with _share(options["device"]) as share:
         if options["direction"] == "adversarial":
             raise InputError(
@@ -579,7 +605,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
             )
         etas = np.array([0.0, 1e-4])
         settings = _settings(options, etas=etas, samples=1, curvature=False, ladder=False)
-        measurements = measure(_source(checkpoints, options), settings, what="limits", share=share)
+        source = _source(checkpoints, options)
+        measurements = measure(source, settings, auto_chunk=auto, what="limits", share=share)
     if share.rank > 0:
         return
     limits = step_limits(measurements)

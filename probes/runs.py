@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from probes.batches import Batch, Batches
 from probes.checkpoints import TrainingOrder, read_checkpoint, training_order
+from probes.costs import is_worth_saying
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
+from probes.planning import Planned, Probed, plan_run, recorded_choice
 from probes.sharing import ALONE, Share
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.specs import is_callable_spec, load_callable
@@ -28,7 +30,7 @@ from probes.subjects import StoredSubject, Subject, Subjects, check_data_fits, l
 from probes.text import is_text_spec
 from probes.transformers_models import is_tokenised_text, tokenised_windows
 
-__all__ = ["Source", "measure", "measure_run", "prepare"]
+__all__ = ["Prepared", "Source", "measure", "measure_run", "plan", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,9 @@ def slices(
                 share=share,
             )
             yield index, _described(dataset, measured[index], prepared)
+            fitted = dataset.attrs["chunk"]
+            if fitted < settings.chunk:  # memory ran out: the next checkpoint need not find out again
+                settings = replace(settings, chunk=fitted)
 
 
 def _described(dataset: xr.Dataset, subject: StoredSubject, prepared: Prepared) -> xr.Dataset:
@@ -244,16 +249,64 @@ def versions() -> str:
     )
 
 
+def plan(
+    source: Source,
+    settings: SliceSettings,
+    out: Path | None = None,
+    *,
+    auto_chunk: bool = False,
+    estimate: bool = False,
+    share: Share = ALONE,
+) -> tuple[Prepared, Planned]:
+    """Read and check everything, and settle what a run settles before it measures; nothing is written.
+
+    Args:
+        source: checkpoints, network, data and loss.
+        settings: what to measure.
+        out: the results' folder; None for a run that keeps nothing.
+        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
+            ``settings.chunk``.
+        estimate: say what a short run will take, too.
+        share: the processes that read it, each for itself; the first of them settles.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    settings, prepared = _prepared_together(source, settings, share)
+    first = prepared.subjects[0]
+    measured = _measured_subjects(prepared.subjects, settings.direction)
+    decisive: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    decisive["perturb"] = list(settings.perturb)
+    decisive |= {
+        "checkpoints": [subject.digest for subject in measured],
+        "data": prepared.data.digest(),
+        "loss": prepared.loss,
+        "network": str(first.spec or source.network),
+    }
+    function = resolve_loss(prepared.loss, prepared.data.batches)[1]
+    network = prepared.subjects.load(0).network
+    probed = Probed(network, first.names, prepared.data.batches, function, len(measured))
+    settled = share.first(
+        lambda: plan_run(probed, settings, decisive, out, auto_chunk=auto_chunk, estimate=estimate)
+    )
+    return prepared, settled
+
+
 def measure(
-    source: Source, settings: SliceSettings, *, what: str = "probing", share: Share = ALONE
+    source: Source,
+    settings: SliceSettings,
+    *,
+    auto_chunk: bool = False,
+    what: str = "probing",
+    share: Share = ALONE,
 ) -> xr.Dataset:
     """Measure every checkpoint's slice and keep nothing on disk; all processes of ``share`` get all.
 
     Raises:
         InputError: anything given that cannot be used.
     """
-    settings, prepared = _prepared_together(source, settings, share)
-    measured = slices(prepared, settings, what=what, share=share, quiet=share.rank > 0)
+    prepared, planned = plan(source, settings, auto_chunk=auto_chunk, share=share)
+    measured = slices(prepared, planned.settings, what=what, share=share, quiet=share.rank > 0)
     return join([dataset for _, dataset in measured])
 
 
@@ -281,6 +334,7 @@ def measure_run(
     settings: SliceSettings,
     out: Path,
     *,
+    auto_chunk: bool = False,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
     share: Share = ALONE,
@@ -292,6 +346,8 @@ def measure_run(
         source: checkpoints, network, data and loss.
         settings: what to measure.
         out: the results' folder.
+        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
+            ``settings.chunk``. The choice is kept in the folder, and holds for whoever continues.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
@@ -300,33 +356,31 @@ def measure_run(
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    settings, prepared = _prepared_together(source, settings, share)
+    prepared, planned = plan(source, settings, out, auto_chunk=auto_chunk, share=share)
     order(prepared.order)
-    measured = _measured_subjects(prepared.subjects, settings.direction)
-    plan: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
-    plan["perturb"] = list(settings.perturb)
-    plan |= {
-        "checkpoints": [subject.digest for subject in measured],
-        "data": prepared.data.digest(),
-        "loss": prepared.loss,
-        "network": str(prepared.subjects[0].spec or source.network),
-    }
+    settings, estimate = planned.settings, planned.estimate
     folder = RunFolder(out)
     details = {
         "versions": versions(),
         "command": sys.argv,
         "data": prepared.data.spec,
         "processes": share.size,
+        "chunk": planned.choice.to_json(),
     }
 
-    def opened() -> list[int]:
-        folder.open(plan, details)
-        return [index for index in range(len(measured)) if not folder.has_slice(index)]
+    def opened() -> tuple[list[int], int]:
+        folder.open(planned.plan, details)
+        # what the folder says counts, should two runs have begun it at once
+        kept = (recorded_choice(out) if auto_chunk else None) or planned.choice
+        return [index for index in range(len(planned.measured)) if not folder.has_slice(index)], kept.chunk
 
     with folder:
-        missing = share.first(opened)
+        missing, chunk = share.first(opened)
+        settings = replace(settings, chunk=chunk)
         if share.rank > 0 and shard == "checkpoints":
             folder.attach()
+        if share.rank == 0 and estimate is not None and is_worth_saying(estimate):
+            print(f"probe: {estimate.line()}", file=sys.stderr, flush=True)
         together = share if shard == "data" else ALONE
         mine = set(missing if shard == "data" else missing[share.rank :: share.size])
         quiet = share.rank > 0

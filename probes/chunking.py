@@ -1,0 +1,99 @@
+"""How many examples are evaluated at once: what the user may say, and what is done where memory runs out.
+
+Nothing here knows the evaluation that it serves, so that the evaluation can use it.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from probes.errors import InputError
+
+__all__ = ["halving", "is_out_of_memory", "parse_chunk"]
+
+T = TypeVar("T")
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
+    r"|(CUBLAS|CUDNN|CUSOLVER|CUSPARSE|CUFFT)_(STATUS_)?ALLOC_FAILED|cudaErrorMemoryAllocation",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device.
+
+    PyTorch has a class for that on accelerators only, and only for its own allocator; the CPU's allocator and
+    the libraries (cuBLAS, cuDNN, …) that take memory of their own raise a plain RuntimeError.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def _report(line: str) -> None:
+    print(f"probe: {line}", file=sys.stderr, flush=True)
+
+
+def halving(
+    run: Callable[[int], T],
+    chunk: int,
+    *,
+    smallest: int = 1,
+    report: Callable[[str], object] = _report,
+) -> tuple[T, int]:
+    """Run something in chunks, and where memory runs out start again with chunks half as large.
+
+    It starts again *from the beginning*: a backward pass that failed has reached some tensors and not others,
+    so that what it accumulated is no gradient of anything. ``run`` must therefore make its own accumulators.
+
+    Args:
+        run: does everything, with the chunk that it is given.
+        chunk: the first to be tried; more than there are examples would only be tried in vain.
+        smallest: the least that makes sense: all examples where they depend on each other.
+        report: told once for each halving.
+
+    Returns:
+        What ``run`` returned, and the chunk that it ran with, to go on with.
+
+    Raises:
+        InputError: memory runs out with the smallest chunk too.
+    """
+    while True:
+        try:
+            return run(chunk), chunk
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if chunk <= smallest:
+                examples = "one example" if chunk == 1 else f"the {chunk} examples that belong together"
+                raise InputError(
+                    f"out of memory with {examples} at once; take a machine or --device with more memory, or a"
+                    " smaller network"
+                ) from None
+        # only here, outside of the handler, has the failed call's traceback let go of its tensors
+        half = max(chunk // 2, smallest)
+        report(f"out of memory with chunks of {chunk} examples; going on with {half}")
+        chunk = half
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def parse_chunk(text: str) -> int | None:
+    """The number of ``--chunk``; None for ``auto``.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise InputError(f"--chunk {text}: give auto, or how many examples at once (at least 1)")
+    return int(text)
