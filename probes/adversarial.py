@@ -239,7 +239,7 @@ class _Breakdown:
         towards = (known / length).to(batch.dtype)
         used = {**parameters, **leaves}
         with torch.enable_grad():
-            for _, examples in batch.own_chunks():
+            for _, examples in batch.own_chunks(batch.chunk):
                 mean = batch.example_losses(used, examples).sum() / len(batch)
                 (g,) = torch.autograd.grad(
                     mean, [leaves[self.first]], create_graph=True, materialize_grads=True

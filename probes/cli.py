@@ -53,6 +53,13 @@ _SHARED = ("run", "limit")
 """The commands whose work the processes of torchrun can share."""
 
 
+def _ran_out(error: RuntimeError) -> bool:
+    """Whether a library says in its own way that memory ran out, where chunks could not be halved."""
+    from probes.chunking import is_out_of_memory
+
+    return is_out_of_memory(error)
+
+
 class _Group(click.Group):
     """Turns bad input into one line and exit status 2, and signals into one line and 130 or 143."""
 
@@ -75,8 +82,8 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo(line(), err=True)
             ctx.exit(status())
-        except (MemoryError, OSError) as error:
-            if ctx.params.get("debug"):
+        except (MemoryError, OSError, RuntimeError) as error:
+            if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _ran_out(error)):
                 raise
             click.echo(f"probe: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
             ctx.exit(2)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of, padded
+from probes.chunking import halving
 from probes.directions import Direction
 from probes.errors import InputError, lacks_derivative
 from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
@@ -22,6 +23,8 @@ from probes.reductions import compare
 from probes.sharing import ALONE, Share
 
 __all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
+
+T = TypeVar("T")
 
 Parameters = Mapping[str, Tensor]
 
@@ -71,6 +74,16 @@ class Evaluation:
         return float(self.hits)
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """One process's part of an evaluation: sums of losses and hits, gradients, and outputs chunk by chunk."""
+
+    losses: Tensor
+    hits: Tensor | None
+    gradients: dict[str, Tensor]
+    outputs: list[Tensor]
+
+
 class _WithLoss(nn.Module):
     """A network inside a module that computes its loss, so that parameters can be replaced in both at once."""
 
@@ -98,6 +111,7 @@ class FullBatch:
         chunk: int = 500,
         precision: str = "full",
         share: Share = ALONE,
+        divisible: bool = True,
     ) -> None:
         """Take the network's weights as they are now, in ``dtype`` on ``device``.
 
@@ -114,6 +128,8 @@ class FullBatch:
             precision: "bfloat16" for layers in bfloat16, by autocast; else all is in ``dtype``.
             share: the processes that evaluate together, all with all the data; results differ between their numbers
                 by rounding alone.
+            divisible: whether an example's output does not depend on the others in its chunk, so that chunks may be
+                halved where memory runs out.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
@@ -124,6 +140,7 @@ class FullBatch:
         self.precision = precision
         self.evaluations = 0  # of all examples, with or without gradients
         self.share = share
+        self.divisible = divisible and self.has_outputs
         self.frozen: dict[str, Tensor] = {
             name: self._moved(parameter) for name, parameter in network.named_parameters()
         }
@@ -146,6 +163,7 @@ class FullBatch:
             device=self.device,
             chunk=chunk,
             precision=self.precision,
+            divisible=self.divisible,
         )
 
     def __len__(self) -> int:
@@ -161,11 +179,11 @@ class FullBatch:
         for start, batch in data.chunks(self.chunk, as_given=not self.has_outputs):
             yield start, batch.to(self.device, self.dtype)
 
-    def own_chunks(self) -> Iterator[tuple[int, Batch]]:
+    def own_chunks(self, chunk: int) -> Iterator[tuple[int, Batch]]:
         """Pieces of this process's examples on the device, after how many of all examples each."""
         part = self._own_part()
         if part.start < part.stop:
-            for start, batch in self.data[part].chunks(self.chunk, as_given=not self.has_outputs):
+            for start, batch in self.data[part].chunks(chunk, as_given=not self.has_outputs):
                 yield part.start + start, batch.to(self.device, self.dtype)
 
     def _own_part(self) -> slice:
@@ -243,14 +261,54 @@ class FullBatch:
             around: a context for the network's call on each chunk.
         """
         self.evaluations += 1
-        leaves = {name: parameters[name].detach().requires_grad_(True) for name in wanted or []}
+
+        def run(chunk: int) -> _Sums:
+            return self._own_sums(chunk, parameters, wanted or [], samples, around)
+
+        sums, chunk = self._in_chunks(run)
+        if chunk < min(self.chunk, self._own_count()):
+            self.chunk = chunk  # memory ran out: the next evaluation need not find out again
+        known = (
+            padded(sums.outputs)
+            if sums.outputs
+            else torch.zeros(0, 0, dtype=torch.float64, device=self.device)
+        )
+        total, right, count = sums.losses, sums.hits, len(self)
+        if self.share.size > 1:
+            total, right = self._summed(sums.gradients, total, right)
+            known = self.share.gather(known)
+        if not self.has_outputs:
+            known = torch.full((samples, 1), torch.nan, dtype=torch.float64)
+        hits = torch.full_like(total, torch.nan) if right is None else right / count
+        return Evaluation(total / count, hits, sums.gradients, known)
+
+    def _own_count(self) -> int:
+        part = self._own_part()
+        examples: int = part.stop - part.start
+        return max(examples, 1)
+
+    def _in_chunks(self, run: Callable[[int], T]) -> tuple[T, int]:
+        """Run what goes through this process's examples, in smaller chunks where memory runs out."""
+        chunk = min(self.chunk, self._own_count())
+        return halving(run, chunk, smallest=1 if self.divisible else chunk)
+
+    def _own_sums(
+        self,
+        chunk: int,
+        parameters: Parameters,
+        wanted: list[str],
+        samples: int,
+        around: AroundCall | None,
+    ) -> _Sums:
+        """This process's part of an evaluation."""
+        leaves = {name: parameters[name].detach().requires_grad_(True) for name in wanted}
         used = {name: leaves.get(name, tensor) for name, tensor in parameters.items()}
         count = len(self)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right: Tensor | None = torch.zeros((), dtype=torch.float64, device=self.device)
         kept: list[Tensor] = []
         with torch.set_grad_enabled(bool(leaves)):
-            for start, batch in self.own_chunks():
+            for start, batch in self.own_chunks(chunk):
                 outputs = None
                 if self.has_outputs:
                     with nullcontext() if around is None else around(start, batch, used):
@@ -280,14 +338,7 @@ class FullBatch:
         for name, leaf in leaves.items():
             gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
             leaf.grad = None
-        known = padded(kept) if kept else torch.zeros(0, 0, dtype=torch.float64, device=self.device)
-        if self.share.size > 1:
-            total, right = self._summed(gradients, total, right)
-            known = self.share.gather(known)
-        if not self.has_outputs:
-            known = torch.full((samples, 1), torch.nan, dtype=torch.float64)
-        hits = torch.full_like(total, torch.nan) if right is None else right / count
-        return Evaluation(total / count, hits, gradients, known)
+        return _Sums(total, right, gradients, kept)
 
     def _summed(
         self, gradients: dict[str, Tensor], total: Tensor, right: Tensor | None
@@ -306,7 +357,7 @@ class FullBatch:
     def directional_curvature(self, direction: Direction) -> float:
         """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""
         try:
-            total = self._own_curvature(direction)
+            total, _ = self._in_chunks(lambda chunk: self._own_curvature(direction, chunk))
         except RuntimeError as error:
             if self.share.size == 1 or not lacks_derivative(error):
                 raise
@@ -315,13 +366,13 @@ class FullBatch:
         self.share.sum_([total])
         return float(total)
 
-    def _own_curvature(self, direction: Direction) -> Tensor:
+    def _own_curvature(self, direction: Direction, chunk: int) -> Tensor:
         """This process's examples' part of it."""
         leaves = {name: self.frozen[name].detach().requires_grad_(True) for name in direction}
         used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         inputs, parts = list(leaves.values()), list(direction.parts.values())
-        for _, batch in self.own_chunks():
+        for _, batch in self.own_chunks(chunk):
             mean = self.example_losses(used, batch).sum() / len(self)
             first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
             slope = torch.stack(

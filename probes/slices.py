@@ -102,6 +102,7 @@ def measure_slice(
             chunk=settings.chunk,
             precision=settings.precision,
             share=share,
+            divisible=not mixed,
         )
         return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
 
@@ -447,7 +448,7 @@ class _Slice:
             "precision": settings.precision,
             "epsilon": torch.finfo(self.batch.dtype).eps,
             "device": str(self.batch.device),
-            "chunk": settings.chunk,
+            "chunk": self.batch.chunk,
             "processes": self.batch.share.size,
             "seed": str(settings.seed),
             "number_of_examples": len(self.batch),
