@@ -74,6 +74,8 @@ def outputs_of(result: Any) -> Tensor:
 
 def padded(parts: list[Tensor]) -> Tensor:
     """Rows (n_i, w_i) as one tensor (Σ n_i, max w_i), zeros behind the shorter: no norm changes."""
+    if len(parts) == 1:
+        return parts[0]
     width = max(part.shape[1] for part in parts)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
 

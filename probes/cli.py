@@ -205,6 +205,13 @@ _MEASURE = _options(
         help="Working precision.",
     ),
     click.option(
+        "--precision",
+        type=click.Choice(["full", "tf32", "bfloat16"]),
+        default="full",
+        show_default=True,
+        help="Let layers compute in TF32 (NVIDIA GPUs) or bfloat16; the noise floor shows what that costs.",
+    ),
+    click.option(
         "--device",
         default="auto",
         show_default=True,
@@ -230,7 +237,7 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     from probes.chunking import parse_chunk
     from probes.slices import SliceSettings
 
-    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "device")
+    names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "precision", "device")
     chunk = parse_chunk(options["chunk"])
     if chunk is not None:
         fixed["chunk"] = chunk
@@ -610,7 +617,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
             raise InputError(
                 "--direction adversarial: has no step limit, since every eta has a step of its own"
             )
-        etas = np.array([0.0, 1e-4])
+        # the smallest change that tells the constant: in coarser layers 1e-4 is rounding
+        etas = np.array([0.0, 1e-4 if options["precision"] == "full" else 1e-2])
         settings = _settings(options, etas=etas, samples=1, curvature=False, ladder=False)
         source = _source(checkpoints, options)
         measurements = measure(source, settings, auto_chunk=auto, what="limits", share=share)

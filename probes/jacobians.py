@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.batches import Batch, padded
+from probes.batches import Batch, Inputs, padded
+from probes.chunking import is_out_of_memory
 from probes.evaluation import FullBatch, Parameters
 from probes.layers import owner_of
 from probes.networks import Perceptron
@@ -35,6 +37,14 @@ class Linearisation:
     gates: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What one example of a piece gives: the outputs' number, and the layers whose input has a row an example."""
+
+    width: int
+    single: set[str]
+
+
 class _Traced(nn.Module):
     """A perceptron whose forward also returns its preactivations."""
 
@@ -57,18 +67,47 @@ class Jacobians:
         modules = dict(batch.network.named_modules())
         for name in weights:
             self.owners.setdefault(modules[owner_of(name)], name)
+        self.forms: dict[int, _Form] = {}
+        self.batched = True
+        plain = isinstance(batch.network, Perceptron) and batch.precision == "full"
+        self.gated = plain and len(self.pieces) == 1 and self.pieces[0].real_input is not None
+        self._gates: dict[str, Tensor] = {}
 
     def measure(self, parameters: Parameters) -> Linearisation:
         """At every sampled example, those of one shape at once."""
-        found = [
-            self._measured(parameters, piece.to(self.batch.device, self.batch.dtype)) for piece in self.pieces
-        ]
+        self._gates = {}
+        found = [self._measured(k, parameters, piece) for k, piece in enumerate(self._on_device())]
         common = [name for name in found[0] if all(name in part for part in found)]
         jacobians = {name: padded([part[name] for part in found]) for name in common}
-        return Linearisation(jacobians, self._gates(parameters))
+        return Linearisation(jacobians, self._gates)
 
-    def _measured(self, parameters: Parameters, piece: Batch) -> dict[str, Tensor]:
-        """One backward pass serves every layer: each example is repeated once for each output."""
+    def _on_device(self) -> Iterator[Batch]:
+        for piece in self.pieces:
+            yield piece.to(self.batch.device, self.batch.dtype)
+
+    def _measured(self, place: int, parameters: Parameters, piece: Batch) -> dict[str, Tensor]:
+        """One forward pass, and a backward pass for all outputs at once, serve every layer."""
+        if place not in self.forms:
+            self.forms[place] = self._form(parameters, piece)
+        form = self.forms[place]
+        if self.batched:
+            try:
+                return self._backward(parameters, piece, form, times=1)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self.batched = False  # a function in it has no rule for many gradients at once
+        return self._backward(parameters, piece, form, times=form.width)
+
+    def _form(self, parameters: Parameters, piece: Batch) -> _Form:
+        """See what one example gives."""
+        with torch.no_grad(), self._inputs() as inputs:
+            width = self.batch.call(parameters, piece[:1].inputs).flatten(1).shape[1]
+        return _Form(width, {name for name, given in inputs.items() if given.ndim > 0 and len(given) == 1})
+
+    @contextmanager
+    def _inputs(self) -> Iterator[dict[str, Tensor]]:
+        """What the layers are given while the network is called."""
         inputs: dict[str, Tensor] = {}
 
         def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -77,55 +116,60 @@ class Jacobians:
 
         handles = [module.register_forward_pre_hook(keep) for module in self.owners]
         try:
-            with torch.no_grad():
-                width = self.batch.call(parameters, piece[:1].inputs).flatten(1).shape[1]
-            single = {name for name, given in inputs.items() if given.ndim > 0 and len(given) == 1}
-            inputs.clear()
-            count = len(piece)
-            repeated = piece.repeat(width)
-            x = repeated.real_input
-            # tokens have no derivative: then what follows them gets its graph from the parameters
-            constants = {name: t.detach().requires_grad_(x is None) for name, t in parameters.items()}
-            used = repeated.inputs if x is None else repeated.inputs_with(x.requires_grad_(True))
-            with torch.enable_grad():
-                outputs = self.batch.call(constants, used).flatten(1)
-                for name in list(inputs):
-                    alone = name in single and len(inputs[name]) == count * width
-                    if not (alone and inputs[name].requires_grad):
-                        del inputs[name]
-                chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
-                leaves = list(inputs.values())
-                found = (
-                    torch.autograd.grad(chosen, leaves, allow_unused=True, materialize_grads=True)
-                    if leaves and chosen.requires_grad
-                    else [torch.zeros_like(leaf) for leaf in leaves]
-                )
+            yield inputs
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _backward(
+        self, parameters: Parameters, piece: Batch, form: _Form, *, times: int
+    ) -> dict[str, Tensor]:
+        """The Jacobians, with every example so many times: once for all outputs, or once for each of them."""
+        count, width = len(piece), form.width
+        repeated = piece.repeat(times)
+        x = repeated.real_input
+        # tokens have no derivative: then what follows them gets its graph from the parameters
+        constants = {name: t.detach().requires_grad_(x is None) for name, t in parameters.items()}
+        used = repeated.inputs if x is None else repeated.inputs_with(x.detach().requires_grad_(True))
+        with torch.enable_grad(), self._inputs() as inputs:
+            outputs = self._outputs(constants, used, times).flatten(1)
+            for name in list(inputs):
+                alone = name in form.single and len(inputs[name]) == count * times
+                if not (alone and inputs[name].requires_grad):
+                    del inputs[name]
+            leaves = list(inputs.values())
+            if not leaves or not outputs.requires_grad:
+                found = [leaf.new_zeros(count, width, *leaf.shape[1:]) for leaf in leaves]
+            elif times == width:
+                chosen = outputs.view(count, width, width).diagonal(dim1=1, dim2=2).sum()
+                found = list(torch.autograd.grad(chosen, leaves, allow_unused=True, materialize_grads=True))
+            else:
+                each = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
+                rows = torch.autograd.grad(
+                    outputs,
+                    leaves,
+                    each[:, None].expand(width, count, width),
+                    is_grads_batched=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+                found = [row.transpose(0, 1) for row in rows]
         return {
             name: gradient.reshape(count, -1).double() for name, gradient in zip(inputs, found, strict=True)
         }
 
-    def _gates(self, parameters: Parameters) -> dict[str, Tensor]:
+    def _outputs(self, parameters: Parameters, inputs: Inputs, times: int) -> Tensor:
+        """The outputs; of a perceptron's pass the gates φ'(z_k) are kept, of each example once."""
         network = self.batch.network
-        if not isinstance(network, Perceptron) or len(self.pieces) != 1:
-            return {}
-        x = self.pieces[0].to(self.batch.device, self.batch.dtype).real_input
-        if x is None:
-            return {}
-        tensors: Mapping[str, Tensor] = {**parameters, **self.batch.buffers}
-        with torch.no_grad():
-            _, preactivations = functional_call(
-                _Traced(network), {f"inner.{name}": tensor for name, tensor in tensors.items()}, (x,)
-            )
-        gates: dict[str, Tensor] = {}
+        if not self.gated or not isinstance(network, Perceptron):
+            return self.batch.call(parameters, inputs)
+        tensors = {f"inner.{name}": tensor for name, tensor in {**parameters, **self.batch.buffers}.items()}
+        outputs, preactivations = functional_call(_Traced(network), tensors, (inputs,))
         for k, z in enumerate(preactivations):
-            leaf = z.detach().requires_grad_(True)
-            with torch.enable_grad():
-                (gate,) = torch.autograd.grad(network.activation(leaf).sum(), leaf)
-            gates[f"layers.{k}.weight"] = gate.double()
-        return gates
+            leaf = z.detach()[::times].requires_grad_(True)
+            (gate,) = torch.autograd.grad(network.activation(leaf).sum(), leaf)
+            self._gates[f"layers.{k}.weight"] = gate.double()
+        return outputs  # type: ignore[no-any-return]
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:

@@ -44,7 +44,9 @@ class Line:
         def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
             return self.first.applied(place, batch, used, eta)
 
-        return self.batch.evaluate(self.at(eta), wanted=wanted, samples=samples, around=around)
+        # beside layers in bfloat16 a product in float32 would be another function
+        known = around if self.batch.precision == "full" else None
+        return self.batch.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
 
     def loss(self, eta: float) -> float:
         """Mean loss at W + η d, accumulated in float64."""

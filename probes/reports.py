@@ -117,8 +117,10 @@ def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
 def noise_line(measurements: xr.Dataset) -> str:
     """The run's noise floor in a sentence."""
     floor = float(measurements["noise_floor"].max())
+    precision = measurements.attrs.get("precision", "full")
+    layers = "" if precision == "full" else f", layers in {precision}"
     return (
-        f"noise floor of the gradient change ({measurements.attrs['dtype']}): {tables.number(floor, 2)};"
+        f"noise floor of the gradient change ({measurements.attrs['dtype']}{layers}): {tables.number(floor, 2)};"
         " what is below ten times a layer's floor is marked and is no evidence"
     )
 
