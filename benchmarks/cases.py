@@ -45,7 +45,7 @@ class Case:
     chunk: int = 1000
 
     def core(self, **changes: Any) -> SliceSettings:
-        """The breakdown of all layers and what comes with it for nothing: loss, output change, cosines, norms, floor."""
+        """The breakdown of all layers, loss, output change, cosines, norms and noise floor."""
         settings = SliceSettings(
             etas=self.etas, spectra="none", limit=False, curvature=False, ladder=False, chunk=self.chunk
         )
@@ -89,13 +89,14 @@ def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def perceptron(depth: int, x: Tensor, y: Tensor, *, width: int = 784, points: int = 21) -> Case:
-    """A ReLU perceptron of ``depth`` layers, its weights drawn as He et al. do, so that no layer's gradient vanishes."""
+    """A ReLU perceptron, its weights drawn as He et al. do, so that no layer's gradient vanishes."""
 
     def make() -> nn.Module:
         widths = (x.shape[1], *[width] * (depth - 1), int(y.max()) + 1)
         network = Perceptron(PerceptronSpec(widths=widths, activation="relu", biases=(True,) * depth))
-        for layer in network.layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
         return network
 
     return Case(f"perceptron, {depth} layers of width {width}", _seeded(make), x, y, grid(points))

@@ -27,13 +27,13 @@ Point = tuple[float, dict[str, Tensor]]
 
 
 def gradients(repeats: int) -> list[dict[str, Any]]:
-    """Loss and gradient of every parameter at each η of a slice, in chunks of 1,000, against curvlinops' gradient_and_loss."""
+    """Loss and every gradient at each η of a slice, in chunks of 1,000, against curvlinops' gradient_and_loss."""
     x, y = images()
     cases = [
         perceptron(2, x, y, points=6),
-        perceptron(16, x, y, points=4),
+        perceptron(16, x, y, points=3),
         conv_net(x, y, points=6),
-        char_transformer(300, points=6),
+        char_transformer(100, points=6),
     ]
     return [compare(case, repeats) for case in cases]
 
@@ -76,9 +76,7 @@ def _ours(batch: FullBatch, direction: dict[str, Tensor], case: Case) -> Iterato
         yield found.loss, found.gradients
 
 
-def _theirs(
-    curvlinops: Any, batch: FullBatch, direction: dict[str, Tensor], case: Case
-) -> Iterator[Point]:
+def _theirs(curvlinops: Any, batch: FullBatch, direction: dict[str, Tensor], case: Case) -> Iterator[Point]:
     network = copy.deepcopy(case.network)
     named = dict(network.named_parameters())
     chunks = [

@@ -26,7 +26,7 @@ def loss_curves(repeats: int) -> list[dict[str, Any]]:
     """The loss alone at equally spaced points of one line, against loss-landscapes' linear_interpolation."""
     x, y = images()
     sizes = [(perceptron(2, x, y), 20), (perceptron(16, x, y), 10), (conv_net(x, y), 20)]
-    sizes.append((char_transformer(300), 20))
+    sizes.append((char_transformer(100), 20))
     return [compare(case, repeats, points=points) for case, points in sizes]
 
 
@@ -39,7 +39,9 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
     etas = [LARGEST_ETA * k / points for k in range(1, points + 1)]  # the points that the peer takes
     package = peer(LOSS_LANDSCAPES)
     base = case.batch()
-    direction = gradient_direction(base.frozen, base.evaluate(base.frozen, wanted=list(base.frozen)).gradients)
+    direction = gradient_direction(
+        base.frozen, base.evaluate(base.frozen, wanted=list(base.frozen)).gradients
+    )
     end = copy.deepcopy(case.network)
     end.load_state_dict(moved_along(base.frozen, direction, LARGEST_ETA), strict=False)
 

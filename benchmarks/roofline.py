@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ SHARE_TARGET = 0.85
 """How much of the rate ours should reach."""
 _ENOUGH = 1e11
 """Floating-point operations that are timed at once: shorter pieces are repeated."""
+_MOST = 20
+"""But not more often than this."""
 
 
 def counted(run: Callable[[], Any]) -> tuple[Any, int]:
@@ -47,9 +50,7 @@ class Products:
         most = max(self.sizes)
         generator = torch.Generator().manual_seed(0)
         # entries of variance 1/d keep the numbers in range through any depth
-        self.weights = [
-            torch.randn(b, a, generator=generator) * a**-0.5 for a, b in zip(widths, widths[1:], strict=False)
-        ]
+        self.weights = [torch.randn(b, a, generator=generator) * a**-0.5 for a, b in pairwise(widths)]
         self.hidden = [torch.randn(most, width, generator=generator) for width in widths]
         self.deltas = [torch.randn(most, width, generator=generator) for width in widths]
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
@@ -87,7 +88,7 @@ class _Piece:
     @classmethod
     def of(cls, run: Callable[[], None]) -> _Piece:
         flops = counted(run)[1]
-        return cls(run, flops, max(1, round(_ENOUGH / max(flops, 1))) if flops > 0 else 1)
+        return cls(run, flops, min(max(round(_ENOUGH / flops), 1), _MOST))
 
     def __call__(self) -> None:
         for _ in range(self.times):
@@ -185,4 +186,10 @@ def roofline(
         name: spread([count / one / rate for one, rate in zip(seconds[name], rates, strict=True)])
         for name, count in flops.items()
     }
-    return {"chunk": best.chunk, "rate": spread(rates), "bounds": bounds, "share": share, "share_target": SHARE_TARGET}
+    return {
+        "chunk": best.chunk,
+        "rate": spread(rates),
+        "bounds": bounds,
+        "share": share,
+        "share_target": SHARE_TARGET,
+    }

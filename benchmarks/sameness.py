@@ -14,7 +14,9 @@ class DifferentNumbersError(AssertionError):
     """Two alternatives disagree by more than rounding."""
 
 
-def same(what: str, ours: npt.ArrayLike, theirs: npt.ArrayLike, *, tolerance: float, least: float = 0.0) -> dict[str, Any]:
+def same(
+    what: str, ours: npt.ArrayLike, theirs: npt.ArrayLike, *, tolerance: float, least: float = 0.0
+) -> dict[str, Any]:
     """Compare row by row, and record how far apart they are.
 
     Args:

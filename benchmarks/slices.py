@@ -29,7 +29,7 @@ _FIRST_TARGETS = {16: 0.35}
 def slices(repeats: int) -> list[dict[str, Any]]:
     """Breakdown of every layer, loss, output change, cosines, norms and noise floor (21 η), against a textbook loop."""
     x, y = images()
-    cases = [perceptron(2, x, y), perceptron(16, x, y), conv_net(x, y), char_transformer(300)]
+    cases = [perceptron(2, x, y), perceptron(16, x, y), conv_net(x, y), char_transformer(100)]
     return [compare(case, repeats) for case in cases]
 
 
@@ -74,7 +74,7 @@ def compare(case: Case, repeats: int) -> dict[str, Any]:
             peers={pair.of: pair.to for pair in pairs},
             flops=flops,
         )
-        shown = [*loops, *ours]
+        shown = [name for pair in pairs for name in (pair.to, pair.of)]
         result["seconds"] = {name: timed["seconds"][name] for name in shown}
     return result
 

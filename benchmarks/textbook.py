@@ -83,5 +83,7 @@ def _along(
         reached = float(eta)
         loss, after = wanted()
         losses.append(loss)
-        changes.append([(norm(a - b) / norm(b)).item() for a, b in zip(after, before[: len(after)], strict=True)])
+        changes.append(
+            [(norm(a - b) / norm(b)).item() for a, b in zip(after, before[: len(after)], strict=True)]
+        )
     return TextbookSlice(np.array([[0.0] * len(changes[0]), *changes]), np.array(losses))

@@ -56,9 +56,7 @@ def alternate(
             run()
             seconds[name].append(time.perf_counter() - begin)
     ratio = {
-        name: spread(ratios(times, seconds[baseline]))
-        for name, times in seconds.items()
-        if name != baseline
+        name: spread(ratios(times, seconds[baseline])) for name, times in seconds.items() if name != baseline
     }
     return {"seconds": seconds, "baseline": baseline, "ratio": ratio}
 
@@ -86,6 +84,8 @@ def measured(
     Returns:
         ``seconds``: all times; ``compared``: for each pair the ratio's spread, and the target.
     """
-    seconds = alternate(alternatives, baseline=next(iter(alternatives)), repeats=repeats, warm_up=False)["seconds"]
+    seconds = alternate(alternatives, baseline=next(iter(alternatives)), repeats=repeats, warm_up=False)[
+        "seconds"
+    ]
     known = [pair for pair in pairs if pair.of in seconds and pair.to in seconds]
     return {"seconds": seconds, "compared": [pair.compared(seconds) for pair in known]}
