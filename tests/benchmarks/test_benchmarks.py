@@ -202,7 +202,8 @@ def test_what_is_measured_is_written_shown_and_drawn(
     assert text.startswith("# Before\n")
     assert text.endswith(f"{report.END}\nafter\n")
     assert "old" not in text
-    assert text.count("| --- |") == text.count("### small") * 2 == 2
+    assert text.count("### small") == 1
+    assert "| --- |" in text
     shown = capsys.readouterr().out
     for word in ("probes, first layer", "least possible", "share of the product rate", "1e-03"):
         assert word in shown
