@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks import cases, gradients, jacobians, ladder, loss_curves, measure, peers, report, slices
 from benchmarks.cases import Case
-from benchmarks.roofline import Products, counted
+from benchmarks.roofline import Pieces, Products, counted, roofline
 from benchmarks.sameness import DifferentNumbersError, same
 from benchmarks.textbook import TextbookSlice, first_layer_loop, full_loop
 from benchmarks.timing import Pair, alternate
@@ -100,6 +100,32 @@ def test_the_products_compute_what_their_names_say() -> None:
     torch.testing.assert_close(products.gradients[0], products.deltas[1][:size].T @ products.hidden[0][:size])
     products.first_forward()
     torch.testing.assert_close(products.hidden[1], products.hidden[0] @ w1.T)
+
+
+def test_the_bound_is_made_of_its_pieces() -> None:
+    slow, fast = (Pieces((5, 4, 3), 6, chunk) for chunk in (2, 6))
+    seconds: dict[str, list[float]] = {"ours": [4.0, 4.0], "loop": [2.0, 1.0]}
+    for pieces, unit in ((slow, 9.0), (fast, 1.0)):
+        for name, piece in zip(pieces.alternatives(), pieces.pieces.values(), strict=True):
+            each = {"all layers": 0.1, "first layer": 0.01, "first forward": 0.001}
+            part = next(cost for kind, cost in each.items() if kind in name)
+            seconds[name] = [unit * part * piece.times] * 2
+    every = fast.pieces["all layers"].flops
+    found = roofline(
+        [slow, fast],
+        seconds,
+        etas=3,
+        slices={"ours": "first layer"},
+        peers={"ours": "loop"},
+        flops={"ours": every},
+    )
+    assert found["chunk"] == 6
+    assert found["rate"]["median"] == pytest.approx(every / 0.1)
+    # the direction at 0 needs all layers, two other η the first alone, all three two products of the first
+    assert found["bounds"]["ours"]["seconds"] == pytest.approx([0.1 + 2 * 0.01 + 2 * 0.001] * 2)
+    assert found["bounds"]["ours"]["smallest"] == pytest.approx(0.122 / 2)
+    assert found["share"]["ours"]["median"] == pytest.approx(0.1 / 4)
+    assert fast.least(seconds, 3)["all layers"] == pytest.approx([3 * 0.1 + 2 * 0.001] * 2)
 
 
 @pytest.mark.parametrize("kind", ["perceptron", "conv", "transformer"])
