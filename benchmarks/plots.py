@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.report import comparisons
+from benchmarks.report import comparisons, size_of
 from figures import style
 from figures.saving import FORMATS, save_figure
 
@@ -99,10 +99,10 @@ def _panel(ax: Axes, case: dict[str, Any], frame: pd.DataFrame) -> None:
             ax.plot([place, place], [row - 0.42, row + 0.42], **_MARKS[kind])
     ax.set_yticks(range(len(names)), [textwrap.fill(name, 17) for name in names])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, 1.55 * longest)
+    ax.set_xlim(0, 1.7 * longest)
     ax.set(xlabel="", ylabel="")
     ax.grid(visible=False, axis="y")
-    ax.set_title(f"{case['case']}\n({case['examples']:,} examples, {case['etas']} η)", loc="left", fontsize=7)
+    ax.set_title(f"{case['case']}\n({size_of(case)})", loc="left", fontsize=7)
 
 
 _MARKS: dict[str, dict[str, Any]] = {

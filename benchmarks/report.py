@@ -11,7 +11,7 @@ from typing import Any
 
 from probes import tables
 
-__all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "times_table"]
+__all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "size_of", "times_table"]
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 """What stands between these lines of a page is replaced."""
@@ -61,9 +61,9 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     table = tables.markdown if markdown else tables.plain
     machine = found["machine"]
     where = (
-        f"{machine['processor']}, {machine['threads']} threads"
+        f"{machine['processor']}, {several(machine['threads'], 'thread')}"
         if isinstance(machine, dict)
-        else f"{machine}, {found['threads']} threads"
+        else f"{machine}, {several(found['threads'], 'thread')}"
     )
     title = f"### {found['benchmark']}\n" if markdown else found["benchmark"]
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
@@ -94,7 +94,8 @@ def comparisons(case: dict[str, Any]) -> list[dict[str, Any]]:
 def times_table(found: dict[str, Any]) -> tables.Rows:
     """One row an alternative, and one more for each further peer that it is compared with."""
     heading = ["case", "alternative", "median seconds", "smallest to largest", "compared with"]
-    heading += ["ratio", "smallest to largest", "target", "least possible", "share of the product rate"]
+    heading += ["ratio", "smallest to largest", "target", "least possible", "by count"]
+    heading += ["share of the product rate"]
     rows = [heading]
     for case in _cases(found):
         roofline = case.get("roofline", {})
@@ -107,7 +108,7 @@ def times_table(found: dict[str, Any]) -> tables.Rows:
             rest: list[dict[str, Any] | None] = [*mine]
             for compared in rest or [None]:
                 if compared is None:
-                    cells = [""] * 5
+                    cells = [""] * 6
                 else:
                     bound = roofline.get("bounds", {}).get(name)
                     cells = [
@@ -116,6 +117,7 @@ def times_table(found: dict[str, Any]) -> tables.Rows:
                         _range(compared["smallest"], compared["largest"]),
                         _number(compared["target"]) if "target" in compared else "",
                         "" if bound is None else _number(bound["median"]),
+                        "" if bound is None else _number(bound["flops"] / case["flops"][compared["to"]]),
                     ]
                 rows.append([title, *own, *cells, reached])
                 title, own, reached = "", ["", "", ""], ""
@@ -136,7 +138,17 @@ def same_table(found: dict[str, Any]) -> tables.Rows:
 def _title(case: dict[str, Any]) -> str:
     if "examples" not in case:
         return str(case["case"])
-    return f"{case['case']} ({case['examples']:,} examples, {case['etas']} η)"
+    return f"{case['case']} ({size_of(case)})"
+
+
+def size_of(case: dict[str, Any]) -> str:
+    """Examples and grid in words."""
+    return f"{several(case['examples'], 'example')}, {case['etas']} η"
+
+
+def several(count: int, noun: str) -> str:
+    """The count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _number(value: float) -> str:

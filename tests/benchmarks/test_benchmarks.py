@@ -231,7 +231,7 @@ def test_what_is_measured_is_written_shown_and_drawn(
     assert text.count("### small") == 1
     assert "| --- |" in text
     shown = capsys.readouterr().out
-    for word in ("probes, first layer", "least possible", "share of the product rate", "1e-03"):
+    for word in ("probes, first layer", "least possible", "by count", "share of the product rate", "1e-03"):
         assert word in shown
         assert word in text
     assert (tmp_path / "small.png").read_bytes()[:4] == b"\x89PNG"
