@@ -1,60 +1,90 @@
-"""Time a benchmark and write its JSON: ``python -m benchmarks.measure ladder --out ladder.json``."""
+"""Time a benchmark, or all, and write JSON.
+
+``python -m benchmarks.measure slices --out slices.json`` or ``python -m benchmarks.measure all --out FOLDER``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-from collections.abc import Callable
-from dataclasses import replace
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from benchmarks.timing import alternate
-from probes.data import load_data
-from probes.networks import Perceptron, PerceptronSpec
+from benchmarks.gradients import gradients
+from benchmarks.jacobians import jacobians
+from benchmarks.ladder import ladder
+from benchmarks.loss_curves import loss_curves
+from benchmarks.peers import peers_versions
+from benchmarks.slices import slices
 from probes.runs import versions
-from probes.slices import SliceSettings, measure_slice
+
+__all__ = ["BENCHMARKS", "described", "machine"]
+
+BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    "slices": slices,
+    "gradients": gradients,
+    "loss-curves": loss_curves,
+    "jacobians": jacobians,
+    "ladder": ladder,
+}
 
 
-def ladder(repeats: int) -> dict[str, Any]:
-    """The slice of the quick 16-layer network with everything that the ladder needs, against the slice without."""
-    data = load_data("mnist")
-    torch.manual_seed(0)
-    spec = PerceptronSpec(widths=(784, *[256] * 15, 10), activation="relu", biases=(True,) * 16)
-    network = Perceptron(spec)
-    etas = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 16)])
-    without = SliceSettings(etas=etas, jacobian=8, curvature=False, chunk=5000, ladder=False)
-
-    def run(settings: SliceSettings) -> Callable[[], object]:
-        return lambda: measure_slice(network, data.x, data.y, settings=settings)
-
-    alternatives = {"slice": run(without), "slice and ladder": run(replace(without, ladder=True))}
-    return alternate(alternatives, baseline="slice", repeats=repeats)
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "architecture": platform.machine(),
+    }
 
 
-BENCHMARKS: dict[str, Callable[[int], dict[str, Any]]] = {"ladder": ladder}
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
-def main() -> None:
+def described(name: str, cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """A benchmark's JSON."""
+    return {
+        "benchmark": name,
+        "what": BENCHMARKS[name].__doc__,
+        "machine": machine(),
+        "versions": versions(),
+        "peers": peers_versions(),
+        "cases": cases,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmark", choices=BENCHMARKS)
-    parser.add_argument("--repeats", type=int, default=5, help="turns that are timed (default 5)")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file")
-    options = parser.parse_args()
-    found = BENCHMARKS[options.benchmark](options.repeats)
-    found |= {
-        "benchmark": options.benchmark,
-        "what": BENCHMARKS[options.benchmark].__doc__,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "versions": versions(),
-    }
-    options.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("--repeats", type=int, default=3, help="turns that are timed (default 3)")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file; for all, a folder of them")
+    options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error("--repeats: must be at least 1")
+    every = options.benchmark == "all"
+    folder = options.out if every else options.out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in BENCHMARKS if every else [options.benchmark]:
+        begin = time.perf_counter()
+        found = described(name, BENCHMARKS[name](options.repeats))
+        path = folder / f"{name}.json" if every else options.out
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        print(f"{path}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

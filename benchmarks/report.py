@@ -1,27 +1,167 @@
-"""Print a benchmark's JSON as a table: ``python -m benchmarks.report ladder.json``."""
+"""Show benchmarks' JSON: ``python -m benchmarks.report FILE… [--plot FILE.png] [--markdown PAGE.md]``."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from probes import tables
 
+__all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "size_of", "times_table"]
 
-def main() -> None:
-    """A table for each file."""
-    for path in map(Path, sys.argv[1:]):
-        found = json.loads(path.read_text("utf-8"))
-        print(f"{found['benchmark']}: {found['what']} ({found['threads']} threads; {found['versions']})")
-        rows = [["alternative", "median seconds", f"times {found['baseline']}", "smallest to largest"]]
-        for name, seconds in found["seconds"].items():
-            ratio = found["ratio"].get(name)
-            spread = "" if ratio is None else f"{ratio['smallest']:.2f} to {ratio['largest']:.2f}"
-            times = "1" if ratio is None else f"{ratio['median']:.2f}"
-            rows.append([name, f"{statistics.median(seconds):.2f}", times, spread])
-        print(tables.plain(rows))
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+"""What stands between these lines of a page is replaced."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """A table for each file, and where it was asked for a plot, or the tables in a page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="what benchmarks.measure wrote")
+    parser.add_argument(
+        "--plot", type=Path, help="a .png, .pdf or .svg of the one file; its numbers are put beside it as CSV"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, help=f"the page to put the tables in, between {BEGIN} and {END}"
+    )
+    options = parser.parse_args(arguments)
+    if options.plot is not None and len(options.files) > 1:
+        parser.error("--plot: give one file")
+    every = [json.loads(path.read_text("utf-8")) for path in options.files]
+    for found in every:
+        print(section(found, markdown=False))
+    if options.plot is not None:
+        from benchmarks.plots import plot  # slow to import, and needed only here
+
+        plot(every[0], options.plot)
+    if options.markdown is not None:
+        page = options.markdown.read_text("utf-8")
+        tables_text = "\n".join(section(found, markdown=True) for found in every)
+        options.markdown.write_text(insert(page, tables_text), "utf-8")
+
+
+def insert(page: str, text: str) -> str:
+    """The page with ``text`` between the two marks.
+
+    Raises:
+        SystemExit: it has not each of them once, in order.
+    """
+    before, found_begin, rest = page.partition(BEGIN)
+    _, found_end, after = rest.partition(END)
+    if not found_begin or not found_end or BEGIN in rest or END in after:
+        raise SystemExit(f"--markdown: the page must have the lines {BEGIN} and {END}, each once")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def section(found: dict[str, Any], *, markdown: bool) -> str:
+    """A benchmark in words and tables."""
+    table = tables.markdown if markdown else tables.plain
+    machine = found["machine"]
+    where = (
+        f"{machine['processor']}, {several(machine['threads'], 'thread')}"
+        if isinstance(machine, dict)
+        else f"{machine}, {several(found['threads'], 'thread')}"
+    )
+    title = f"### {found['benchmark']}\n" if markdown else found["benchmark"]
+    peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
+    lines = [title, found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
+    lines += ["", table(times_table(found)), ""]
+    agreed = same_table(found)
+    if len(agreed) > 1:
+        lines += ["How far the two sides' numbers are apart:", "", table(agreed), ""]
+    missing = sorted({name for case in _cases(found) for name in case.get("not_installed", [])})
+    lines += [f"Not installed, so not compared with: {', '.join(missing)}.", ""] if missing else []
+    return "\n".join(lines)
+
+
+def _cases(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cases; a file of timings alone is one."""
+    cases: list[dict[str, Any]] = found.get("cases", [{"case": "", **found}])
+    return cases
+
+
+def comparisons(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """Which alternatives are compared with which."""
+    if "compared" in case:
+        compared: list[dict[str, Any]] = case["compared"]
+        return compared
+    return [{"of": name, "to": case["baseline"], **ratio} for name, ratio in case.get("ratio", {}).items()]
+
+
+def times_table(found: dict[str, Any]) -> tables.Rows:
+    """One row an alternative, and one more for each further peer that it is compared with."""
+    heading = ["case", "alternative", "median seconds", "smallest to largest", "compared with"]
+    heading += ["ratio", "smallest to largest", "target", "least possible", "by count"]
+    heading += ["share of the product rate"]
+    rows = [heading]
+    for case in _cases(found):
+        roofline = case.get("roofline", {})
+        title = _title(case)
+        for name, seconds in case["seconds"].items():
+            share = roofline.get("share", {}).get(name)
+            own = [name, _number(statistics.median(seconds)), _range(min(seconds), max(seconds))]
+            mine = [compared for compared in comparisons(case) if compared["of"] == name]
+            reached = "" if share is None else f"{share['median']:.0%}"
+            rest: list[dict[str, Any] | None] = [*mine]
+            for compared in rest or [None]:
+                if compared is None:
+                    cells = [""] * 6
+                else:
+                    bound = roofline.get("bounds", {}).get(name)
+                    cells = [
+                        compared["to"],
+                        _number(compared["median"]),
+                        _range(compared["smallest"], compared["largest"]),
+                        _number(compared["target"]) if "target" in compared else "",
+                        "" if bound is None else _number(bound["median"]),
+                        "" if bound is None else _number(bound["flops"] / case["flops"][compared["to"]]),
+                    ]
+                rows.append([title, *own, *cells, reached])
+                title, own, reached = "", ["", "", ""], ""
+    return _without_empty_columns(rows)
+
+
+def same_table(found: dict[str, Any]) -> tables.Rows:
+    """One row a quantity that both sides compute."""
+    rows = [["case", "quantity", "error", "allowed"]]
+    for case in _cases(found):
+        rows += [
+            [case["case"], same["what"], f"{same['error']:.1e}", f"{same['tolerance']:.0e}"]
+            for same in case.get("same", [])
+        ]
+    return rows
+
+
+def _title(case: dict[str, Any]) -> str:
+    if "examples" not in case:
+        return str(case["case"])
+    return f"{case['case']} ({size_of(case)})"
+
+
+def size_of(case: dict[str, Any]) -> str:
+    """Examples and grid in words."""
+    return f"{several(case['examples'], 'example')}, {case['etas']} η"
+
+
+def several(count: int, noun: str) -> str:
+    """The count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}"
+
+
+def _without_empty_columns(rows: tables.Rows) -> tables.Rows:
+    kept = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
+    return [[row[k] for k in kept] for row in rows]
 
 
 if __name__ == "__main__":
