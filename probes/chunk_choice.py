@@ -106,6 +106,7 @@ class GradientTimer:
             dtype=self.dtype,
             device=self.device,
             chunk=chunk,
+            patient=False,
         )
 
     def seconds(self, examples: int, chunk: int, *, gradient: bool = True) -> float:

@@ -112,6 +112,7 @@ class FullBatch:
         precision: str = "full",
         share: Share = ALONE,
         divisible: bool = True,
+        patient: bool = True,
     ) -> None:
         """Take the network's weights as they are now, in ``dtype`` on ``device``.
 
@@ -130,6 +131,7 @@ class FullBatch:
                 by rounding alone.
             divisible: whether an example's output does not depend on the others in its chunk, so that chunks may be
                 halved where memory runs out.
+            patient: whether they are; otherwise the error is passed on.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
@@ -140,7 +142,7 @@ class FullBatch:
         self.precision = precision
         self.evaluations = 0  # of all examples, with or without gradients
         self.share = share
-        self.divisible = divisible and self.has_outputs
+        self.divisible, self.patient = divisible and self.has_outputs, patient
         self.frozen: dict[str, Tensor] = {
             name: self._moved(parameter) for name, parameter in network.named_parameters()
         }
@@ -290,6 +292,8 @@ class FullBatch:
     def _in_chunks(self, run: Callable[[int], T]) -> tuple[T, int]:
         """Run what goes through this process's examples, in smaller chunks where memory runs out."""
         chunk = min(self.chunk, self._own_count())
+        if not self.patient:
+            return run(chunk), chunk
         return halving(run, chunk, smallest=1 if self.divisible else chunk)
 
     def _own_sums(

@@ -124,7 +124,9 @@ def plan_run(
             known, given = recorded_choice(out), _given_chunk(out)
             whole["chunk"] = given or "auto"  # which continues what is there
         check_folder(out, whole)
-        measured = [RunFolder(out).has_slice(index) for index in range(probed.checkpoints)]
+        if (out / "run.json").is_file():
+            folder = RunFolder(out).attach()
+            measured = [folder.has_slice(index) for index in range(probed.checkpoints)]
     count = len(probed.data)
     evaluations = measured.count(False) * probed.work(settings, []).gradients / count
     choice = known or choose_chunk(
@@ -174,15 +176,7 @@ def check_folder(out: Path, plan: Mapping[str, Any]) -> None:
         InputError: the folder holds something else, or cannot be written.
     """
     with writing_errors(out):
-        if (out / "run.json").is_file():
-            existing, wanted = read_manifest(out)["plan"], json.loads(json.dumps(plan))
-            differs = sorted(name for name in {*existing, *wanted} if existing.get(name) != wanted.get(name))
-            if differs:
-                raise InputError(
-                    f"{out}: holds another run's results (other {', '.join(differs[:4])}); choose another --out"
-                )
-        elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-            raise InputError(f"{out}: is not empty and holds no run of ours; choose another --out")
+        RunFolder(out).refuse_another(json.loads(json.dumps(plan)))
         if out.exists() and not out.is_dir():
             raise InputError(f"{out}: is a file, not a folder; choose another --out")
         there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())

@@ -360,13 +360,14 @@ def measure_run(
     order(prepared.order)
     settings, estimate = planned.settings, planned.estimate
     folder = RunFolder(out)
-    details = {
+    details: dict[str, Any] = {
         "versions": versions(),
         "command": sys.argv,
         "data": prepared.data.spec,
         "processes": share.size,
-        "chunk": planned.choice.to_json(),
     }
+    if auto_chunk:
+        details["chunk"] = planned.choice.to_json()
 
     def opened() -> tuple[list[int], int]:
         folder.open(planned.plan, details)

@@ -71,7 +71,7 @@ class RunFolder:
             InputError: it holds something else, another process is writing into it, or it cannot be written.
         """
         wanted = json.loads(json.dumps(plan))
-        self._lock = claim_folder(self.path, lambda: self._refuse_another(wanted))
+        self._lock = claim_folder(self.path, lambda: self.refuse_another(wanted))
         try:
             found = self.recorded()
             if found is None:
@@ -144,8 +144,8 @@ class RunFolder:
             raise RuntimeError("open or attach the folder first")
         return self._manifest
 
-    def _refuse_another(self, plan: dict[str, Any]) -> None:
-        """Refuse a folder that holds something else than the run that ``plan`` describes.
+    def refuse_another(self, plan: dict[str, Any]) -> None:
+        """Refuse, without touching it, a folder that holds something else than the run that ``plan`` describes.
 
         Raises:
             InputError: it does.

@@ -19,6 +19,7 @@ from probes.adversarial import Ascent, find_worst
 from probes.batches import Batch, Batches
 from probes.checkpoints import write_checkpoint
 from probes.curvature import directional_curvature
+from probes.directions import Direction
 from probes.evaluation import FullBatch
 from probes.losses import Loss, ModelLoss, resolve_loss
 from probes.runs import Source, measure_run
@@ -90,7 +91,7 @@ def evaluated(
     batch = FullBatch(network, data, None, function, dtype=EXACT, chunk=4, share=share)
     names = list(batch.frozen)
     found = batch.evaluate(batch.frozen, wanted=names, samples=samples)
-    curvature = directional_curvature(batch, found.gradients)
+    curvature = directional_curvature(batch, Direction.of(found.gradients))
     return {
         "loss": found.loss,
         "accuracy": found.accuracy,

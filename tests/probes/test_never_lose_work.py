@@ -58,7 +58,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_arguments(inputs: Path, out: Path) -> list[str]:
-    options = "--etas 0.01,0.1 --device cpu --no-limit --no-curvature --no-ladder"
+    options = "--etas 0.01,0.1 --device cpu --chunk 50 --no-limit --no-curvature --no-ladder"
     return [
         "run",
         str(inputs / "net"),
@@ -453,7 +453,7 @@ def test_killed_at_every_kind_of_moment(inputs: Path, undisturbed: dict[str, byt
     shutil.rmtree(out)
 
 
-@pytest.mark.parametrize("fatal", [57])
+@pytest.mark.parametrize("fatal", [35])
 def test_killed_once_at_a_later_moment(
     inputs: Path, undisturbed: dict[str, bytes], tmp_path: Path, fatal: int
 ) -> None:

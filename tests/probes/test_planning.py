@@ -22,6 +22,7 @@ from probes.chunk_choice import ChunkChoice
 from probes.costs import Estimate
 from probes.planning import check_folder
 from probes.runs import Source, measure, measure_run, plan
+from probes.seals import digest_of
 from probes.store import RunFolder
 from tests.probes.reference import make, make_data
 
@@ -108,7 +109,7 @@ def test_of_two_that_begin_at_once_the_first_decides(
 
     def second(self: RunFolder, plan: Any, details: Any) -> None:
         other = {**details, "chunk": ChunkChoice(5, "chosen elsewhere").to_json()}
-        opened(self, plan, other)
+        opened(self, plan, other).close()
         opened(self, plan, details)
 
     monkeypatch.setattr(RunFolder, "open", second)
@@ -121,7 +122,8 @@ def test_a_damaged_choice_is_named(tmp_path: Path, source: Source) -> None:
     path = tmp_path / "run" / "run.json"
     manifest = json.loads(path.read_text())
     for details in (None, {}, {"chunk": 7}, {"chunk": {"size": -1}}):
-        path.write_text(json.dumps({**manifest, "details": details}))
+        damaged = {**manifest, "details": details}
+        path.write_text(json.dumps({**damaged, "sha256": digest_of(damaged)}))
         with pytest.raises(InputError, match=r"run\.json: the chunk .* damaged"):
             measure_run(source, SETTINGS, tmp_path / "run", auto_chunk=True)
 

@@ -81,9 +81,9 @@ def measured(network: Perceptron, x: Tensor, y: Tensor, **settings: Any) -> Case
     following = settings.pop("following", None)
 
     class Spy(Ladder):
-        def record(self, row: int, moved: Mapping[str, Tensor], outputs: Tensor, before: Tensor) -> None:
+        def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
             seen.append({name: tensor.clone() for name, tensor in moved.items()})
-            super().record(row, moved, outputs, before)
+            super().record(row, moved)
 
     settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
     settings.setdefault("samples", 6)
