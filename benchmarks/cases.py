@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from probes.batches import Batch, Batches
+from probes.chunk_choice import choose_chunk
 from probes.data import load_data
 from probes.evaluation import FullBatch
 from probes.losses import LOSSES
@@ -44,6 +46,18 @@ class Case:
     etas: npt.NDArray[np.float64]
     chunk: int = 1000
 
+    def chosen(self) -> Case:
+        """With the chunk that ``--chunk auto`` takes here for a run of ten checkpoints."""
+        found = choose_chunk(
+            self.network,
+            Batches([Batch(self.x, self.y)]),
+            LOSSES["cross-entropy"],
+            dtype=torch.float32,
+            device="cpu",
+            evaluations=10.0 * len(self.etas),
+        )
+        return replace(self, chunk=found.chunk)
+
     def core(self, **changes: Any) -> SliceSettings:
         """The breakdown of all layers, loss, output change, cosines, norms and noise floor."""
         settings = SliceSettings(
@@ -60,6 +74,7 @@ class Case:
         return {
             "case": self.name,
             "examples": len(self.x),
+            "chunk": self.chunk,
             "etas": len(self.etas),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "dtype": "float32",

@@ -103,7 +103,7 @@ def measure_noise_floor(
         batch: what is measured.
         first: its evaluation at the frozen weights.
         precision: of the same.
-        names: parameters whose gradients count.
+        names: parameters whose gradients are evaluated again; the others' floors are what the precision costs.
         samples: how many examples' outputs the second evaluation keeps.
 
     Returns:
@@ -114,7 +114,7 @@ def measure_noise_floor(
     """
     again = batch.evaluate(batch.frozen, wanted=names, samples=samples)
     repeat = {name: relative_difference(again.gradients[name], first.gradients[name]) for name in names}
-    sizes = {name: float(norm(gradient)) for name, gradient in first.gradients.items()}
+    sizes = {name: float(norm(first.gradients[name])) for name in names}
     # a gradient that is zero but for rounding (a bias before batch norm) may differ wholly
     rounding = 100 * torch.finfo(batch.dtype).eps * max(sizes.values())
     worst = max(names, key=lambda name: repeat[name] if sizes[name] > rounding else 0.0)
@@ -123,6 +123,6 @@ def measure_noise_floor(
             f"two evaluations of the same gradient differ by {repeat[worst]:.1e} in {worst}: the network or"
             " the loss is stochastic; switch its randomness off before probing"
         )
-    floors = {name: max(repeat[name], precision.gradients[name]) for name in names}
+    floors = {name: max(repeat.get(name, 0.0), floor) for name, floor in precision.gradients.items()}
     loss = max(abs(again.loss - first.loss) / max(abs(first.loss), _SMALLEST), precision.loss)
     return NoiseFloor(floors, loss, precision.outputs), again

@@ -245,7 +245,7 @@ class _Slice:
         settings, batch = self.settings, self.batch
         report = progress or (lambda _: None)
         floor, again = measure_noise_floor(
-            batch, self.base, self.precision, self.trainable, samples=self.samples
+            batch, self.base, self.precision, self.measured, samples=self.samples
         )
         table = Breakdown(
             batch,
