@@ -20,13 +20,13 @@ from probes.modes import mixes_examples, probing
 
 __all__ = ["CANDIDATES", "DEFAULT", "ChunkChoice", "GradientTimer", "choose_chunk"]
 
-CANDIDATES = (125, 250, 500, 1000, 2000, 4000)
+CANDIDATES = (125, 500, 1000, 2000, 4000)
 """The sizes that are tried, as far as there are examples."""
 DEFAULT = 1000
 """What is taken where a choice is not worth its time."""
 _NOISE = 0.03  # timings this close are the same: then the smaller chunk, which needs less memory
-_SHARE = 0.02  # of the run's expected time
-_SECONDS = 3.0  # and never more
+_SHARE = 0.04  # of the run's expected time
+_SECONDS = 5.0  # and never more
 _PASSES = 3  # the best of so many timings counts
 _CONTENDING = 1.25  # a candidate that was twice this much slower than the best is not timed a third time
 _FIRST = 8  # examples of the very first evaluation, which shows how slow one is
@@ -142,7 +142,7 @@ def choose_chunk(
 ) -> ChunkChoice:
     """Choose the number of examples at once by timing gradients of the first examples.
 
-    The timing takes at most 2 % of the run's expected time, and at most 3 s. Of sizes as fast as the fastest
+    The timing takes at most 4 % of the run's expected time, and at most 5 s. Of sizes as fast as the fastest
     within 3 % the smallest is taken. Where examples are not independent of their chunk there is nothing to
     choose: batch statistics want all examples at once, and a loss that calls the network itself may be any
     function of its batch, so that it gets the default rather than what is fast here and now.

@@ -16,7 +16,7 @@ __all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"
 _SAMPLE = 200  # examples compared with float64
 _STOCHASTIC = 1e-3  # no rounding error of a repeated float32 gradient is this large
 _SMALLEST = 1e-300
-_AT_ONCE = 256 << 20  # bytes of gradients that are compared all at once
+_AT_ONCE = 48 << 20  # bytes of gradients that are compared all at once
 _PARTS = 4
 
 
