@@ -14,7 +14,7 @@ from benchmarks.cases import Case, char_transformer, conv_net, images, perceptro
 from benchmarks.peers import CURVLINOPS, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
-from probes.directions import gradient_direction
+from probes.directions import Direction, gradient_direction
 from probes.evaluation import FullBatch, moved_along
 
 __all__ = ["compare", "gradients"]
@@ -70,13 +70,13 @@ def _exhausted(points: Iterator[Point]) -> None:
     deque(points, maxlen=0)
 
 
-def _ours(batch: FullBatch, direction: dict[str, Tensor], case: Case) -> Iterator[Point]:
+def _ours(batch: FullBatch, direction: Direction, case: Case) -> Iterator[Point]:
     for eta in case.etas:
         found = batch.evaluate(moved_along(batch.frozen, direction, float(eta)), wanted=list(direction))
         yield found.loss, found.gradients
 
 
-def _theirs(curvlinops: Any, batch: FullBatch, direction: dict[str, Tensor], case: Case) -> Iterator[Point]:
+def _theirs(curvlinops: Any, batch: FullBatch, direction: Direction, case: Case) -> Iterator[Point]:
     network = copy.deepcopy(case.network)
     named = dict(network.named_parameters())
     chunks = [

@@ -14,6 +14,7 @@ from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.directions import gradient_direction
 from probes.evaluation import moved_along
+from probes.line import Line
 
 __all__ = ["compare", "loss_curves"]
 
@@ -46,8 +47,8 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
     end.load_state_dict(moved_along(base.frozen, direction, LARGEST_ETA), strict=False)
 
     def ours() -> Sequence[float]:
-        batch = case.batch()
-        return [batch.loss(moved_along(batch.frozen, direction, eta)) for eta in etas]
+        line = Line(case.batch(), direction)
+        return [line.loss(eta) for eta in etas]
 
     alternatives: dict[str, Callable[[], Sequence[float]]] = {_OURS: ours}
     agreed = []

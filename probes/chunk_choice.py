@@ -224,32 +224,36 @@ class _Timing:
         enough = self._enough(candidates, first)
         tried = [size for size in candidates if size <= min(enough, room)]
         if len(tried) > 1:
-            return self._fastest(tried, tried[-1], first)
+            return self._fastest(tried, first)
         if self.budget(first) >= _SECONDS:
             return ChunkChoice(candidates[0], "the smallest, since examples are slow", first)
         fallback = max(size for size in candidates if size <= min(DEFAULT, room))
         return ChunkChoice(fallback, "the default, for a short run", first)
 
     def _enough(self, candidates: list[int], seconds: float) -> int:
-        """On how many examples every candidate up to that many can be timed twice; 0 where there is no time."""
+        """The largest candidate up to which all can be timed twice; 0 where there is no time."""
         left = self.budget(seconds) - self.spent
         for place in reversed(range(len(candidates))):
-            if 2 * (place + 1) * candidates[place] * seconds <= left:
+            if 2 * sum(map(self._sample, candidates[: place + 1])) * seconds <= left:
                 return candidates[place]
         return 0
 
-    def _fastest(self, tried: list[int], examples: int, first: float) -> ChunkChoice:
-        """All on the same examples, in turns, so that a machine that is busy for a while is so for all of them."""
+    def _sample(self, size: int) -> int:
+        """On how many examples a candidate is timed: a chunk, or as many as make several small ones."""
+        return max(size, min(DEFAULT, self.count))
+
+    def _fastest(self, tried: list[int], first: float) -> ChunkChoice:
+        """All in turns, so that a machine that is busy for a while is so for all of them."""
         smallest, found = tried[0], dict[int, float]()
         for turn in range(_PASSES):
             for size in tried[:]:
                 best = min(found.values(), default=first)
                 expected = found.get(size, best)
-                late = self.spent + examples * expected > self.budget(best)
+                late = self.spent + self._sample(size) * expected > self.budget(best)
                 if found and (late or (turn > 1 and expected > _CONTENDING * best)):
                     continue
                 try:
-                    found[size] = min(self.time(examples, size), found.get(size, math.inf))
+                    found[size] = min(self.time(self._sample(size), size), found.get(size, math.inf))
                 except Exception as error:
                     if not is_out_of_memory(error):
                         raise

@@ -70,7 +70,8 @@ def test_the_best_of_several_counts() -> None:
     expected = undisturbed.choose()
     last = undisturbed.chunks.index(4000) + 1
     disturbed = Machine(fixed=1e-3, each=1e-6, spike=last - 1)
-    assert disturbed.choose().timings[2000] == expected.timings[2000]
+    # the clock adds up other terms before: rounding
+    assert disturbed.choose().timings[2000] == pytest.approx(expected.timings[2000], rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ def test_the_same_run_gives_the_same_bytes(direction: str, count: int) -> None:
 
 @pytest.mark.parametrize("options", [{"count": 2}, {"chunk": 7}, {"chunk": 300}, {"chunk": 64, "count": 2}])
 def test_other_threads_and_chunks_give_the_same_numbers_to_the_noise_floor(options: dict[str, int]) -> None:
-    base, other = measured(), measured(**options)  # type: ignore[arg-type]
-    floor = base["noise_floor"].isel(checkpoint=0)
+    base, other = (found.isel(checkpoint=0) for found in (measured(), measured(**options)))  # type: ignore[arg-type]
+    floor = base["noise_floor"]
     # both sides round, at η and at 0, each by about a floor; ten times the floor is what counts as evidence
     for name in ("gradient_change", "gradient_cosine"):
-        gap = abs(base[name] - other[name]).isel(checkpoint=0)
+        gap = abs(base[name] - other[name])
         assert bool((gap <= 10 * floor).all()), (name, float((gap / floor).max()))
     gap = abs(base["loss"] / other["loss"] - 1)
     assert float(gap.max()) <= 10 * max(float(base["loss_noise_floor"]), 2**-24)
