@@ -38,6 +38,10 @@ class Line:
         self._eta = eta
         return {name: self._moved.get(name, tensor) for name, tensor in frozen.items()}
 
+    def release(self) -> None:
+        """Let go of the buffers until the next call."""
+        self._moved, self._eta = {}, None
+
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
         """As :meth:`probes.evaluation.FullBatch.evaluate`, at W + η d."""
 

@@ -73,7 +73,8 @@ def measure_precision(batch: FullBatch, names: list[str], *, together: bool = Fa
     for part in _parts(batch, names):
         a = working.evaluate(working.frozen, wanted=part, samples=rows)
         b = reference.evaluate(reference.frozen, wanted=part, samples=rows)
-        gradients |= {name: relative_difference(a.gradients[name], b.gradients[name]) for name in part}
+        for name in part:  # and let go of both before there are more
+            gradients[name] = relative_difference(a.gradients.pop(name), b.gradients.pop(name))
     outputs = relative_change(b.outputs.flip(0), a.outputs)
     finite = outputs[torch.isfinite(outputs)]
     worst = float(finite.max()) if len(finite) else float("nan")

@@ -375,6 +375,7 @@ class _Slice:
     def _along_the_line(self, table: Breakdown, slope: float) -> dict[str, float]:
         """The curvature at 0, and the step limit by root finding on the slice."""
         settings, batch, losses = self.settings, self.batch, table.losses()
+        self.line.release()  # the curvature has two sets of gradients of its own
         curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
