@@ -221,7 +221,8 @@ _MEASURE = _options(
         "--chunk",
         default="auto",
         show_default=True,
-        help="Examples at once: a number, or auto for the fastest by a short timing; changes rounding only.",
+        help="Examples at once: a number, or auto for the fastest by a short timing; changes rounding only, so give the"
+        " number where another run is to be repeated to the bit.",
     ),
 )
 
@@ -608,7 +609,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     from analysis import step_limits
     from probes import tables
-    from probes.reports import limits_json
+    from probes.reports import limits_json, noise_line
     from probes.runs import measure
 
     auto = options["chunk"] == "auto"
@@ -629,6 +630,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         _print_json(limits_json(measurements, limits))
         return
     click.echo(tables.plain(tables.limits_table(limits)))
+    if options["precision"] != "full":
+        click.echo(noise_line(measurements))
 
 
 @main.command()

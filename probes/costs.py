@@ -104,7 +104,7 @@ class Estimate:
     def line(self) -> str:
         """In words."""
         known = f" ({self.measured} more are measured already)" if self.measured else ""
-        where = "memory" if self.device == "cpu" else f"memory of {self.device}"
+        where = "of tensors" if self.device == "cpu" else f"of {self.device}'s memory"
         return (
             f"about {duration(self.seconds)} for {self.remaining} checkpoint{'s' * (self.remaining != 1)}{known},"
             f" {size(self.memory)} {where} at most; chunks of {self.chunk} examples"

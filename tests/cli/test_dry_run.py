@@ -30,7 +30,7 @@ def test_it_says_what_would_be_done(probe: Probe, trained: Path, tmp_path: Path)
     assert "60 at once: all examples" in text
     assert f"3 of 3 checkpoints to measure into {out}" in text
     assert "for 3 checkpoints" in text
-    assert "memory at most" in text
+    assert "of tensors at most" in text
 
 
 def test_what_is_measured_already(probe: Probe, trained: Path, measured: Path) -> None:

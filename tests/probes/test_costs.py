@@ -240,9 +240,9 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 def test_the_line() -> None:
     estimate = Estimate(840, 1.32e9, 7, 3, 500)
     assert estimate.line() == (
-        "about 14 min for 7 checkpoints (3 more are measured already), 1.3 GB memory at most;"
+        "about 14 min for 7 checkpoints (3 more are measured already), 1.3 GB of tensors at most;"
         " chunks of 500 examples"
     )
     one = Estimate(59, 2.6e7, 1, 0, 60, "cuda")
-    assert one.line() == "about 59 s for 1 checkpoint, 26 MB memory of cuda at most; chunks of 60 examples"
+    assert one.line() == "about 59 s for 1 checkpoint, 26 MB of cuda's memory at most; chunks of 60 examples"
     assert [size(number) for number in (10, 9.96e8, 2.5e12)] == ["1 MB", "1000 MB", "2.5 TB"]
