@@ -37,6 +37,10 @@ class Linearisation:
     gates: dict[str, Tensor]
 
 
+class _NotBatchedError(Exception):
+    """A function in the network has no rule for many gradients at once."""
+
+
 @dataclass(frozen=True)
 class _Form:
     """What one example of a piece gives: the outputs' number, and the layers whose input has a row an example."""
@@ -93,10 +97,8 @@ class Jacobians:
         if self.batched:
             try:
                 return self._backward(parameters, piece, form, times=1)
-            except RuntimeError as error:
-                if is_out_of_memory(error):
-                    raise
-                self.batched = False  # a function in it has no rule for many gradients at once
+            except _NotBatchedError:
+                self.batched = False
         return self._backward(parameters, piece, form, times=form.width)
 
     def _form(self, parameters: Parameters, piece: Batch) -> _Form:
@@ -145,14 +147,19 @@ class Jacobians:
                 found = list(torch.autograd.grad(chosen, leaves, allow_unused=True, materialize_grads=True))
             else:
                 each = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
-                rows = torch.autograd.grad(
-                    outputs,
-                    leaves,
-                    each[:, None].expand(width, count, width),
-                    is_grads_batched=True,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
+                try:
+                    rows = torch.autograd.grad(
+                        outputs,
+                        leaves,
+                        each[:, None].expand(width, count, width),
+                        is_grads_batched=True,
+                        allow_unused=True,
+                        materialize_grads=True,
+                    )
+                except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise
+                    raise _NotBatchedError from error
                 found = [row.transpose(0, 1) for row in rows]
         return {
             name: gradient.reshape(count, -1).double() for name, gradient in zip(inputs, found, strict=True)
