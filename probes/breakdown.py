@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from probes.directions import Direction
 from probes.evaluation import Evaluation, FullBatch
 from probes.jacobians import relative_change
+from probes.passages import Floats, numpy_of
 from probes.reductions import compare
 
 __all__ = ["Breakdown", "ratio"]
-
-Floats = npt.NDArray[np.float64]
 
 _BY_ETA = ("loss", "accuracy", "slope")
 _BY_LAYER = ("gradient_norm", "gradient_difference", "perturbation_norm", "_product")
@@ -97,15 +95,15 @@ class Breakdown:
 
     def losses(self) -> Floats:
         """𝓛 at each η."""
-        return _numbers(self.by_eta["loss"])
+        return numpy_of(self.by_eta["loss"])
 
     def slopes(self) -> Floats:
         """𝓛' along the direction at each η; NaN where not all of its gradients are measured."""
-        return _numbers(self.by_eta["slope"])
+        return numpy_of(self.by_eta["slope"])
 
     def output_difference_l1(self) -> Floats:
         """‖f̃ − f‖₁ (etas, examples)."""
-        return _numbers(self.by_example["l1"])
+        return numpy_of(self.by_example["l1"])
 
     def variables(
         self, gradient_norms: Mapping[str, float], weight_norms: Mapping[str, float]
@@ -116,7 +114,7 @@ class Breakdown:
             gradient_norms: ‖g_l‖_F at the frozen weights.
             weight_norms: ‖W_l‖_F.
         """
-        layers = {name: _numbers(table) for name, table in self.by_layer.items()}
+        layers = {name: numpy_of(table) for name, table in self.by_layer.items()}
         product = layers.pop("_product")
         for key in ("gradient_change", "gradient_cosine", "relative_perturbation"):
             layers[key] = np.full(product.shape, np.nan)
@@ -132,11 +130,11 @@ class Breakdown:
             turned = (norms > 0) & (size > 0)
             layers["gradient_cosine"][turned, k] = product[turned, k] / norms[turned] / size
         found: dict[str, Any] = {
-            name: (("checkpoint", "eta"), _numbers(table)[None]) for name, table in self.by_eta.items()
+            name: (("checkpoint", "eta"), numpy_of(table)[None]) for name, table in self.by_eta.items()
         }
         found |= {name: (("checkpoint", "eta", "layer"), table[None]) for name, table in layers.items()}
         if self.batch.has_outputs:
-            change = _numbers(self.by_example["change"])
+            change = numpy_of(self.by_example["change"])
             found["output_change"] = (("checkpoint", "eta", "example"), change[None])
         return found
 
@@ -146,8 +144,3 @@ def ratio(part: float, whole: float) -> float:
     if whole > 0 or math.isnan(part) or math.isnan(whole):
         return part / whole
     return 0.0 if part == 0 else math.inf
-
-
-def _numbers(table: Tensor) -> Floats:
-    values: Floats = table.cpu().numpy()
-    return values

@@ -64,16 +64,8 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Seconds for one of each; the attributes are those of :class:`Work`."""
-
-    gradients: float
-    losses: float = 0.0
-    exact: float = 0.0
-    jacobians: float = 0.0
-    spectra: float = 0.0
-    norms: float = 0.0
-    convolutions: float = 0.0
+class Rates(Work):
+    """Seconds for one of each."""
 
     def seconds(self, work: Work) -> float:
         """How long the work of one checkpoint takes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -140,7 +141,6 @@ class FullBatch:
         self.has_outputs = not isinstance(loss, ModelLoss)
         self.dtype, self.device, self.chunk = dtype, torch.device(device), chunk
         self.precision = precision
-        self.evaluations = 0  # of all examples, with or without gradients
         self.share = share
         self.divisible, self.patient = divisible and self.has_outputs, patient
         self.frozen: dict[str, Tensor] = {
@@ -183,11 +183,12 @@ class FullBatch:
 
     def own_chunks(self, chunk: int) -> Iterator[tuple[int, Batch]]:
         """Pieces of this process's examples on the device, after how many of all examples each."""
-        part = self._own_part()
+        part = self._own_part
         if part.start < part.stop:
             for start, batch in self.data[part].chunks(chunk, as_given=not self.has_outputs):
                 yield part.start + start, batch.to(self.device, self.dtype)
 
+    @cached_property
     def _own_part(self) -> slice:
         """A loss that calls the network itself keeps its batches whole: its mean over half of one may be another."""
         if self.has_outputs or self.share.size == 1:
@@ -262,7 +263,6 @@ class FullBatch:
             samples: of how many examples the outputs are kept.
             around: a context for the network's call on each chunk.
         """
-        self.evaluations += 1
 
         def run(chunk: int) -> _Sums:
             return self._own_sums(chunk, parameters, wanted or [], samples, around)
@@ -285,7 +285,7 @@ class FullBatch:
         return Evaluation(total / count, hits, sums.gradients, known)
 
     def _own_count(self) -> int:
-        part = self._own_part()
+        part = self._own_part
         examples: int = part.stop - part.start
         return max(examples, 1)
 
