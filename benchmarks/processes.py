@@ -20,8 +20,8 @@ from benchmarks.timing import alternate
 from probes.data import load_data
 from probes.networks import Perceptron, PerceptronSpec
 from probes.runs import versions
-from probes.sharing import ALONE, Share, from_environment
 from probes.slices import SliceSettings, measure_slice
+from probes.system.processes import ALONE, Share, from_environment
 
 
 def processes(share: Share, *, width: int, points: int, repeats: int) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from probes.mapping import mapped_bytes
 from probes.pickles import UnreadableError
+from probes.system.mapping import mapped_bytes
 
 __all__ = ["Archive"]
 

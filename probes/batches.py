@@ -27,7 +27,6 @@ __all__ = [
     "StoredBatch",
     "arguments_of",
     "outputs_of",
-    "padded",
 ]
 
 TARGET_KEYS = ("labels", "label", "targets", "y")
@@ -70,14 +69,6 @@ def outputs_of(result: Any) -> Tensor:
         f"the network returned {type(result).__name__} without a tensor of outputs; return a tensor, a tuple"
         " or dict of tensors, or an object with logits"
     )
-
-
-def padded(parts: list[Tensor]) -> Tensor:
-    """Rows (n_i, w_i) as one tensor (Σ n_i, max w_i), zeros behind the shorter: no norm changes."""
-    if len(parts) == 1:
-        return parts[0]
-    width = max(part.shape[1] for part in parts)
-    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])
 
 
 def _mapped(tree: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from probes.contents import Leaf, Unsuitable
 from probes.errors import InputError
-from probes.files import write_atomically
 from probes.formats import open_content
 from probes.safetensors_files import FORMAT
 from probes.state_dicts import clean_names, find_state, training_position
+from probes.system.files import write_atomically
 from probes.training_order import TrainingOrder, training_order
 
 __all__ = [

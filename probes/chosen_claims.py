@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from probes.errors import InputError
-from probes.specs import is_callable_spec, load_object
+from probes.system.callables import is_callable_spec, load_object
 from trust.claims import Claim, all_claims
 
 __all__ = ["chosen_claims", "claim_named"]

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from probes.errors import InputError
-from probes.interruptions import interrupted, interruptible, line, status
+from probes.system.signals import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
     from probes.checkpoints import TrainingOrder
     from probes.runs import Source
-    from probes.sharing import Share
     from probes.slices import SliceSettings
+    from probes.system.processes import Share
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -388,7 +388,7 @@ def run(
 @contextmanager
 def _share(device: str) -> Iterator[Share]:
     """The part of the work that is this process's, where torchrun started several."""
-    from probes.sharing import from_environment
+    from probes.system.processes import from_environment
 
     def say(line: str) -> None:
         click.echo(f"probe: {line}", err=True)

@@ -19,10 +19,10 @@ from probes.batches import Batch, Batches, StoredBatch
 from probes.contents import Content, Leaf, Unsuitable
 from probes.errors import InputError
 from probes.formats import kind_of, open_content
-from probes.mapping import FileState, mapped_bytes
 from probes.reading import as_batch, as_tensor, read_batches, stored_batch
-from probes.specs import is_callable_spec, load_callable
 from probes.stored import Rows, Values
+from probes.system.callables import is_callable_spec, load_callable
+from probes.system.mapping import FileState, mapped_bytes
 from probes.text import is_text_spec, text_windows
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]

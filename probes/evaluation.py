@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of, padded
+from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of
 from probes.chunking import halving
 from probes.directions import Direction
 from probes.errors import InputError, lacks_derivative
 from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
 from probes.reductions import compare
-from probes.sharing import ALONE, Share
+from probes.system.processes import ALONE, Share, padded
 
 __all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
 

@@ -15,8 +15,8 @@ from analysis.falsifier.intervals import Interval
 from probes import tables
 from probes.chosen_claims import claim_named
 from probes.errors import InputError
-from probes.files import make_folder, write_atomically
 from probes.runs import versions
+from probes.system.files import make_folder, write_atomically
 from trust.claims import Claim
 
 __all__ = [

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.batches import Batch, Inputs, padded
+from probes.batches import Batch, Inputs
 from probes.chunking import is_out_of_memory
 from probes.evaluation import FullBatch, Parameters
 from probes.layers import owner_of
 from probes.networks import Perceptron
+from probes.system.processes import padded
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from probes.batches import Batch, Batches
 from probes.errors import InputError
-from probes.specs import is_callable_spec, load_callable
+from probes.system.callables import is_callable_spec, load_callable
 
 __all__ = [
     "IGNORED",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probes.errors import InputError
-from probes.files import natural_key
+from probes.system.files import natural_key
 
 __all__ = ["ACTIVATIONS", "Perceptron", "PerceptronSpec", "infer_perceptron", "parse_activation"]
 

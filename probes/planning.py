@@ -29,13 +29,13 @@ from probes.costs import (
     rough_seconds,
 )
 from probes.errors import InputError
-from probes.files import writing_errors
 from probes.layers import find_layers
 from probes.losses import Loss, ModelLoss
 from probes.memory import free_bytes, peak_bytes
 from probes.modes import mixes_examples, probing
 from probes.slices import SliceSettings
 from probes.store import RunFolder, read_manifest
+from probes.system.files import writing_errors
 
 __all__ = ["Planned", "Probed", "check_folder", "plan_run", "recorded_choice"]
 

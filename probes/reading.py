@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from probes.batches import TARGET_KEYS, Batch, Batches, Inputs, StoredBatch
 from probes.errors import InputError
-from probes.mapping import FileState
 from probes.stored import Rows, Values, row_blocks, tensor_of
+from probes.system.mapping import FileState
 
 __all__ = ["as_batch", "as_tensor", "read_batches", "stored_batch"]
 

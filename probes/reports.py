@@ -27,8 +27,8 @@ from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
 from probes import tables
 from probes.errors import InputError
-from probes.files import make_folder, remove_leftovers, write_atomically
 from probes.store import load
+from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim, all_claims
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import ModelLoss, resolve_loss
 from probes.planning import Planned, Probed, plan_run, recorded_choice
-from probes.sharing import ALONE, Share
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
-from probes.specs import is_callable_spec, load_callable
 from probes.store import RunFolder, join
 from probes.subjects import StoredSubject, Subject, Subjects, check_data_fits, load_subject
+from probes.system.callables import is_callable_spec, load_callable
+from probes.system.processes import ALONE, Share
 from probes.text import is_text_spec
 from probes.transformers_models import is_tokenised_text, tokenised_windows
 
@@ -351,7 +351,7 @@ def measure_run(
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
-        shard: a name of :data:`probes.sharing.SHARDS`: how they divide the work.
+        shard: a name of :data:`probes.system.processes.SHARDS`: how they divide the work.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.

@@ -33,8 +33,8 @@ from probes.operators import Operator, operator_norm
 from probes.reductions import compare, norm
 from probes.sensitivity import Sensitivity
 from probes.settings import SliceSettings, evaluations_per_slice
-from probes.sharing import ALONE, Share
 from probes.spectra import spectrum
+from probes.system.processes import ALONE, Share
 from probes.zoo import spec_of
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.mapping import FileState
+from probes.system.mapping import FileState
 
 __all__ = ["BLOCK_BYTES", "Rows", "row_blocks"]
 

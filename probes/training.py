@@ -20,10 +20,10 @@ from tqdm import tqdm
 from probes.checkpoints import write_checkpoint
 from probes.data import DataSet, load_data
 from probes.errors import InputError
-from probes.files import write_atomically
-from probes.locks import FolderLock, claim_folder
 from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.subjects import check_spec_fits
+from probes.system.files import write_atomically
+from probes.system.locks import FolderLock, claim_folder
 from probes.zoo import NetworkSpec, build
 from trust.optim import Fromage
 

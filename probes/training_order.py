@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probes.errors import InputError
-from probes.files import natural_key
 from probes.formats import is_checkpoint_folder, looks_like_checkpoint, open_content
 from probes.state_dicts import training_position
+from probes.system.files import natural_key
 
 __all__ = ["TrainingOrder", "training_order"]
 

@@ -4,7 +4,7 @@ A test may only lean on something that does not share the tested code's mistakes
 
 - a closed form, worked out by hand in the test;
 - finite differences, or the same quantity in float64, or NumPy or another library's routine;
-- an independent implementation, from the theory and not from the code (``tests/probes/reference.py``);
+- an independent implementation, from the theory and not from the code (``tests/support/reference.py``);
 - for a theorem, a property test: many random cases that meet its premises, none of which may break it;
 - for a check, a planted violation that it must catch: a check that cannot fail is no evidence.
 

@@ -116,7 +116,7 @@ def test_other_commands_say_that_they_do_not_share(probe: Probe, monkeypatch: py
     with pytest.MonkeyPatch.context() as patched:
         from contextlib import nullcontext
 
-        from probes import sharing
+        from probes.system import processes as sharing
 
         patched.setattr(sharing, "from_environment", lambda *_, **__: nullcontext(sharing.Share(0, 2)))
         result = probe("claims")

@@ -16,8 +16,8 @@ from probes.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_wo
 from probes.directions import gradient_direction, noise_direction
 from probes.evaluation import FullBatch, moved_along
 from probes.losses import LOSSES
-from tests.probes.reference import Reference, arrays, make, make_data
 from tests.probes.test_leaves_no_trace import picture, subject
+from tests.support.reference import Reference, arrays, make, make_data
 
 OBJECTIVES = ("output", "breakdown")
 EXACT = torch.float64

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from probes import InputError
 from probes.checkpoints import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
 from probes.subjects import load_subject
-from tests.probes.reference import make
+from tests.support.reference import make
 
 
 def refused(call: Callable[[], Any], path: Path, *parts: str) -> str:

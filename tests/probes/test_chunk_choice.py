@@ -13,7 +13,7 @@ from probes import InputError
 from probes.batches import Batch, Batches
 from probes.chunk_choice import ChunkChoice, choose_chunk
 from probes.losses import ModelLoss
-from tests.probes.reference import make
+from tests.support.reference import make
 
 LONG = 10_000.0  # evaluations of a run that is worth a timing
 

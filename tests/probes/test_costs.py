@@ -27,7 +27,7 @@ from probes.costs import (
 )
 from probes.evaluation import FullBatch
 from probes.losses import LOSSES
-from tests.probes.reference import make, make_data
+from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.001, 0.01, 0.1]), samples=5, jacobian=3)
 SHAPES = [(8, 6), (8, 8), (3, 8)]

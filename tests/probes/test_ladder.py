@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import probes.slices
 from probes import SliceSettings, measure_slice
 from probes.ladder import Ladder
-from tests.probes.reference import _PHI, Array, Reference, Tensors, arrays, make, make_data, step
+from tests.support.reference import _PHI, Array, Reference, Tensors, arrays, make, make_data, step
 from trust.claims import all_claims
 
 ETAS = np.array([0.0, 1e-2, 0.3])

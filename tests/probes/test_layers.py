@@ -22,8 +22,8 @@ from probes.evaluation import FullBatch
 from probes.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
 from probes.losses import LOSSES
 from probes.modes import probing
-from tests.probes.reference import make, make_data
 from tests.probes.test_leaves_no_trace import picture
+from tests.support.reference import make, make_data
 
 ETAS = np.array([0.0, 1e-3, 0.05])
 TOKENS = 11

@@ -15,7 +15,7 @@ from probes import InputError
 from probes.checkpoints import read_checkpoint
 from probes.networks import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
 from probes.subjects import check_data_fits, load_subject
-from tests.probes.reference import make, make_data
+from tests.support.reference import make, make_data
 
 
 def tensors_of(

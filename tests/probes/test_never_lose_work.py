@@ -22,16 +22,16 @@ import probes
 from probes import InputError
 from probes.checkpoints import write_checkpoint
 from probes.cli import main
-from probes.files import remove_leftovers, write_atomically
-from probes.locks import FolderLock
 from probes.reports import find, terminal_summary
 from probes.seals import digest_of, seal, seal_holds
 from probes.store import RunFolder, read_manifest
-from tests.probes import processes
+from probes.system.files import remove_leftovers, write_atomically
+from probes.system.locks import FolderLock
 from tests.probes.golden.make import ETAS, SPEC, make_data, make_network
-from tests.probes.reference import Reference, arrays, step
-from tests.probes.reference import make as make_perceptron
-from tests.probes.reference import make_data as random_data
+from tests.support import processes
+from tests.support.reference import Reference, arrays, step
+from tests.support.reference import make as make_perceptron
+from tests.support.reference import make_data as random_data
 
 GOLDEN = Path(__file__).parent / "golden"
 COUNT = 6
@@ -293,12 +293,12 @@ def test_every_command_that_writes_a_folder_takes_its_lock(inputs: Path, tmp_pat
 def test_a_file_system_without_locks(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import probes.flock
+    import probes.system.flock
 
     def unsupported(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(probes.flock.fcntl, "flock", unsupported)
+    monkeypatch.setattr(probes.system.flock.fcntl, "flock", unsupported)
     leftover = copy / "slices" / ".0001.nc.abcd_123.part"
     leftover.touch()
     before = everything(copy)
@@ -343,7 +343,7 @@ def test_only_what_dead_writers_left_is_removed(copy: Path) -> None:
 def test_whatever_fails_is_named_and_leaves_nothing(
     copy: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ) -> None:
-    import probes.files
+    import probes.system.files
 
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(code, os.strerror(code))
@@ -351,7 +351,10 @@ def test_whatever_fails_is_named_and_leaves_nothing(
     if function == "folder" and code == errno.EACCES:
         pytest.skip("some systems forbid it, and then it is left out")
     before = everything(copy)
-    target = {"mkstemp": (probes.files.tempfile, "mkstemp"), "folder": (probes.files, "_sync_folder")}
+    target = {
+        "mkstemp": (probes.system.files.tempfile, "mkstemp"),
+        "folder": (probes.system.files, "_sync_folder"),
+    }
     with monkeypatch.context() as patch:
         if function != "write":
             patch.setattr(*target.get(function, (os, function)), fail)

@@ -24,7 +24,7 @@ from probes.planning import check_folder
 from probes.runs import Source, measure, measure_run, plan
 from probes.seals import digest_of
 from probes.store import RunFolder
-from tests.probes.reference import make, make_data
+from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.1]), limit=False, curvature=False, ladder=False)
 

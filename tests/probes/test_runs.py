@@ -18,7 +18,7 @@ import probes.runs
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints import write_checkpoint
 from probes.runs import Source, measure, measure_run, prepare
-from tests.probes.reference import make, make_data
+from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.01, 0.1]), jacobian=2)
 

@@ -16,9 +16,9 @@ import xarray as xr
 
 import probes
 from probes import InputError, SliceSettings, measure_slice
-from probes.files import make_folder, natural_key, write_atomically
 from probes.store import RunFolder, export_csv, join
-from tests.probes.reference import make, make_data
+from probes.system.files import make_folder, natural_key, write_atomically
+from tests.support.reference import make, make_data
 
 PLAN: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
 

@@ -16,8 +16,8 @@ from torch.multiprocessing.spawn import start_processes
 import probes
 from probes import InputError
 from probes.runs import measure_run
-from probes.sharing import ALONE, Share, from_environment
-from tests.probes.shared_work import CASES, RUN, Arrays, work, write_run
+from probes.system.processes import ALONE, Share, from_environment
+from tests.support.shared_work import CASES, RUN, Arrays, work, write_run
 
 SIZE = 3
 RTOL = 1e-10
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared")
     write_run(folder)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    multiprocessing.set_forkserver_preload(["tests.probes.shared_work"])  # imports once, not once a process
+    multiprocessing.set_forkserver_preload(["tests.support.shared_work"])  # imports once, not once a process
     arguments = (SIZE, store.port, folder)
     start_processes(work, args=arguments, nprocs=SIZE, start_method="forkserver")
     return folder

@@ -21,11 +21,10 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from probes.batches import padded
-from probes.endings import Ending, PeerLostError, StoppedError
 from probes.errors import InputError
+from probes.system.endings import Ending, PeerLostError, StoppedError
 
-__all__ = ["ALONE", "SHARDS", "Share", "from_environment", "started_by_torchrun"]
+__all__ = ["ALONE", "SHARDS", "Share", "from_environment", "padded", "started_by_torchrun"]
 
 T = TypeVar("T")
 
@@ -299,3 +298,11 @@ def _backend(device: str, local_rank: int) -> str:
         )
     torch.cuda.set_device(local_rank)
     return "cpu:gloo,cuda:nccl"
+
+
+def padded(parts: list[Tensor]) -> Tensor:
+    """Rows (n_i, w_i) as one tensor (Σ n_i, max w_i), zeros behind the shorter: no norm changes."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in parts])

@@ -23,9 +23,9 @@ from probes.directions import Direction
 from probes.evaluation import FullBatch
 from probes.losses import Loss, ModelLoss, resolve_loss
 from probes.runs import Source, measure_run
-from probes.sharing import Share, from_environment
 from probes.slices import SliceSettings, measure_slice
-from tests.probes.reference import make, make_data
+from probes.system.processes import Share, from_environment
+from tests.support.reference import make, make_data
 
 EXACT = torch.float64
 Arrays = dict[str, Any]

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from probes.errors import InputError
-from probes.files import make_folder, remove_leftovers, writing_errors
-from probes.flock import try_lock
+from probes.system.files import make_folder, remove_leftovers, writing_errors
+from probes.system.flock import try_lock
 
 __all__ = ["FolderLock", "claim_folder"]
 

@@ -120,7 +120,7 @@ def killed_command(log: Path, arguments: list[str], fatal: int) -> None:
 
 def hold_lock(folder: Path, ready: Path) -> None:
     """Hold a folder's lock, and have a child of one's own, until killed."""
-    from probes.locks import FolderLock
+    from probes.system.locks import FolderLock
 
     lock = FolderLock(folder)
     lock.acquire()

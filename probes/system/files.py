@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from probes.errors import InputError
-from probes.flock import try_lock
+from probes.system.flock import try_lock
 
 __all__ = [
     "make_folder",
