@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data import load_data
 from probes.networks import Perceptron, PerceptronSpec
 from probes.runs import Source, measure, versions

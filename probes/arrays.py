@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from probes.archives import Archive
-from probes.formats import reading_errors
-from probes.pickles import UnreadableError
+from probes.checkpoints.formats import reading_errors
+from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.zip_archive import Archive
 
 __all__ = ["is_npz", "read_npz"]
 

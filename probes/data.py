@@ -16,9 +16,9 @@ from torch import Tensor
 
 from probes.arrays import is_npz, read_npz
 from probes.batches import Batch, Batches, StoredBatch
-from probes.contents import Content, Leaf, Unsuitable
+from probes.checkpoints.content import Content, Leaf, Unsuitable
+from probes.checkpoints.formats import kind_of, open_content
 from probes.errors import InputError
-from probes.formats import kind_of, open_content
 from probes.reading import as_batch, as_tensor, read_batches, stored_batch
 from probes.stored import Rows, Values
 from probes.system.callables import is_callable_spec, load_callable

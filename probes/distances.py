@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.errors import InputError
 from trust.distance import deep_relative_trust, relative_perturbations
 

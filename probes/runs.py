@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.batches import Batch, Batches
-from probes.checkpoints import TrainingOrder, read_checkpoint, training_order
+from probes.checkpoints.checkpoint import TrainingOrder, read_checkpoint, training_order
 from probes.costs import is_worth_saying
 from probes.data import DataSet, load_data
 from probes.errors import InputError

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from probes.batches import arguments_of, outputs_of
-from probes.checkpoints import Checkpoint
+from probes.checkpoints.checkpoint import Checkpoint
+from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data import DataSet
 from probes.errors import InputError
 from probes.evaluation import left_as_found
 from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
-from probes.state_dicts import renamed_to_fit
 from probes.transformers_models import has_configuration, transformers_module
 from probes.zoo import NetworkSpec, build, read_spec, spec_of
 

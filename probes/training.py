@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data import DataSet, load_data
 from probes.errors import InputError
 from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss

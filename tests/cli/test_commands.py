@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import probes
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.reports import find, terminal_summary
 from tests.cli.conftest import Probe
 from trust import distance_between

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import probes
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.subjects import load_subject
 from tests.cli.conftest import Probe
 

@@ -206,7 +206,7 @@ def test_files_that_are_not_what_they_say(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_pickle_in_a_data_file_does_not_run(tmp_path: Path) -> None:
-    from tests.probes.test_checkpoints import Evil
+    from tests.probes.checkpoints.test_checkpoint import Evil
 
     marker = tmp_path / "ran"
     torch.save({"x": Evil(marker), "y": torch.ones(1)}, tmp_path / "d.pt")

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from probes import InputError
-from probes.checkpoints import read_checkpoint, training_order
+from probes.checkpoints.checkpoint import read_checkpoint, training_order
 from probes.data import load_data
-from tests.probes.test_formats import distributed, exported, scripted, state
+from tests.probes.checkpoints.test_formats import distributed, exported, scripted, state
 
 
 def one_line(call: Callable[[], Any], *parts: str) -> str:
@@ -395,7 +395,7 @@ def test_distributed_tensors_that_claim_more_than_there_is(tmp_path: Path) -> No
 
 
 def test_pieces_that_overlap_make_no_tensor(tmp_path: Path) -> None:
-    from probes import distributed as module
+    from probes.checkpoints.checkpoint import distributed as module
 
     file = tmp_path / "piece"
     torch.save(torch.ones(1), file)
@@ -409,9 +409,9 @@ LIMITED = """
 import resource, sys, pathlib
 import torch, numpy
 from probes import InputError
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data import load_data
-import probes.exported, probes.arrays, safetensors.torch
+import probes.checkpoints.exported, probes.arrays, safetensors.torch
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20),) * 2)
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
@@ -457,7 +457,7 @@ def test_memory_stays_under_a_limit(tmp_path: Path) -> None:
 
 
 def test_pickles_of_too_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probes import pickles
+    from probes.checkpoints.checkpoint import pickles
 
     monkeypatch.setattr(pickles, "MOST_OPCODES", 1000)
     (tmp_path / "net.pt").write_bytes(legacy_head() + b"]" * 1010 + b".")

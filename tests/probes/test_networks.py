@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from probes import InputError
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.networks import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
 from probes.subjects import check_data_fits, load_subject
 from tests.support.reference import make, make_data

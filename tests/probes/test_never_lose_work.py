@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import probes
 from probes import InputError
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.cli import main
 from probes.reports import find, terminal_summary
 from probes.seals import digest_of, seal, seal_holds

@@ -17,7 +17,7 @@ import probes
 import probes.planning
 import probes.runs
 from probes import InputError, SliceSettings, measure_slice
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.chunk_choice import ChunkChoice
 from probes.costs import Estimate
 from probes.planning import check_folder

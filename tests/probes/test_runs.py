@@ -16,7 +16,7 @@ import xarray as xr
 import probes
 import probes.runs
 from probes import InputError, SliceSettings, measure_slice
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.runs import Source, measure, measure_run, prepare
 from tests.support.reference import make, make_data
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from analysis import judge
 from probes import SliceSettings, measure_slice
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.subjects import load_subject
 
 

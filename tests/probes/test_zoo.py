@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from analysis import judge
 from probes import InputError, SliceSettings, load, measure_slice
-from probes.checkpoints import read_checkpoint, write_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from probes.cli import main
 from probes.data import DataSet
 from probes.directions import Direction

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from probes import InputError
 from probes.adversarial import Ascent, find_worst
 from probes.batches import Batch, Batches
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.curvature import directional_curvature
 from probes.directions import Direction
 from probes.evaluation import FullBatch

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from probes.checkpoints import write_checkpoint
+from probes.checkpoints.checkpoint import write_checkpoint
 from probes.networks import Perceptron, PerceptronSpec
 from probes.runs import Source, measure_run
 from probes.slices import SliceSettings

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from probes.checkpoints import find_checkpoints, read_checkpoint, training_order, write_checkpoint
+from probes.checkpoints.checkpoint import find_checkpoints, read_checkpoint, training_order, write_checkpoint
 
 
 def state() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from probes.pickles import UnreadableError
+from probes.checkpoints.pickles import UnreadableError
 from probes.system.mapping import mapped_bytes
 
 __all__ = ["Archive"]

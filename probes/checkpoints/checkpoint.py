@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.contents import Leaf, Unsuitable
+from probes.checkpoints.content import Leaf, Unsuitable
+from probes.checkpoints.formats import open_content
+from probes.checkpoints.order import TrainingOrder, training_order
+from probes.checkpoints.safetensors_file import FORMAT
+from probes.checkpoints.state_dict import clean_names, find_state, training_position
 from probes.errors import InputError
-from probes.formats import open_content
-from probes.safetensors_files import FORMAT
-from probes.state_dicts import clean_names, find_state, training_position
 from probes.system.files import write_atomically
-from probes.training_order import TrainingOrder, training_order
 
 __all__ = [
     "FORMAT",

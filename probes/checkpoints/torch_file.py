@@ -9,10 +9,10 @@ from typing import IO, Any
 
 import torch
 
-from probes.archives import Archive
-from probes.contents import Unsuitable
-from probes.pickles import Called, Name, UnreadableError, Window, read_pickle
-from probes.storages import Room, StorageRef, TensorReader, TensorRef
+from probes.checkpoints.content import Unsuitable
+from probes.checkpoints.pickles import Called, Name, UnreadableError, Window, read_pickle
+from probes.checkpoints.tensors import Room, StorageRef, TensorReader, TensorRef
+from probes.checkpoints.zip_archive import Archive
 
 __all__ = ["TorchFile", "is_harmless", "make_plain"]
 
@@ -56,8 +56,8 @@ class TorchFile:
     """What a file of ``torch.save`` says, and its tensors on demand.
 
     Attributes:
-        content: dictionaries, lists, numbers, text, tensors to read and :class:`probes.pickles.Called`.
-        tensor: reads a tensor (see :meth:`probes.storages.TensorReader.tensor`).
+        content: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
+        tensor: reads a tensor (see :meth:`probes.checkpoints.tensors.TensorReader.tensor`).
         mapped: the same, mapped from the file where that can be.
         scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
     """
@@ -66,7 +66,7 @@ class TorchFile:
         """Describe the file; no tensor is read.
 
         Raises:
-            probes.pickles.HoldsCodeError: loading it would run code.
+            probes.checkpoints.pickles.HoldsCodeError: loading it would run code.
             UnreadableError: it is damaged, or claims more than it has.
         """
         head = stream.read(4)

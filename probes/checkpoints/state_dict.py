@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
-from probes.contents import Leaf
-from probes.pickles import UnreadableError
+from probes.checkpoints.content import Leaf
+from probes.checkpoints.pickles import UnreadableError
 
 __all__ = ["clean_names", "find_state", "renamed_to_fit", "training_position"]
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from probes import InputError
-from probes.checkpoints import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
+from probes.checkpoints.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
 from probes.subjects import load_subject
 from tests.support.reference import make
 

@@ -8,15 +8,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from probes.archives import Archive
-from probes.contents import Content, Leaf
-from probes.distributed import METADATA, open_distributed
+from probes.checkpoints.content import Content, Leaf
+from probes.checkpoints.distributed import METADATA, open_distributed
+from probes.checkpoints.exported import is_exported, open_exported
+from probes.checkpoints.hugging_face import is_hugging_face, open_hugging_face
+from probes.checkpoints.pickles import Called, HoldsCodeError, UnreadableError
+from probes.checkpoints.safetensors_file import open_safetensors
+from probes.checkpoints.torch_file import TorchFile
+from probes.checkpoints.zip_archive import Archive
 from probes.errors import InputError
-from probes.exported import is_exported, open_exported
-from probes.hugging_face import is_hugging_face, open_hugging_face
-from probes.pickles import Called, HoldsCodeError, UnreadableError
-from probes.safetensors_files import open_safetensors
-from probes.torch_files import TorchFile
 
 __all__ = ["is_checkpoint_folder", "kind_of", "looks_like_checkpoint", "open_content", "reading_errors"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from probes.archives import Archive
-from probes.contents import Content, Unsuitable
-from probes.pickles import UnreadableError
-from probes.storages import StorageRef, TensorReader, TensorRef
-from probes.torch_files import TorchFile
+from probes.checkpoints.content import Content, Unsuitable
+from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensors import StorageRef, TensorReader, TensorRef
+from probes.checkpoints.torch_file import TorchFile
+from probes.checkpoints.zip_archive import Archive
 
 __all__ = ["is_exported", "open_exported"]
 

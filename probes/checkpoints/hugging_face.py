@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from probes.contents import Content, Leaf
-from probes.pickles import UnreadableError
+from probes.checkpoints.content import Content, Leaf
+from probes.checkpoints.pickles import UnreadableError
 
 __all__ = ["is_hugging_face", "open_hugging_face"]
 

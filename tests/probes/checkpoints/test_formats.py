@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from probes import InputError
-from probes.checkpoints import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.subjects import load_subject
 
 State = dict[str, torch.Tensor]
@@ -234,9 +234,9 @@ def test_the_line_for_a_program_converts_it(
 ) -> None:
     path = tmp_path / "saved.pt2"
     make(path)
-    from probes import exported as module
-    from probes import torch_files
-    from probes.pickles import UnreadableError
+    from probes.checkpoints.checkpoint import exported as module
+    from probes.checkpoints.checkpoint import torch_file as torch_files
+    from probes.checkpoints.pickles import UnreadableError
 
     def unreadable(*_: Any, **__: Any) -> Any:
         raise UnreadableError("kept in another way")

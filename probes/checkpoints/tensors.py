@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probes.contents import Leaf
-from probes.pickles import UnreadableError
+from probes.checkpoints.content import Leaf
+from probes.checkpoints.pickles import UnreadableError
 
 __all__ = ["Room", "Source", "StorageRef", "TensorReader", "TensorRef"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.contents import Content, Leaf
-from probes.pickles import Called, UnreadableError, read_pickle
-from probes.storages import TensorRef
-from probes.torch_files import TorchFile, is_harmless, make_plain
+from probes.checkpoints.content import Content, Leaf
+from probes.checkpoints.pickles import Called, UnreadableError, read_pickle
+from probes.checkpoints.tensors import TensorRef
+from probes.checkpoints.torch_file import TorchFile, is_harmless, make_plain
 
 __all__ = ["METADATA", "open_distributed"]
 
@@ -45,7 +45,7 @@ def open_distributed(folder: Path) -> Content:
     """Describe a distributed checkpoint.
 
     Raises:
-        probes.pickles.HoldsCodeError: loading it would run code.
+        probes.checkpoints.pickles.HoldsCodeError: loading it would run code.
         UnreadableError: it is damaged, or kept in a way that is not read here.
         OSError: a file cannot be read.
     """

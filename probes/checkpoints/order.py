@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from probes.checkpoints.formats import is_checkpoint_folder, looks_like_checkpoint, open_content
+from probes.checkpoints.state_dict import training_position
 from probes.errors import InputError
-from probes.formats import is_checkpoint_folder, looks_like_checkpoint, open_content
-from probes.state_dicts import training_position
 from probes.system.files import natural_key
 
 __all__ = ["TrainingOrder", "training_order"]
