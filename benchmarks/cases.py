@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.batches import Batch, Batches
 from probes.chunk_choice import choose_chunk
-from probes.data import load_data
+from probes.data.batches import Batch, Batches
+from probes.data.dataset import load_data
+from probes.data.losses import LOSSES
 from probes.evaluation import FullBatch
-from probes.losses import LOSSES
 from probes.networks import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings
 from probes.zoo import ConvSpec, TransformerSpec, build

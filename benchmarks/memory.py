@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.data import load_data
+from probes.data.dataset import load_data
 from probes.networks import Perceptron, PerceptronSpec
 from probes.runs import Source, measure, versions
 from probes.slices import SliceSettings

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import alternate
-from probes.data import load_data
+from probes.data.dataset import load_data
 from probes.networks import Perceptron, PerceptronSpec
 from probes.runs import versions
 from probes.slices import SliceSettings, measure_slice

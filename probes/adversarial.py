@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from probes.batches import Inputs
+from probes.data.batches import Inputs
 from probes.directions import noise_direction
 from probes.errors import InputError
 from probes.evaluation import FullBatch, Parameters, left_as_found

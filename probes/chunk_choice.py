@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.batches import Batches
 from probes.chunking import halving, is_out_of_memory
+from probes.data.batches import Batches
+from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
 from probes.evaluation import FullBatch
-from probes.losses import Loss, ModelLoss
 from probes.modes import mixes_examples, probing
 
 __all__ = ["CANDIDATES", "DEFAULT", "ChunkChoice", "GradientTimer", "choose_chunk"]

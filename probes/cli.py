@@ -547,7 +547,7 @@ def figure1(
 @_JSON
 def train(out: Path, as_json: bool, **options: Any) -> None:
     """Train a network and save checkpoints that carry all that probe run needs; run it again to continue."""
-    from probes.data import load_data
+    from probes.data.dataset import load_data
     from probes.networks import PerceptronSpec
     from probes.training import TrainingPlan
     from probes.training import train as train_network

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probes.batches import Batches
 from probes.chunk_choice import GradientTimer
+from probes.data.batches import Batches
 from probes.evaluation import FullBatch
 from probes.jacobians import Jacobians
 from probes.memory import saved_bytes

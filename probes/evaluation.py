@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.batches import Batch, Batches, Inputs, arguments_of, outputs_of
 from probes.chunking import halving
+from probes.data.batches import Batch, Batches, Inputs, arguments_of, outputs_of
+from probes.data.losses import BatchLoss, Loss, ModelLoss, accuracy_of
 from probes.directions import Direction
 from probes.errors import InputError, lacks_derivative
-from probes.losses import BatchLoss, Loss, ModelLoss, accuracy_of
 from probes.reductions import compare
 from probes.system.processes import ALONE, Share, padded
 
@@ -120,10 +120,10 @@ class FullBatch:
         They are copied only where dtype or device differ: the network must not be trained meanwhile.
 
         Args:
-            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.batches.outputs_of`.
+            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.data.batches.outputs_of`.
             x: inputs (n, …), or batches of any form, on the CPU; chunks of them travel to the device.
             y: targets (n, …); None for batches, which have their own.
-            loss: losses (n,) of outputs and targets, or another of :mod:`probes.losses`.
+            loss: losses (n,) of outputs and targets, or another of :mod:`probes.data.losses`.
             dtype: float32 or float64, for everything that is computed.
             device: where.
             chunk: how many examples at once; results differ between chunk sizes by rounding alone.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from probes.data import DataSet, load_data
+from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.etas import parse_etas
 from probes.networks import PerceptronSpec

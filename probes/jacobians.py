@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.batches import Batch, Inputs
 from probes.chunking import is_out_of_memory
+from probes.data.batches import Batch, Inputs
 from probes.evaluation import FullBatch, Parameters
 from probes.layers import owner_of
 from probes.networks import Perceptron

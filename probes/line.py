@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from probes.batches import Batch
+from probes.data.batches import Batch
 from probes.directions import Direction
 from probes.evaluation import Evaluation, FullBatch, Parameters
 from probes.first_layer import FirstLayer

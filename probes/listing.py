@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from probes import tables
+from probes.data.losses import resolve_loss
 from probes.errors import InputError
 from probes.evaluation import FullBatch
 from probes.layers import PERTURBED, Layer, find_layers, treated
-from probes.losses import resolve_loss
 from probes.modes import probing
 from probes.runs import Source, data_spec, read_data, read_subjects
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.batches import Batches
 from probes.chunk_choice import ChunkChoice, GradientTimer, choose_chunk
 from probes.costs import (
     TWICE,
@@ -28,9 +27,10 @@ from probes.costs import (
     output_width,
     rough_seconds,
 )
+from probes.data.batches import Batches
+from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
 from probes.layers import find_layers
-from probes.losses import Loss, ModelLoss
 from probes.memory import free_bytes, peak_bytes
 from probes.modes import mixes_examples, probing
 from probes.slices import SliceSettings

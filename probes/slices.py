@@ -15,9 +15,10 @@ import xarray as xr
 from torch import Tensor, nn
 
 from probes.adversarial import find_worst
-from probes.batches import Batch, Batches
 from probes.breakdown import Breakdown, ratio
 from probes.curvature import directional_curvature
+from probes.data.batches import Batch, Batches
+from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.directions import Direction, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
 from probes.evaluation import Evaluation, FullBatch
@@ -25,7 +26,6 @@ from probes.ladder import Ladder
 from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
 from probes.line import Line
-from probes.losses import Loss, as_loss, resolve_loss
 from probes.modes import mixes_examples, probing
 from probes.networks import Perceptron, PerceptronSpec
 from probes.noise import NoiseFloor, measure_noise_floor, measure_precision
@@ -65,10 +65,10 @@ def measure_slice(
 
     Args:
         network: maps x (n, …) to outputs (n, …); its weights are taken as they are.
-        x: inputs (n, …), or batches of any form (:func:`probes.reading.read_batches` makes them).
+        x: inputs (n, …), or batches of any form (:func:`probes.data.loaders.read_batches` makes them).
         y: targets (n, …); None for batches, which have their own.
         settings: what to measure, and how.
-        loss: a name of :func:`probes.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
+        loss: a name of :func:`probes.data.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
             of (model, batch); None: cross-entropy for labels.
         names: the module's parameters to the names to report (default: all, under their own names). They are
             reported in the order of the forward pass (:func:`probes.layers.find_layers`).

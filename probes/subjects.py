@@ -11,13 +11,13 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from probes.batches import arguments_of, outputs_of
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.checkpoints.state_dict import renamed_to_fit
-from probes.data import DataSet
+from probes.data.batches import arguments_of, outputs_of
+from probes.data.dataset import DataSet
+from probes.data.losses import label_range
 from probes.errors import InputError
 from probes.evaluation import left_as_found
-from probes.losses import label_range
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 from probes.transformers_models import has_configuration, transformers_module
 from probes.zoo import NetworkSpec, build, read_spec, spec_of

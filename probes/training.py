@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.data import DataSet, load_data
+from probes.data.dataset import DataSet, load_data
+from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.errors import InputError
-from probes.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.subjects import check_spec_fits
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
@@ -47,9 +47,9 @@ class TrainingPlan:
 
     Attributes:
         network: a description of any kind that :mod:`probes.zoo` knows.
-        data: a data spec of :func:`probes.data.load_data`.
+        data: a data spec of :func:`probes.data.dataset.load_data`.
         examples: train on only that many examples.
-        loss: a loss of :data:`probes.losses.LOSSES`; None: cross-entropy for labels.
+        loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.
         optimizer: a name of :data:`OPTIMIZERS`.
         lr: step size of the first epoch.
         lr_decay: factor on the step size after each epoch.

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes.data.losses import IGNORED
+from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
-from probes.losses import IGNORED
-from probes.text import CONTEXT, shuffled_windows, text_of
 
 __all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
 
@@ -102,7 +102,7 @@ def is_tokenised_text(folder: Path) -> bool:
 
 
 def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[Tensor, Tensor | None]:
-    """A text as windows of :data:`probes.text.CONTEXT` tokens of the folder's own tokenizer.
+    """A text as windows of :data:`probes.data.text.CONTEXT` tokens of the folder's own tokenizer.
 
     Args:
         spec: ``text`` or ``text:FILE``.

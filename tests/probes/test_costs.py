@@ -12,7 +12,6 @@ from torch import nn
 
 import probes.slices
 from probes import SliceSettings, measure_slice
-from probes.batches import Batch, Batches
 from probes.chunk_choice import GradientTimer
 from probes.costs import (
     Estimate,
@@ -25,8 +24,9 @@ from probes.costs import (
     memory_of,
     size,
 )
+from probes.data.batches import Batch, Batches
+from probes.data.losses import LOSSES
 from probes.evaluation import FullBatch
-from probes.losses import LOSSES
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.001, 0.01, 0.1]), samples=5, jacobian=3)

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint, training_order
-from probes.data import load_data
+from probes.data.dataset import load_data
 from tests.probes.checkpoints.test_formats import distributed, exported, scripted, state
 
 
@@ -410,8 +410,8 @@ import resource, sys, pathlib
 import torch, numpy
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.data import load_data
-import probes.checkpoints.exported, probes.arrays, safetensors.torch
+from probes.data.dataset import load_data
+import probes.checkpoints.exported, probes.data.npz, safetensors.torch
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20),) * 2)
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):

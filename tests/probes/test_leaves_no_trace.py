@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from probes import SliceSettings, measure_slice
-from probes.losses import LOSSES
+from probes.data.losses import LOSSES
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.1]), jacobian=2, limit=False, chunk=20)

@@ -15,12 +15,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes import reductions
-from probes.batches import Batches
+from probes.data.batches import Batches
+from probes.data.losses import LOSSES
 from probes.directions import Direction, gradient_direction, hash_of, noise_direction
 from probes.evaluation import FullBatch, moved_along
 from probes.first_layer import FirstLayer
 from probes.line import Line
-from probes.losses import LOSSES
 from probes.reductions import compare, norm, relative_difference
 
 EXACT = torch.float64
@@ -217,7 +217,7 @@ def test_ragged_pieces_have_preactivations_of_their_own() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3))
     x, y = torch.randn(10, 4, dtype=EXACT), torch.randint(0, 3, (10,))
-    from probes.batches import Batch
+    from probes.data.batches import Batch
 
     data = Batches([Batch(x[:6], y[:6]), Batch(x[6:], y[6:])], cut=True)
     batch = FullBatch(network, data, None, LOSSES["cross-entropy"], dtype=EXACT, chunk=4)

@@ -202,7 +202,7 @@ def test_integer_tensors_are_no_weights(tmp_path: Path) -> None:
 
 
 def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
-    from probes.data import DataSet
+    from probes.data.dataset import DataSet
 
     x, y = make_data()
     torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from probes import operators
+from probes.data.losses import resolve_loss
 from probes.evaluation import FullBatch
-from probes.losses import resolve_loss
 from probes.operators import Operator, find_operators, operator_norm
 
 MATRIX = Operator("matrix")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probes import SliceSettings, measure_slice
-from probes.data import load_data
+from probes.data.dataset import load_data
 from probes.networks import Perceptron, PerceptronSpec
 
 ETAS = (0.001, 0.005, 0.010)

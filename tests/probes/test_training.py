@@ -16,7 +16,7 @@ from torch import nn
 import probes.training
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.data import DataSet
+from probes.data.dataset import DataSet
 from probes.networks import Perceptron, PerceptronSpec
 from probes.training import TrainingPlan, checkpoint_steps, train
 

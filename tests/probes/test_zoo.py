@@ -19,10 +19,10 @@ from analysis import judge
 from probes import InputError, SliceSettings, load, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from probes.cli import main
-from probes.data import DataSet
+from probes.data.dataset import DataSet
+from probes.data.losses import accuracy_of, resolve_loss
 from probes.directions import Direction
 from probes.evaluation import FullBatch
-from probes.losses import accuracy_of, resolve_loss
 from probes.networks import PerceptronSpec
 from probes.runs import Source, prepare
 from probes.subjects import check_spec_fits, load_subject

@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from probes import InputError
-from probes.batches import Batches, StoredBatch
-from probes.data import DataSet, load_data
+from probes.data.batches import Batches, StoredBatch
+from probes.data.dataset import DataSet, load_data
+from probes.data.losses import label_range, resolve_loss
 from probes.evaluation import FullBatch
-from probes.losses import label_range, resolve_loss
-from tests.probes.test_data import idx
+from tests.probes.data.test_dataset import idx
 
 DRAW = np.random.default_rng(5)
 X = DRAW.normal(size=(400, 6)).astype(np.float32)
@@ -165,8 +165,8 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16, np.uint8])
 def test_no_tensor_grows_with_the_data(tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probes.stored.BLOCK_BYTES", 1 << 12)
-    monkeypatch.setattr("probes.batches.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr("probes.data.rows.BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr("probes.data.batches.BLOCK_BYTES", 1 << 12)
     largest = []
     for count in (4000, 12000):
         path = written(

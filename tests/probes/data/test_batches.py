@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from analysis.verdicts import Status, judge
-from probes import InputError, SliceSettings, measure_slice, reading
+from probes import InputError, SliceSettings, measure_slice
 from probes.adversarial import Ascent, find_worst
-from probes.batches import Batch, Batches, outputs_of
+from probes.data.batches import Batch, Batches, outputs_of
+from probes.data.dataset import loaders as reading
+from probes.data.loaders import read_batches
+from probes.data.losses import resolve_loss
 from probes.directions import Direction
 from probes.evaluation import FullBatch
-from probes.losses import resolve_loss
-from probes.reading import read_batches
 
 EXACT = torch.float64
 DRAW = torch.Generator().manual_seed(1)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from probes import InputError
-from probes.batches import Batch, Batches
-from probes.data import DataSet, load_data
+from probes.data.batches import Batch, Batches
+from probes.data.dataset import DataSet, load_data
 
 
 def refused(spec: object, *parts: str, examples: int | None = None) -> None:

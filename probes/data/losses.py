@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from probes.batches import Batch, Batches
+from probes.data.batches import Batch, Batches
 from probes.errors import InputError
 from probes.system.callables import is_callable_spec, load_callable
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import probes.text
+import probes.data.text
 from probes import InputError
-from probes.data import load_data
+from probes.data.dataset import load_data
+from probes.data.text import CONTEXT, is_text_spec, text_windows
 from probes.runs import _stated
-from probes.text import CONTEXT, is_text_spec, text_windows
 
 
 def written(path: Path, content: bytes) -> str:
@@ -88,7 +88,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for spec in (f"text:{tmp_path / 'missing'}", f"text:{tmp_path}", "text:"):
         with pytest.raises(InputError, match="--data text:"):
             load_data(spec)
-    monkeypatch.setattr(probes.text, "_LARGEST", 100)
+    monkeypatch.setattr(probes.data.text, "_LARGEST", 100)
     assert len(load_data(written(tmp_path / "a.txt", b"x" * 100))) == 1
     with pytest.raises(InputError, match="larger"):
         load_data(written(tmp_path / "b.txt", b"x" * 101))

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.data.rows import BLOCK_BYTES, Rows, row_blocks
 from probes.errors import InputError
-from probes.stored import BLOCK_BYTES, Rows, row_blocks
 
 __all__ = [
     "TARGET_KEYS",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError
-from probes.batches import Batch, Batches
-from probes.losses import LOSSES, BatchLoss, ModelLoss, as_loss, label_range, resolve_loss
+from probes.data.batches import Batch, Batches
+from probes.data.losses import LOSSES, BatchLoss, ModelLoss, as_loss, label_range, resolve_loss
 
 DRAW = torch.Generator().manual_seed(0)
 

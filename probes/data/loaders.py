@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from probes.batches import TARGET_KEYS, Batch, Batches, Inputs, StoredBatch
+from probes.data.batches import TARGET_KEYS, Batch, Batches, Inputs, StoredBatch
+from probes.data.rows import Rows, Values, row_blocks, tensor_of
 from probes.errors import InputError
-from probes.stored import Rows, Values, row_blocks, tensor_of
 from probes.system.mapping import FileState
 
 __all__ = ["as_batch", "as_tensor", "read_batches", "stored_batch"]
