@@ -16,7 +16,7 @@ from probes.chunk_choice import choose_chunk
 from probes.data.batches import Batch, Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from probes.networks import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings
 from probes.zoo import ConvSpec, TransformerSpec, build

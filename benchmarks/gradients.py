@@ -14,8 +14,8 @@ from benchmarks.cases import Case, char_transformer, conv_net, images, perceptro
 from benchmarks.peers import CURVLINOPS, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
-from probes.directions import Direction, gradient_direction
-from probes.evaluation import FullBatch, moved_along
+from probes.evaluation.directions import Direction, gradient_direction
+from probes.evaluation.evaluator import FullBatch, moved_along
 
 __all__ = ["compare", "gradients"]
 

@@ -21,8 +21,8 @@ from torch.func import jacrev, vmap
 from benchmarks.cases import Case, char_transformer, conv_net, images, perceptron
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
-from probes.directions import gradient_direction
-from probes.evaluation import FullBatch, moved_along
+from probes.evaluation.directions import gradient_direction
+from probes.evaluation.evaluator import FullBatch, moved_along
 from probes.jacobians import Jacobians, relative_change
 from probes.networks import Perceptron
 from probes.zoo import CharTransformer, ConvNet

@@ -12,9 +12,9 @@ from benchmarks.cases import LARGEST_ETA, Case, char_transformer, conv_net, cros
 from benchmarks.peers import LOSS_LANDSCAPES, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
-from probes.directions import gradient_direction
-from probes.evaluation import moved_along
-from probes.line import Line
+from probes.evaluation.directions import gradient_direction
+from probes.evaluation.evaluator import moved_along
+from probes.evaluation.perturbed_weights import Line
 
 __all__ = ["compare", "loss_curves"]
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from probes.data.batches import Inputs
-from probes.directions import noise_direction
 from probes.errors import InputError
-from probes.evaluation import FullBatch, Parameters, left_as_found
+from probes.evaluation.directions import noise_direction
+from probes.evaluation.evaluator import FullBatch, Parameters, left_as_found
 
 __all__ = ["OBJECTIVES", "Ascent", "Worst", "find_worst"]
 
@@ -108,7 +108,7 @@ def find_worst(
         ascent: what to maximise, and how long.
         start: a change ΔW from before, for instance the worst at a smaller η. Both itself and its multiple
             whose largest relative perturbation is η are tried.
-        candidates: directions d with ‖d_l‖_F = ‖W_l‖_F, as of :mod:`probes.directions`, tried as η d.
+        candidates: directions d with ‖d_l‖_F = ‖W_l‖_F, as of :mod:`probes.evaluation.directions`, tried as η d.
             A tensor that is missing, here and in ``start``, stays put; one that is not moving is ignored.
         first: whose gradient ``breakdown`` looks at (default: the first weight matrix).
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.directions import Direction
-from probes.evaluation import Evaluation, FullBatch
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.reductions import compare
 from probes.jacobians import relative_change
 from probes.passages import Floats, numpy_of
-from probes.reductions import compare
 
 __all__ = ["Breakdown", "ratio"]
 

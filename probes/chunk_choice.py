@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.chunking import halving, is_out_of_memory
 from probes.data.batches import Batches
 from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
-from probes.evaluation import FullBatch
-from probes.modes import mixes_examples, probing
+from probes.evaluation.chunks import halving, is_out_of_memory
+from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.frozen_state import mixes_examples, probing
 
 __all__ = ["CANDIDATES", "DEFAULT", "ChunkChoice", "GradientTimer", "choose_chunk"]
 
@@ -91,7 +91,7 @@ class GradientTimer:
         device: torch.device | str,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Remember what is evaluated; a caller puts the network into the state of :func:`probes.modes.probing`."""
+        """Remember what is evaluated; a caller puts the network into the state of :func:`probes.evaluation.frozen_state.probing`."""
         self.network, self.data, self.loss = network, data, loss
         self.dtype, self.device, self.clock = dtype, torch.device(device), clock
         self.trainable = [name for name, value in network.named_parameters() if value.requires_grad]
@@ -154,7 +154,7 @@ def choose_chunk(
         dtype: the working precision.
         device: where the run computes.
         evaluations: how many gradients of all the data the run is worth.
-        batchnorm: as for :func:`probes.modes.probing`.
+        batchnorm: as for :func:`probes.evaluation.frozen_state.probing`.
         asked: a size that is not to be chosen, only timed.
         largest: tells how many examples memory has room for; asked only if the run is worth a timing.
         clock: tells the time in seconds.

@@ -55,7 +55,7 @@ _SHARED = ("run", "limit")
 
 def _ran_out(error: RuntimeError) -> bool:
     """Whether a library says in its own way that memory ran out, where chunks could not be halved."""
-    from probes.chunking import is_out_of_memory
+    from probes.evaluation.chunks import is_out_of_memory
 
     return is_out_of_memory(error)
 
@@ -235,7 +235,7 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 
 
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
-    from probes.chunking import parse_chunk
+    from probes.evaluation.chunks import parse_chunk
     from probes.slices import SliceSettings
 
     names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "precision", "device")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probes.chunk_choice import GradientTimer
 from probes.data.batches import Batches
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from probes.jacobians import Jacobians
 from probes.memory import saved_bytes
 from probes.operators import Operator, find_operators, operator_norm

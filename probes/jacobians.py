@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.chunking import is_out_of_memory
 from probes.data.batches import Batch, Inputs
-from probes.evaluation import FullBatch, Parameters
+from probes.evaluation.chunks import is_out_of_memory
+from probes.evaluation.evaluator import FullBatch, Parameters
 from probes.layers import owner_of
 from probes.networks import Perceptron
 from probes.system.processes import padded

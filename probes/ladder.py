@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from probes.networks import Perceptron
 from probes.operators import Operator, find_operators, operator_norm
 from probes.passages import Floats, Passage, numpy_of

@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from probes.errors import InputError
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 
 __all__ = [
     "EXCLUDED",
@@ -121,7 +121,7 @@ def find_layers(
     """Every parameter tensor once, in forward order, all to be perturbed; :func:`treated` decides otherwise.
 
     Args:
-        network: any module; it is left as it was inside :func:`probes.modes.probing`.
+        network: any module; it is left as it was inside :func:`probes.evaluation.frozen_state.probing`.
         batch: the network, its data and loss, for a pass of two examples; None: the order of registration,
             and nothing is known of use.
         reported: the names in results, by the module's names (default: the same).

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from probes.errors import InputError
-from probes.evaluation import Evaluation, FullBatch
+from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.reductions import norm, relative_difference
 from probes.jacobians import relative_change
-from probes.reductions import norm, relative_difference
 
 __all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"]
 

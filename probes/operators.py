@@ -25,7 +25,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.evaluation import FullBatch, left_as_found
+from probes.evaluation.evaluator import FullBatch, left_as_found
 
 __all__ = ["Operator", "find_operators", "operator_norm"]
 

@@ -13,7 +13,7 @@ from torch.func import functional_call, jvp
 
 from probes.data.batches import Batch
 from probes.errors import lacks_derivative
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 
 __all__ = ["Floats", "Passage", "numpy_of"]
 

@@ -30,9 +30,9 @@ from probes.costs import (
 from probes.data.batches import Batches
 from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
+from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.layers import find_layers
 from probes.memory import free_bytes, peak_bytes
-from probes.modes import mixes_examples, probing
 from probes.slices import SliceSettings
 from probes.store import RunFolder, read_manifest
 from probes.system.files import writing_errors

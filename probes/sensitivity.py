@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from probes.jacobians import Jacobians, gate_change, relative_change
 
 __all__ = ["Sensitivity"]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.adversarial import Ascent
-from probes.directions import DIRECTIONS
 from probes.errors import InputError
-from probes.modes import BATCHNORMS, PRECISIONS
+from probes.evaluation.directions import DIRECTIONS
+from probes.evaluation.frozen_state import BATCHNORMS, PRECISIONS
 
 __all__ = ["SliceSettings", "evaluations_per_slice"]
 
@@ -30,7 +30,7 @@ class SliceSettings:
 
     Attributes:
         etas: increasing grid, 0 first.
-        direction: a name of :data:`probes.directions.DIRECTIONS`.
+        direction: a name of :data:`probes.evaluation.directions.DIRECTIONS`.
         perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
@@ -38,7 +38,7 @@ class SliceSettings:
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         biases: ``move`` (the released protocol) or ``fixed``.
-        batchnorm: a name of :data:`probes.modes.BATCHNORMS`: the statistics that batch and instance norm use.
+        batchnorm: a name of :data:`probes.evaluation.frozen_state.BATCHNORMS`: the statistics that batch and instance norm use.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
@@ -47,7 +47,7 @@ class SliceSettings:
         ascent_steps: points that each of its ascents tries.
         restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
-        precision: a name of :data:`probes.modes.PRECISIONS`: what matrix products may round to.
+        precision: a name of :data:`probes.evaluation.frozen_state.PRECISIONS`: what matrix products may round to.
         device: a torch device.
         chunk: examples at once.
     """

@@ -16,21 +16,27 @@ from torch import Tensor, nn
 
 from probes.adversarial import find_worst
 from probes.breakdown import Breakdown, ratio
-from probes.curvature import directional_curvature
 from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
-from probes.directions import Direction, gradient_direction, hash_of, noise_direction, update_direction
 from probes.errors import InputError
-from probes.evaluation import Evaluation, FullBatch
+from probes.evaluation.curvature import directional_curvature
+from probes.evaluation.directions import (
+    Direction,
+    gradient_direction,
+    hash_of,
+    noise_direction,
+    update_direction,
+)
+from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.frozen_state import mixes_examples, probing
+from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.reductions import compare, norm
 from probes.ladder import Ladder
 from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
-from probes.line import Line
-from probes.modes import mixes_examples, probing
 from probes.networks import Perceptron, PerceptronSpec
 from probes.noise import NoiseFloor, measure_noise_floor, measure_precision
 from probes.operators import Operator, operator_norm
-from probes.reductions import compare, norm
 from probes.sensitivity import Sensitivity
 from probes.settings import SliceSettings, evaluations_per_slice
 from probes.spectra import spectrum

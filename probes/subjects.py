@@ -17,7 +17,7 @@ from probes.data.batches import arguments_of, outputs_of
 from probes.data.dataset import DataSet
 from probes.data.losses import label_range
 from probes.errors import InputError
-from probes.evaluation import left_as_found
+from probes.evaluation.evaluator import left_as_found
 from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
 from probes.transformers_models import has_configuration, transformers_module
 from probes.zoo import NetworkSpec, build, read_spec, spec_of

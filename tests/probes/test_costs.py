@@ -26,7 +26,7 @@ from probes.costs import (
 )
 from probes.data.batches import Batch, Batches
 from probes.data.losses import LOSSES
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.001, 0.01, 0.1]), samples=5, jacobian=3)

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 
 from probes import operators
 from probes.data.losses import resolve_loss
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from probes.operators import Operator, find_operators, operator_norm
 
 MATRIX = Operator("matrix")

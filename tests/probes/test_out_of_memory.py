@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import probes.cli
 from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 
 ETAS = np.array([0.0, 1e-3, 0.1])
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError, SliceSettings, measure_slice
-from probes.modes import probing
+from probes.evaluation.frozen_state import probing
 from probes.reports import noise_line
 
 ETAS = np.array([0.0, 1e-3, 0.1])

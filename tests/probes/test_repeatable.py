@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from probes import SliceSettings, measure_slice
 from probes.breakdown import Breakdown
 from probes.data.losses import LOSSES
-from probes.directions import gradient_direction
-from probes.evaluation import FullBatch
-from probes.line import Line
+from probes.evaluation.directions import gradient_direction
+from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.perturbed_weights import Line
 from probes.networks import Perceptron, PerceptronSpec
 
 ETAS = np.array([0.0, 1e-3, 1e-2, 0.1])

@@ -21,8 +21,8 @@ from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from probes.cli import main
 from probes.data.dataset import DataSet
 from probes.data.losses import accuracy_of, resolve_loss
-from probes.directions import Direction
-from probes.evaluation import FullBatch
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import FullBatch
 from probes.networks import PerceptronSpec
 from probes.runs import Source, prepare
 from probes.subjects import check_spec_fits, load_subject

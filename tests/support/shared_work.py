@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from probes import InputError
 from probes.adversarial import Ascent, find_worst
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.curvature import directional_curvature
 from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, ModelLoss, resolve_loss
-from probes.directions import Direction
-from probes.evaluation import FullBatch
+from probes.evaluation.curvature import directional_curvature
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import FullBatch
 from probes.runs import Source, measure_run
 from probes.slices import SliceSettings, measure_slice
 from probes.system.processes import Share, from_environment

@@ -21,8 +21,8 @@ from probes.data.batches import Batch, Batches, outputs_of
 from probes.data.dataset import loaders as reading
 from probes.data.loaders import read_batches
 from probes.data.losses import resolve_loss
-from probes.directions import Direction
-from probes.evaluation import FullBatch
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import FullBatch
 
 EXACT = torch.float64
 DRAW = torch.Generator().manual_seed(1)

@@ -18,7 +18,7 @@ from probes import InputError
 from probes.data.batches import Batches, StoredBatch
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import label_range, resolve_loss
-from probes.evaluation import FullBatch
+from probes.evaluation.evaluator import FullBatch
 from tests.probes.data.test_dataset import idx
 
 DRAW = np.random.default_rng(5)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes import InputError
-from probes.chunking import halving, is_out_of_memory, parse_chunk
+from probes.evaluation.chunks import halving, is_out_of_memory, parse_chunk
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.directions import Direction
 from probes.errors import lacks_derivative
-from probes.evaluation import FullBatch
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import FullBatch
 
 __all__ = ["directional_curvature"]
 

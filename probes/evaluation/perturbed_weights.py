@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from probes.data.batches import Batch
-from probes.directions import Direction
-from probes.evaluation import Evaluation, FullBatch, Parameters
-from probes.first_layer import FirstLayer
+from probes.evaluation.directions import Direction
+from probes.evaluation.evaluator import Evaluation, FullBatch, Parameters
+from probes.evaluation.first_layer import FirstLayer
 
 __all__ = ["Line"]
 
@@ -43,7 +43,7 @@ class Line:
         self._moved, self._eta = {}, None
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
-        """As :meth:`probes.evaluation.FullBatch.evaluate`, at W + η d."""
+        """As :meth:`probes.evaluation.evaluator.FullBatch.evaluate`, at W + η d."""
 
         def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
             return self.first.applied(place, batch, used, eta)

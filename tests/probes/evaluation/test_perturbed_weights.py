@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from probes import reductions
 from probes.data.batches import Batches
 from probes.data.losses import LOSSES
-from probes.directions import Direction, gradient_direction, hash_of, noise_direction
-from probes.evaluation import FullBatch, moved_along
-from probes.first_layer import FirstLayer
-from probes.line import Line
-from probes.reductions import compare, norm, relative_difference
+from probes.evaluation.directions import Direction, gradient_direction, hash_of, noise_direction
+from probes.evaluation.evaluator import FullBatch, moved_along, reductions
+from probes.evaluation.first_layer import FirstLayer
+from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.reductions import compare, norm, relative_difference
 
 EXACT = torch.float64
 
@@ -161,7 +160,7 @@ def test_a_gradient_that_nearly_vanished_gives_a_whole_direction() -> None:
 def test_noise_that_is_not_kept_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     frozen = {name: torch.randn(8, 4) for name in "ab"}
     kept = noise_direction(frozen, ["a", "b"], seed=3)
-    monkeypatch.setattr("probes.directions._KEPT_NOISE", 8 * 4 * 4)
+    monkeypatch.setattr("probes.evaluation.directions._KEPT_NOISE", 8 * 4 * 4)
     drawn = noise_direction(frozen, ["a", "b"], seed=3)
     assert drawn.parts["a"].base() is drawn.parts["a"].base()
     assert drawn.parts["b"].base() is not drawn.parts["b"].base()

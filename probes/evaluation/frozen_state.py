@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from probes.evaluation import left_as_found
+from probes.evaluation.evaluator import left_as_found
 
 __all__ = ["BATCHNORMS", "PRECISIONS", "mixes_examples", "probing"]
 
@@ -36,7 +36,7 @@ def mixes_examples(network: nn.Module, batchnorm: str) -> bool:
 def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = "full") -> Iterator[None]:
     """Evaluation mode and differentiable, repeatable kernels inside; afterwards everything is as it was found.
 
-    * Modes and the random state, as :func:`probes.evaluation.left_as_found`.
+    * Modes and the random state, as :func:`probes.evaluation.evaluator.left_as_found`.
     * Attention runs in plain matrix products: no fused kernel, which cannot be differentiated twice, and no
       fast path, which differs with gradients on and off. Recurrent layers run without cuDNN, which
       has no gradient in evaluation mode.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from probes.errors import InputError
-from probes.reductions import norm
+from probes.evaluation.reductions import norm
 
 __all__ = [
     "DIRECTIONS",

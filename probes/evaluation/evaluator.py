@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.chunking import halving
 from probes.data.batches import Batch, Batches, Inputs, arguments_of, outputs_of
 from probes.data.losses import BatchLoss, Loss, ModelLoss, accuracy_of
-from probes.directions import Direction
 from probes.errors import InputError, lacks_derivative
-from probes.reductions import compare
+from probes.evaluation.chunks import halving
+from probes.evaluation.directions import Direction
+from probes.evaluation.reductions import compare
 from probes.system.processes import ALONE, Share, padded
 
 __all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
