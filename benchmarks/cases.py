@@ -17,9 +17,9 @@ from probes.data.batches import Batch, Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import FullBatch
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.networks.zoo import ConvSpec, TransformerSpec, build
 from probes.slices import SliceSettings
-from probes.zoo import ConvSpec, TransformerSpec, build
 
 __all__ = ["Case", "char_transformer", "conv_net", "cross_entropy", "grid", "images", "perceptron"]
 

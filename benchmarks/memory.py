@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import load_data
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs import Source, measure, versions
 from probes.slices import SliceSettings
 

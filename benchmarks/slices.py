@@ -13,7 +13,7 @@ from benchmarks.roofline import Pieces, counted, roofline
 from benchmarks.sameness import same
 from benchmarks.textbook import TextbookSlice, first_layer_loop, full_loop
 from benchmarks.timing import Pair, measured
-from probes.networks import Perceptron
+from probes.networks.perceptron import Perceptron
 from probes.slices import measure_slice
 
 __all__ = ["compare", "slices"]

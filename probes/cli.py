@@ -548,10 +548,10 @@ def figure1(
 def train(out: Path, as_json: bool, **options: Any) -> None:
     """Train a network and save checkpoints that carry all that probe run needs; run it again to continue."""
     from probes.data.dataset import load_data
-    from probes.networks import PerceptronSpec
+    from probes.networks.perceptron import PerceptronSpec
+    from probes.networks.zoo import NAMED, NetworkSpec
     from probes.training import TrainingPlan
     from probes.training import train as train_network
-    from probes.zoo import NAMED, NetworkSpec
 
     name = options.pop("network")
     _refuse_shape_options(name)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.etas import parse_etas
-from probes.networks import PerceptronSpec
+from probes.networks.perceptron import PerceptronSpec
 from probes.reports import Findings, copy_history, find
 from probes.runs import Source, measure_run
 from probes.slices import SliceSettings

@@ -15,7 +15,7 @@ from probes.data.batches import Batch, Inputs
 from probes.evaluation.chunks import is_out_of_memory
 from probes.evaluation.evaluator import FullBatch, Parameters
 from probes.layers import owner_of
-from probes.networks import Perceptron
+from probes.networks.perceptron import Perceptron
 from probes.system.processes import padded
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.evaluation.evaluator import FullBatch
-from probes.networks import Perceptron
+from probes.networks.perceptron import Perceptron
 from probes.operators import Operator, find_operators, operator_norm
 from probes.passages import Floats, Passage, numpy_of
 from trust.paths import log10_path_norm_and_distance, path_vector

@@ -22,13 +22,13 @@ from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
 from probes.data.text import is_text_spec
 from probes.errors import InputError
+from probes.networks.frozen_networks import StoredSubject, Subject, Subjects, check_data_fits, load_subject
+from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.planning import Planned, Probed, plan_run, recorded_choice
 from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
 from probes.store import RunFolder, join
-from probes.subjects import StoredSubject, Subject, Subjects, check_data_fits, load_subject
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share
-from probes.transformers_models import is_tokenised_text, tokenised_windows
 
 __all__ = ["Prepared", "Source", "measure", "measure_run", "plan", "prepare"]
 

@@ -34,14 +34,14 @@ from probes.evaluation.reductions import compare, norm
 from probes.ladder import Ladder
 from probes.layers import PERTURBED, Layer, find_layers, treated
 from probes.limits import find_step_limit
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.networks.zoo import spec_of
 from probes.noise import NoiseFloor, measure_noise_floor, measure_precision
 from probes.operators import Operator, operator_norm
 from probes.sensitivity import Sensitivity
 from probes.settings import SliceSettings, evaluations_per_slice
 from probes.spectra import spectrum
 from probes.system.processes import ALONE, Share
-from probes.zoo import spec_of
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
 

@@ -21,10 +21,10 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.errors import InputError
-from probes.subjects import check_spec_fits
+from probes.networks.frozen_networks import check_spec_fits
+from probes.networks.zoo import NetworkSpec, build
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
-from probes.zoo import NetworkSpec, build
 from trust.optim import Fromage
 
 __all__ = ["OPTIMIZERS", "TrainingPlan", "checkpoint_steps", "train"]
@@ -46,7 +46,7 @@ class TrainingPlan:
     """Everything that decides a training run.
 
     Attributes:
-        network: a description of any kind that :mod:`probes.zoo` knows.
+        network: a description of any kind that :mod:`probes.networks.zoo` knows.
         data: a data spec of :func:`probes.data.dataset.load_data`.
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.

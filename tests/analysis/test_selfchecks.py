@@ -12,7 +12,7 @@ import xarray as xr
 from analysis import check_measurements
 from analysis.selfchecks import Outcome
 from probes.etas import parse_etas
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings, measure_slice
 from tests.analysis.synthetic import measured
 from trust.optim import Fromage

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import probes
-from probes.zoo import NAMED, build
+from probes.networks.zoo import NAMED, build
 from tests.cli.conftest import Probe
 from tests.probes.test_layers import CASES, ETAS, Case, looped, numbers, prepared
 

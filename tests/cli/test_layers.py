@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.subjects import load_subject
+from probes.networks.frozen_networks import load_subject
 from tests.cli.conftest import Probe
 
 MODULE = """

@@ -8,7 +8,7 @@ import torch
 
 from probes import SliceSettings, measure_slice
 from probes.data.dataset import load_data
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 ETAS = (0.001, 0.005, 0.010)
 RELEASED = {2: (0.020, 0.099, 0.195), 16: (0.36, 1.06, 1.38)}  # the input layer's breakdown at these η

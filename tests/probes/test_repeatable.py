@@ -18,7 +18,7 @@ from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import FullBatch
 from probes.evaluation.perturbed_weights import Line
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 ETAS = np.array([0.0, 1e-3, 1e-2, 0.1])
 

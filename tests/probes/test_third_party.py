@@ -20,7 +20,7 @@ from torch.nn import functional
 from analysis import judge
 from probes import SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.subjects import load_subject
+from probes.networks.frozen_networks import load_subject
 
 
 def packaged(package: str, *parts: str) -> Path:

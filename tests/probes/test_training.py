@@ -17,7 +17,7 @@ import probes.training
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.training import TrainingPlan, checkpoint_steps, train
 
 SPEC = PerceptronSpec((6, 8, 3), "relu", biases=(True, True))

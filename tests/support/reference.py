@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import erf, expit
 
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, Array]

@@ -22,7 +22,7 @@ from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.cli import main
 from probes.ladder import Ladder
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings, measure_slice
 from trust.claims import all_claims
 

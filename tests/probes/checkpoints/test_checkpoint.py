@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from probes import InputError
 from probes.checkpoints.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
-from probes.subjects import load_subject
+from probes.networks.frozen_networks import load_subject
 from tests.support.reference import make
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.subjects import load_subject
+from probes.networks.frozen_networks import load_subject
 
 State = dict[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs import Source, measure_run
 from probes.slices import SliceSettings
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
-from probes.subjects import check_data_fits, load_subject
+from probes.networks.frozen_networks import check_data_fits, load_subject
+from probes.networks.perceptron import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
 from tests.support.reference import make, make_data
 
 

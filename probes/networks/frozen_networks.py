@@ -18,9 +18,9 @@ from probes.data.dataset import DataSet
 from probes.data.losses import label_range
 from probes.errors import InputError
 from probes.evaluation.evaluator import left_as_found
-from probes.networks import Perceptron, PerceptronSpec, infer_perceptron
-from probes.transformers_models import has_configuration, transformers_module
-from probes.zoo import NetworkSpec, build, read_spec, spec_of
+from probes.networks.hugging_face import has_configuration, transformers_module
+from probes.networks.perceptron import Perceptron, PerceptronSpec, infer_perceptron
+from probes.networks.zoo import NetworkSpec, build, read_spec, spec_of
 
 __all__ = ["StoredSubject", "Subject", "Subjects", "check_data_fits", "check_spec_fits", "load_subject"]
 

@@ -23,11 +23,9 @@ from probes.data.dataset import DataSet
 from probes.data.losses import accuracy_of, resolve_loss
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import FullBatch
-from probes.networks import PerceptronSpec
-from probes.runs import Source, prepare
-from probes.subjects import check_spec_fits, load_subject
-from probes.training import TrainingPlan, train
-from probes.zoo import (
+from probes.networks.frozen_networks import check_spec_fits, load_subject
+from probes.networks.perceptron import PerceptronSpec
+from probes.networks.zoo import (
     NAMED,
     CharTransformer,
     ConvNet,
@@ -40,6 +38,8 @@ from probes.zoo import (
     read_spec,
     spec_of,
 )
+from probes.runs import Source, prepare
+from probes.training import TrainingPlan, train
 
 CONV = ConvSpec(side=6, channels=(2, 3), outputs=3)
 RESIDUAL = ResidualSpec(side=7, channels=(2, 3), blocks=(1, 2), outputs=3)

@@ -13,8 +13,8 @@ import torch
 
 from probes import SliceSettings
 from probes.errors import InputError
+from probes.networks.hugging_face import tokenised_windows
 from probes.runs import Source, measure
-from probes.transformers_models import tokenised_windows
 
 transformers = pytest.importorskip("transformers")
 

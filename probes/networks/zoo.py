@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from probes.errors import InputError
-from probes.networks import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 __all__ = [
     "NAMED",
