@@ -23,7 +23,7 @@ from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import FullBatch, moved_along
-from probes.jacobians import Jacobians, relative_change
+from probes.measures.jacobians import Jacobians, relative_change
 from probes.networks.perceptron import Perceptron
 from probes.networks.zoo import CharTransformer, ConvNet
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from probes.chunk_choice import GradientTimer
 from probes.data.batches import Batches
 from probes.evaluation.evaluator import FullBatch
-from probes.jacobians import Jacobians
+from probes.measures.jacobians import Jacobians
+from probes.measures.operator_norms import Operator, find_operators, operator_norm
+from probes.measures.spectra import spectrum
 from probes.memory import saved_bytes
-from probes.operators import Operator, find_operators, operator_norm
 from probes.slices import SliceSettings
-from probes.spectra import spectrum
 
 __all__ = ["Estimate", "Rates", "Work", "activation_bytes", "count_work", "measure_rates", "memory_of"]
 

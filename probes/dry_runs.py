@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from probes.evaluation.frozen_state import mixes_examples
-from probes.layers import PERTURBED
+from probes.measures.layers import PERTURBED
 from probes.planning import Planned
 from probes.runs import Prepared, Source, plan, slices
 from probes.slices import SliceSettings

@@ -31,7 +31,7 @@ from probes.data.batches import Batches
 from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
 from probes.evaluation.frozen_state import mixes_examples, probing
-from probes.layers import find_layers
+from probes.measures.layers import find_layers
 from probes.memory import free_bytes, peak_bytes
 from probes.slices import SliceSettings
 from probes.store import RunFolder, read_manifest

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probes.adversarial import Ascent
 from probes.errors import InputError
 from probes.evaluation.directions import DIRECTIONS
 from probes.evaluation.frozen_state import BATCHNORMS, PRECISIONS
+from probes.measures.adversarial import Ascent
 
 __all__ = ["SliceSettings", "evaluations_per_slice"]
 

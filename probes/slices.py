@@ -14,8 +14,6 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probes.adversarial import find_worst
-from probes.breakdown import Breakdown, ratio
 from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.errors import InputError
@@ -31,16 +29,18 @@ from probes.evaluation.evaluator import Evaluation, FullBatch
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.evaluation.perturbed_weights import Line
 from probes.evaluation.reductions import compare, norm
-from probes.ladder import Ladder
-from probes.layers import PERTURBED, Layer, find_layers, treated
-from probes.limits import find_step_limit
+from probes.measures.adversarial import find_worst
+from probes.measures.bound_ingredients import Ladder
+from probes.measures.breakdown import Breakdown, ratio
+from probes.measures.layers import PERTURBED, Layer, find_layers, treated
+from probes.measures.noise_floor import NoiseFloor, measure_noise_floor, measure_precision
+from probes.measures.operator_norms import Operator, operator_norm
+from probes.measures.sensitivity import Sensitivity
+from probes.measures.spectra import spectrum
+from probes.measures.step_limit import find_step_limit
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.zoo import spec_of
-from probes.noise import NoiseFloor, measure_noise_floor, measure_precision
-from probes.operators import Operator, operator_norm
-from probes.sensitivity import Sensitivity
 from probes.settings import SliceSettings, evaluations_per_slice
-from probes.spectra import spectrum
 from probes.system.processes import ALONE, Share
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
@@ -77,7 +77,7 @@ def measure_slice(
         loss: a name of :func:`probes.data.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
             of (model, batch); None: cross-entropy for labels.
         names: the module's parameters to the names to report (default: all, under their own names). They are
-            reported in the order of the forward pass (:func:`probes.layers.find_layers`).
+            reported in the order of the forward pass (:func:`probes.measures.layers.find_layers`).
         label: the checkpoint's name in the result.
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.

@@ -94,7 +94,7 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
         found["spectra"] += matrix.numel() * min(matrix.flatten(1).shape)
         return spectrum(matrix)
 
-    from probes.jacobians import Jacobians
+    from probes.measures.jacobians import Jacobians
 
     measure = Jacobians.measure
 

@@ -13,11 +13,11 @@ import xarray as xr
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes import SliceSettings, measure_slice
-from probes.breakdown import Breakdown
 from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import FullBatch
 from probes.evaluation.perturbed_weights import Line
+from probes.measures.breakdown import Breakdown
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 ETAS = np.array([0.0, 1e-3, 1e-2, 0.1])

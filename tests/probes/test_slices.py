@@ -11,7 +11,7 @@ import xarray as xr
 from torch import nn
 
 from probes import InputError, SliceSettings, measure_slice
-from probes.jacobians import gate_change, relative_change
+from probes.measures.jacobians import gate_change, relative_change
 from tests.support.reference import Reference, arrays, make, make_data, step
 
 ETAS = np.array([0.0, 1e-3, 1e-2, 0.1, 0.5])

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError
-from probes.adversarial import Ascent, find_worst
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, ModelLoss, resolve_loss
 from probes.evaluation.curvature import directional_curvature
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import FullBatch
+from probes.measures.adversarial import Ascent, find_worst
 from probes.runs import Source, measure_run
 from probes.slices import SliceSettings, measure_slice
 from probes.system.processes import Share, from_environment

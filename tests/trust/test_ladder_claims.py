@@ -21,7 +21,7 @@ import probes.slices
 from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.cli import main
-from probes.ladder import Ladder
+from probes.measures.bound_ingredients import Ladder
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices import SliceSettings, measure_slice
 from trust.claims import all_claims

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from analysis.verdicts import Status, judge
 from probes import InputError, SliceSettings, measure_slice
-from probes.adversarial import Ascent, find_worst
 from probes.data.batches import Batch, Batches, outputs_of
 from probes.data.dataset import loaders as reading
 from probes.data.loaders import read_batches
 from probes.data.losses import resolve_loss
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import FullBatch
+from probes.measures.adversarial import Ascent, find_worst
 
 EXACT = torch.float64
 DRAW = torch.Generator().manual_seed(1)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from probes import operators
 from probes.data.losses import resolve_loss
 from probes.evaluation.evaluator import FullBatch
-from probes.operators import Operator, find_operators, operator_norm
+from probes.measures import operator_norms as operators
+from probes.measures.operator_norms import Operator, find_operators, operator_norm
 
 MATRIX = Operator("matrix")
 # How far a bound may be above the norm in the cases below, none of which has more than 1,000 inputs.

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from probes.data.batches import Batch, Inputs
 from probes.evaluation.chunks import is_out_of_memory
 from probes.evaluation.evaluator import FullBatch, Parameters
-from probes.layers import owner_of
+from probes.measures.layers import owner_of
 from probes.networks.perceptron import Perceptron
 from probes.system.processes import padded
 

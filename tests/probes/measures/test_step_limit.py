@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from probes.limits import StepLimit, find_step_limit
+from probes.measures.step_limit import StepLimit, find_step_limit
 
 ACCURACY = 1e-2
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from probes.evaluation.evaluator import FullBatch
-from probes.jacobians import Jacobians, gate_change, relative_change
+from probes.measures.jacobians import Jacobians, gate_change, relative_change
 
 __all__ = ["Sensitivity"]
 

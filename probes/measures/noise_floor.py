@@ -9,7 +9,7 @@ import torch
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluation, FullBatch
 from probes.evaluation.reductions import norm, relative_difference
-from probes.jacobians import relative_change
+from probes.measures.jacobians import relative_change
 
 __all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"]
 

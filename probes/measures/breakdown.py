@@ -16,8 +16,8 @@ from torch import Tensor
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, FullBatch
 from probes.evaluation.reductions import compare
-from probes.jacobians import relative_change
-from probes.passages import Floats, numpy_of
+from probes.measures.forward_passes import Floats, numpy_of
+from probes.measures.jacobians import relative_change
 
 __all__ = ["Breakdown", "ratio"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import probes.slices
 from probes import SliceSettings, measure_slice
-from probes.ladder import Ladder
+from probes.measures.bound_ingredients import Ladder
 from tests.support.reference import _PHI, Array, Reference, Tensors, arrays, make, make_data, step
 from trust.claims import all_claims
 

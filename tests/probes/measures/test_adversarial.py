@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from probes import InputError
-from probes.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
 from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction, noise_direction
 from probes.evaluation.evaluator import FullBatch, moved_along
+from probes.measures.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
 from tests.probes.test_leaves_no_trace import picture, subject
 from tests.support.reference import Reference, arrays, make, make_data
 

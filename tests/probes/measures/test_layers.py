@@ -21,7 +21,7 @@ from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import FullBatch
 from probes.evaluation.frozen_state import probing
-from probes.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
+from probes.measures.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
 from tests.probes.test_leaves_no_trace import picture
 from tests.support.reference import make, make_data
 

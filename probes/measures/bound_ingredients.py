@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from probes.evaluation.evaluator import FullBatch
+from probes.measures.forward_passes import Floats, Passage, numpy_of
+from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.networks.perceptron import Perceptron
-from probes.operators import Operator, find_operators, operator_norm
-from probes.passages import Floats, Passage, numpy_of
 from trust.paths import log10_path_norm_and_distance, path_vector
 
 __all__ = ["Ladder"]
