@@ -19,7 +19,7 @@ from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import FullBatch
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.zoo import ConvSpec, TransformerSpec, build
-from probes.slices import SliceSettings
+from probes.slices.slice import SliceSettings
 
 __all__ = ["Case", "char_transformer", "conv_net", "cross_entropy", "grid", "images", "perceptron"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.cases import Case, images, perceptron
 from benchmarks.timing import Pair, measured
-from probes.slices import SliceSettings, measure_slice
+from probes.slices.slice import SliceSettings, measure_slice
 
 __all__ = ["compare", "ladder"]
 

@@ -26,7 +26,7 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import load_data
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs import Source, measure, versions
-from probes.slices import SliceSettings
+from probes.slices.slice import SliceSettings
 
 _EVERY = 0.002  # seconds between two looks
 _ETAS = (0.0, 1e-3, 1e-2)

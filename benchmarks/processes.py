@@ -20,7 +20,7 @@ from benchmarks.timing import alternate
 from probes.data.dataset import load_data
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs import versions
-from probes.slices import SliceSettings, measure_slice
+from probes.slices.slice import SliceSettings, measure_slice
 from probes.system.processes import ALONE, Share, from_environment
 
 

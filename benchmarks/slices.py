@@ -14,7 +14,7 @@ from benchmarks.sameness import same
 from benchmarks.textbook import TextbookSlice, first_layer_loop, full_loop
 from benchmarks.timing import Pair, measured
 from probes.networks.perceptron import Perceptron
-from probes.slices import measure_slice
+from probes.slices.slice import measure_slice
 
 __all__ = ["compare", "slices"]
 

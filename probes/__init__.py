@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.errors import InputError as InputError
-    from probes.slices import SliceSettings as SliceSettings
-    from probes.slices import measure_slice as measure_slice
+    from probes.slices.slice import SliceSettings as SliceSettings
+    from probes.slices.slice import measure_slice as measure_slice
     from probes.store import load as load
 
 _HOMES = {
     "InputError": "probes.errors",
-    "SliceSettings": "probes.slices",
+    "SliceSettings": "probes.slices.slice",
     "load": "probes.store",
-    "measure_slice": "probes.slices",
+    "measure_slice": "probes.slices.slice",
 }
 
 __all__ = ["InputError", "SliceSettings", "load", "measure_slice"]

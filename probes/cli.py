@@ -21,7 +21,7 @@ from probes.system.signals import interrupted, interruptible, line, status
 if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import TrainingOrder
     from probes.runs import Source
-    from probes.slices import SliceSettings
+    from probes.slices.slice import SliceSettings
     from probes.system.processes import Share
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -236,7 +236,7 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     from probes.evaluation.chunks import parse_chunk
-    from probes.slices import SliceSettings
+    from probes.slices.slice import SliceSettings
 
     names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "precision", "device")
     chunk = parse_chunk(options["chunk"])
@@ -340,9 +340,9 @@ def run(
     """
     from analysis import check_measurements
     from probes.dry_runs import dry_run
-    from probes.etas import parse_etas
     from probes.reports import copy_history, noise_line, self_check_lines
     from probes.runs import measure_run
+    from probes.slices.etas import parse_etas
     from probes.store import load
 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")

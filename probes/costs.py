@@ -20,7 +20,7 @@ from probes.measures.jacobians import Jacobians
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.measures.spectra import spectrum
 from probes.memory import saved_bytes
-from probes.slices import SliceSettings
+from probes.slices.slice import SliceSettings
 
 __all__ = ["Estimate", "Rates", "Work", "activation_bytes", "count_work", "measure_rates", "memory_of"]
 

@@ -13,7 +13,7 @@ from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.layers import PERTURBED
 from probes.planning import Planned
 from probes.runs import Prepared, Source, plan, slices
-from probes.slices import SliceSettings
+from probes.slices.slice import SliceSettings
 
 __all__ = ["DryRun", "dry_run"]
 

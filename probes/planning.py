@@ -33,7 +33,7 @@ from probes.errors import InputError
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.layers import find_layers
 from probes.memory import free_bytes, peak_bytes
-from probes.slices import SliceSettings
+from probes.slices.slice import SliceSettings
 from probes.store import RunFolder, read_manifest
 from probes.system.files import writing_errors
 

@@ -25,7 +25,7 @@ from probes.errors import InputError
 from probes.networks.frozen_networks import StoredSubject, Subject, Subjects, check_data_fits, load_subject
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.planning import Planned, Probed, plan_run, recorded_choice
-from probes.slices import SliceSettings, evaluations_per_slice, measure_slice
+from probes.slices.slice import SliceSettings, evaluations_per_slice, measure_slice
 from probes.store import RunFolder, join
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share

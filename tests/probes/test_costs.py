@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-import probes.slices
+import probes.slices.slice
 from probes import SliceSettings, measure_slice
 from probes.chunk_choice import GradientTimer
 from probes.costs import (
@@ -88,7 +88,7 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
             found["gradients" if options.get("wanted") else "losses"] += len(batch)
         return evaluate(batch, *arguments, **options)
 
-    spectrum = probes.slices.spectrum
+    spectrum = probes.slices.slice.spectrum
 
     def decomposed(matrix: Any) -> Any:
         found["spectra"] += matrix.numel() * min(matrix.flatten(1).shape)
@@ -103,7 +103,7 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
         return measure(self, parameters)
 
     monkeypatch.setattr(FullBatch, "evaluate", evaluated)
-    monkeypatch.setattr(probes.slices, "spectrum", decomposed)
+    monkeypatch.setattr(probes.slices.slice, "spectrum", decomposed)
     monkeypatch.setattr(Jacobians, "measure", derived)
     x, y = make_data(37)
     slice_ = measure_slice(make(), x, y, settings=settings)

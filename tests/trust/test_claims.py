@@ -17,7 +17,7 @@ import trust.claims
 from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.slices import SliceSettings, measure_slice
+from probes.slices.slice import SliceSettings, measure_slice
 from tests.analysis.synthetic import measured
 from trust.claims import all_claims
 

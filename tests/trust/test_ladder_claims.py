@@ -17,13 +17,13 @@ from click.testing import CliRunner, Result
 from torch import Tensor
 
 import probes
-import probes.slices
+import probes.slices.slice
 from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.cli import main
 from probes.measures.bound_ingredients import Ladder
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.slices import SliceSettings, measure_slice
+from probes.slices.slice import SliceSettings, measure_slice
 from trust.claims import all_claims
 
 Array = npt.NDArray[np.float64]
@@ -88,7 +88,7 @@ def measured(network: Perceptron, x: Tensor, y: Tensor, **settings: Any) -> Case
     settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
     settings.setdefault("samples", 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probes.slices, "Ladder", Spy)
+        patch.setattr(probes.slices.slice, "Ladder", Spy)
         found = measure_slice(
             network, x, y, settings=SliceSettings(**settings), loss="mse", following=following
         )

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-import probes.slices
+import probes.slices.slice
 from probes import SliceSettings, measure_slice
 from probes.measures.bound_ingredients import Ladder
 from tests.support.reference import _PHI, Array, Reference, Tensors, arrays, make, make_data, step
@@ -39,7 +39,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Tensors]:
             seen.append({name: tensor.double().numpy().copy() for name, tensor in moved.items()})
             super().record(row, moved)
 
-    monkeypatch.setattr(probes.slices, "Ladder", Spy)
+    monkeypatch.setattr(probes.slices.slice, "Ladder", Spy)
     return seen
 
 

@@ -40,7 +40,7 @@ from probes.measures.spectra import spectrum
 from probes.measures.step_limit import find_step_limit
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.zoo import spec_of
-from probes.settings import SliceSettings, evaluations_per_slice
+from probes.slices.settings import SliceSettings, evaluations_per_slice
 from probes.system.processes import ALONE, Share
 
 __all__ = ["SliceSettings", "evaluations_per_slice", "measure_slice"]
