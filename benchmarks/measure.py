@@ -23,7 +23,7 @@ from benchmarks.ladder import ladder
 from benchmarks.loss_curves import loss_curves
 from benchmarks.peers import peers_versions
 from benchmarks.slices import slices
-from probes.runs import versions
+from probes.runs.run import versions
 
 __all__ = ["BENCHMARKS", "described", "machine"]
 

@@ -19,7 +19,7 @@ import torch
 from benchmarks.timing import alternate
 from probes.data.dataset import load_data
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs import versions
+from probes.runs.run import versions
 from probes.slices.slice import SliceSettings, measure_slice
 from probes.system.processes import ALONE, Share, from_environment
 

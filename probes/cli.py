@@ -20,7 +20,7 @@ from probes.system.signals import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import TrainingOrder
-    from probes.runs import Source
+    from probes.runs.run import Source
     from probes.slices.slice import SliceSettings
     from probes.system.processes import Share
 
@@ -228,7 +228,7 @@ _MEASURE = _options(
 
 
 def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
-    from probes.runs import Source
+    from probes.runs.run import Source
 
     names = ("network", "activation", "residual", "key", "data", "examples", "loss")
     return Source(checkpoints, **{name: options[name] for name in names})
@@ -341,9 +341,9 @@ def run(
     from analysis import check_measurements
     from probes.dry_runs import dry_run
     from probes.reports import copy_history, noise_line, self_check_lines
-    from probes.runs import measure_run
+    from probes.runs.folder import load
+    from probes.runs.run import measure_run
     from probes.slices.etas import parse_etas
-    from probes.store import load
 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
@@ -550,8 +550,8 @@ def train(out: Path, as_json: bool, **options: Any) -> None:
     from probes.data.dataset import load_data
     from probes.networks.perceptron import PerceptronSpec
     from probes.networks.zoo import NAMED, NetworkSpec
-    from probes.training import TrainingPlan
-    from probes.training import train as train_network
+    from probes.runs.training import TrainingPlan
+    from probes.runs.training import train as train_network
 
     name = options.pop("network")
     _refuse_shape_options(name)
@@ -610,7 +610,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from analysis import step_limits
     from probes import tables
     from probes.reports import limits_json, noise_line
-    from probes.runs import measure
+    from probes.runs.run import measure
 
     auto = options["chunk"] == "auto"
     with _share(options["device"]) as share:
@@ -750,7 +750,7 @@ def falsify_command(
 @click.argument("file", type=click.Path(path_type=Path))
 def export(folder: Path, file: Path) -> None:
     """Write the measurements in FOLDER as a tidy table: one row a number, FILE.csv."""
-    from probes.store import export_csv, load
+    from probes.runs.folder import export_csv, load
 
     rows = export_csv(load(folder), file)
     click.echo(f"{rows} rows written to {file}")

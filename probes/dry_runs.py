@@ -11,8 +11,8 @@ import xarray as xr
 
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.layers import PERTURBED
-from probes.planning import Planned
-from probes.runs import Prepared, Source, plan, slices
+from probes.runs.planning import Planned
+from probes.runs.run import Prepared, Source, plan, slices
 from probes.slices.slice import SliceSettings
 
 __all__ = ["DryRun", "dry_run"]
@@ -103,7 +103,7 @@ def dry_run(source: Source, settings: SliceSettings, out: Path, *, auto_chunk: b
         source: checkpoints, network, data and loss.
         settings: what would be measured.
         out: the results' folder, of which nothing is touched.
-        auto_chunk: as for :func:`probes.runs.measure_run`.
+        auto_chunk: as for :func:`probes.runs.run.measure_run`.
 
     Raises:
         InputError: anything that a run would refuse.

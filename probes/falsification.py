@@ -15,7 +15,7 @@ from analysis.falsifier.intervals import Interval
 from probes import tables
 from probes.chosen_claims import claim_named
 from probes.errors import InputError
-from probes.runs import versions
+from probes.runs.run import versions
 from probes.system.files import make_folder, write_atomically
 from trust.claims import Claim
 

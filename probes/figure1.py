@@ -16,12 +16,12 @@ from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
 from probes.reports import Findings, copy_history, find
-from probes.runs import Source, measure_run
+from probes.runs.run import Source, measure_run
+from probes.runs.training import TrainingPlan, train
 from probes.slices.etas import parse_etas
 from probes.slices.slice import SliceSettings
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
-from probes.training import TrainingPlan, train
 
 __all__ = ["PRESETS", "reproduce"]
 

@@ -12,7 +12,7 @@ from probes.errors import InputError
 from probes.evaluation.evaluator import FullBatch
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
-from probes.runs import Source, data_spec, read_data, read_subjects
+from probes.runs.run import Source, data_spec, read_data, read_subjects
 
 __all__ = ["list_layers", "listing_lines"]
 

@@ -27,7 +27,7 @@ from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
 from probes import tables
 from probes.errors import InputError
-from probes.store import load
+from probes.runs.folder import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim, all_claims
 

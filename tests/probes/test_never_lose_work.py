@@ -23,8 +23,8 @@ from probes import InputError
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.cli import main
 from probes.reports import find, terminal_summary
-from probes.seals import digest_of, seal, seal_holds
-from probes.store import RunFolder, read_manifest
+from probes.runs.folder import RunFolder, read_manifest
+from probes.runs.seals import digest_of, seal, seal_holds
 from probes.system.files import remove_leftovers, write_atomically
 from probes.system.locks import FolderLock
 from tests.probes.golden.make import ETAS, SPEC, make_data, make_network

@@ -22,7 +22,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["probes.runs", "probes.cli", "probes.training", "probes.reports", "torch", __name__]
+    ["probes.runs.run", "probes.cli", "probes.runs.training", "probes.reports", "torch", __name__]
 )
 
 

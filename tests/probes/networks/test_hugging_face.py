@@ -14,7 +14,7 @@ import torch
 from probes import SliceSettings
 from probes.errors import InputError
 from probes.networks.hugging_face import tokenised_windows
-from probes.runs import Source, measure
+from probes.runs.run import Source, measure
 
 transformers = pytest.importorskip("transformers")
 

@@ -38,8 +38,8 @@ from probes.networks.zoo import (
     read_spec,
     spec_of,
 )
-from probes.runs import Source, prepare
-from probes.training import TrainingPlan, train
+from probes.runs.run import Source, prepare
+from probes.runs.training import TrainingPlan, train
 
 CONV = ConvSpec(side=6, channels=(2, 3), outputs=3)
 RESIDUAL = ResidualSpec(side=7, channels=(2, 3), blocks=(1, 2), outputs=3)

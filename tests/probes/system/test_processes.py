@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import start_processes
 
 import probes
 from probes import InputError
-from probes.runs import measure_run
+from probes.runs.run import measure_run
 from probes.system.processes import ALONE, Share, from_environment
 from tests.support.shared_work import CASES, RUN, Arrays, work, write_run
 

@@ -12,8 +12,11 @@ from torch import nn
 
 import probes.slices.slice
 from probes import SliceSettings, measure_slice
-from probes.chunk_choice import GradientTimer
-from probes.costs import (
+from probes.data.batches import Batch, Batches
+from probes.data.losses import LOSSES
+from probes.evaluation.evaluator import FullBatch
+from probes.runs.chunk import GradientTimer
+from probes.runs.estimate import (
     Estimate,
     Rates,
     Work,
@@ -24,9 +27,6 @@ from probes.costs import (
     memory_of,
     size,
 )
-from probes.data.batches import Batch, Batches
-from probes.data.losses import LOSSES
-from probes.evaluation.evaluator import FullBatch
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.001, 0.01, 0.1]), samples=5, jacobian=3)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError
-from probes.chunk_choice import ChunkChoice, choose_chunk
 from probes.data.batches import Batch, Batches
 from probes.data.losses import ModelLoss
+from probes.runs.chunk import ChunkChoice, choose_chunk
 from tests.support.reference import make
 
 LONG = 10_000.0  # evaluations of a run that is worth a timing

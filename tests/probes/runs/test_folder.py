@@ -16,7 +16,7 @@ import xarray as xr
 
 import probes
 from probes import InputError, SliceSettings, measure_slice
-from probes.store import RunFolder, export_csv, join
+from probes.runs.folder import RunFolder, export_csv, join
 from probes.system.files import make_folder, natural_key, write_atomically
 from tests.support.reference import make, make_data
 

@@ -14,10 +14,10 @@ import torch
 import xarray as xr
 
 import probes
-import probes.runs
+import probes.runs.run
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.runs import Source, measure, measure_run, prepare
+from probes.runs.run import Source, measure, measure_run, prepare
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.01, 0.1]), jacobian=2)
@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
             raise KeyboardInterrupt
         return measure_slice(*arguments, **options)
 
-    monkeypatch.setattr(probes.runs, "measure_slice", stumbling)
+    monkeypatch.setattr(probes.runs.run, "measure_slice", stumbling)
     with pytest.raises(KeyboardInterrupt):
         measure_run(source, SETTINGS, tmp_path / "cut")
     assert probes.load(tmp_path / "cut").sizes["checkpoint"] == 1
@@ -195,7 +195,7 @@ def test_few_networks_are_in_memory_at_once(
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most: list[int] = []
     reads: list[str] = []
-    load, measure_one = probes.runs.load_subject, probes.runs.measure_slice
+    load, measure_one = probes.runs.run.load_subject, probes.runs.run.measure_slice
 
     def loaded(checkpoint: Any, **options: Any) -> Any:
         subject = load(checkpoint, **options)
@@ -208,8 +208,8 @@ def test_few_networks_are_in_memory_at_once(
         most.append(len(alive))
         return measure_one(*arguments, **options)
 
-    monkeypatch.setattr(probes.runs, "load_subject", loaded)
-    monkeypatch.setattr(probes.runs, "measure_slice", counted)
+    monkeypatch.setattr(probes.runs.run, "load_subject", loaded)
+    monkeypatch.setattr(probes.runs.run, "measure_slice", counted)
     measure(source, replace(SETTINGS, direction=direction))
     assert max(most) == (2 if direction == "update" else 1)
     assert reads[:3] == ["step-2", "step-9", "step-10"]

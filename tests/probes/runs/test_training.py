@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-import probes.training
+import probes.runs.training
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.training import TrainingPlan, checkpoint_steps, train
+from probes.runs.training import TrainingPlan, checkpoint_steps, train
 
 SPEC = PerceptronSpec((6, 8, 3), "relu", biases=(True, True))
 PLAN = TrainingPlan(SPEC, data="toy", epochs=4, batch_size=8, checkpoints="0:0,0:2,1,3,4", seed=5)
@@ -134,7 +134,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     # the passes (4 steps), the epochs (3 steps) and the interruptions do not coincide
     plan = replace(PLAN, network=replace(SPEC, norm=norm), optimizer=optimizer, epoch_steps=3, epochs=5)
     train(plan, tmp_path / "whole", data=toy())
-    real, calls = probes.training._step, 0
+    real, calls = probes.runs.training._step, 0
 
     def stumbling(*arguments: Any) -> None:
         nonlocal calls
@@ -143,7 +143,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(probes.training, "_step", stumbling)
+    monkeypatch.setattr(probes.runs.training, "_step", stumbling)
     interruptions = 0
     while True:
         try:

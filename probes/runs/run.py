@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import TrainingOrder, read_checkpoint, training_order
-from probes.costs import is_worth_saying
 from probes.data.batches import Batch, Batches
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
@@ -24,9 +23,10 @@ from probes.data.text import is_text_spec
 from probes.errors import InputError
 from probes.networks.frozen_networks import StoredSubject, Subject, Subjects, check_data_fits, load_subject
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
-from probes.planning import Planned, Probed, plan_run, recorded_choice
+from probes.runs.estimate import is_worth_saying
+from probes.runs.folder import RunFolder, join
+from probes.runs.planning import Planned, Probed, plan_run, recorded_choice
 from probes.slices.slice import SliceSettings, evaluations_per_slice, measure_slice
-from probes.store import RunFolder, join
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share
 

@@ -14,16 +14,16 @@ import pytest
 import xarray as xr
 
 import probes
-import probes.planning
-import probes.runs
+import probes.runs.planning
+import probes.runs.run
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.chunk_choice import ChunkChoice
-from probes.costs import Estimate
-from probes.planning import check_folder
-from probes.runs import Source, measure, measure_run, plan
-from probes.seals import digest_of
-from probes.store import RunFolder
+from probes.runs.chunk import ChunkChoice
+from probes.runs.estimate import Estimate
+from probes.runs.folder import RunFolder
+from probes.runs.planning import check_folder
+from probes.runs.run import Source, measure, measure_run, plan
+from probes.runs.seals import digest_of
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.1]), limit=False, curvature=False, ladder=False)
@@ -53,7 +53,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, chunk: int | None) -> None:
         assert chunk is not None, "it was timed again"
         return ChunkChoice(chunk, "for a test", 1e-5, {chunk: 1e-5})
 
-    monkeypatch.setattr(probes.planning, "choose_chunk", choose)
+    monkeypatch.setattr(probes.runs.planning, "choose_chunk", choose)
 
 
 def test_who_continues_a_run_keeps_its_chunk(
@@ -73,7 +73,7 @@ def test_who_continues_a_run_keeps_its_chunk(
             raise KeyboardInterrupt
         return measure_slice(*arguments, **options)
 
-    monkeypatch.setattr(probes.runs, "measure_slice", stumbling)
+    monkeypatch.setattr(probes.runs.run, "measure_slice", stumbling)
     with pytest.raises(KeyboardInterrupt):
         measure_run(source, SETTINGS, tmp_path / "cut", auto_chunk=True)
     chosen(monkeypatch, None)
@@ -137,7 +137,7 @@ def test_less_memory_than_thought_holds_for_the_next_checkpoint(
         given.append(settings.chunk)
         return measure_slice(*arguments, settings=replace(settings, chunk=10), **options)
 
-    monkeypatch.setattr(probes.runs, "measure_slice", halved)
+    monkeypatch.setattr(probes.runs.run, "measure_slice", halved)
     measure_run(source, SETTINGS, tmp_path / "run")
     assert given == [1000, 10]
 
@@ -190,8 +190,8 @@ def test_a_long_run_says_so_beforehand(
     said: bool,
 ) -> None:
     told = Estimate(seconds, 1e6, 2, 0, 20)
-    settle: Callable[..., Any] = probes.runs.plan_run
-    monkeypatch.setattr(probes.runs, "plan_run", lambda *a, **k: replace(settle(*a, **k), estimate=told))
+    settle: Callable[..., Any] = probes.runs.run.plan_run
+    monkeypatch.setattr(probes.runs.run, "plan_run", lambda *a, **k: replace(settle(*a, **k), estimate=told))
     measure_run(source, SETTINGS, tmp_path / "run")
     captured = capsys.readouterr()
     assert captured.err == (f"probe: {told.line()}\n" if said else "")

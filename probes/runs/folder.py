@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from probes.errors import InputError
-from probes.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
+from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
 from probes.system.locks import FolderLock, claim_folder
 

@@ -14,8 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.chunk_choice import ChunkChoice, GradientTimer, choose_chunk
-from probes.costs import (
+from probes.data.batches import Batches
+from probes.data.losses import Loss, ModelLoss
+from probes.errors import InputError
+from probes.evaluation.frozen_state import mixes_examples, probing
+from probes.measures.layers import find_layers
+from probes.runs.chunk import ChunkChoice, GradientTimer, choose_chunk
+from probes.runs.estimate import (
     TWICE,
     Estimate,
     Work,
@@ -27,14 +32,9 @@ from probes.costs import (
     output_width,
     rough_seconds,
 )
-from probes.data.batches import Batches
-from probes.data.losses import Loss, ModelLoss
-from probes.errors import InputError
-from probes.evaluation.frozen_state import mixes_examples, probing
-from probes.measures.layers import find_layers
-from probes.memory import free_bytes, peak_bytes
+from probes.runs.folder import RunFolder, read_manifest
+from probes.runs.memory import free_bytes, peak_bytes
 from probes.slices.slice import SliceSettings
-from probes.store import RunFolder, read_manifest
 from probes.system.files import writing_errors
 
 __all__ = ["Planned", "Probed", "check_folder", "plan_run", "recorded_choice"]
@@ -80,7 +80,7 @@ class Planned:
     """A run before it begins.
 
     Attributes:
-        plan: everything that decides the numbers, as :meth:`probes.store.RunFolder.open` takes it.
+        plan: everything that decides the numbers, as :meth:`probes.runs.folder.RunFolder.open` takes it.
         settings: with the chunk that was chosen.
         choice: that chunk, and why.
         measured: for every checkpoint whether the folder holds it already.
@@ -170,7 +170,7 @@ def _given_chunk(out: Path) -> int | None:
 
 
 def check_folder(out: Path, plan: Mapping[str, Any]) -> None:
-    """Refuse what :meth:`probes.store.RunFolder.open` would refuse, without creating anything.
+    """Refuse what :meth:`probes.runs.folder.RunFolder.open` would refuse, without creating anything.
 
     Raises:
         InputError: the folder holds something else, or cannot be written.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probes.chunk_choice import GradientTimer
 from probes.data.batches import Batches
 from probes.evaluation.evaluator import FullBatch
 from probes.measures.jacobians import Jacobians
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.measures.spectra import spectrum
-from probes.memory import saved_bytes
+from probes.runs.chunk import GradientTimer
+from probes.runs.memory import saved_bytes
 from probes.slices.slice import SliceSettings
 
 __all__ = ["Estimate", "Rates", "Work", "activation_bytes", "count_work", "measure_rates", "memory_of"]
