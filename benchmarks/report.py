@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probes import tables
+from probes.cli import tables
 
 __all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "size_of", "times_table"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from probes.cli.reports import Findings, copy_history, find
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
-from probes.reports import Findings, copy_history, find
 from probes.runs.run import Source, measure_run
 from probes.runs.training import TrainingPlan, train
 from probes.slices.etas import parse_etas

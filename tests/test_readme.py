@@ -30,7 +30,7 @@ def test_the_bounds_block_runs_and_its_numbers_are_right() -> None:
 
 
 def test_every_command_in_it_exists_with_its_options() -> None:
-    from probes.cli import main
+    from probes.cli.main import main
 
     lines = [line for block in blocks("console") for line in block.splitlines() if "probe " in line]
     assert len(lines) >= 6
@@ -46,7 +46,7 @@ def test_every_command_in_it_exists_with_its_options() -> None:
 
 
 def test_the_documented_witnesses_refute_their_claims_and_are_all_there() -> None:
-    from probes.falsification import replay_file
+    from probes.cli.falsification import replay_file
 
     folder = README.parent / "docs" / "falsified"
     table = (folder / "falsified.md").read_text("utf-8")

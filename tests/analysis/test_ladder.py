@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from analysis import CAUSES, RUNGS, envelope, inversions, slack
-from probes import tables
-from probes.reports import inversion_lines
+from probes.cli import tables
+from probes.cli.reports import inversion_lines
 from tests.analysis.synthetic import measured
 from trust.claims import Claim, Premise, all_claims
 

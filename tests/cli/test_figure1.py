@@ -11,7 +11,7 @@ import pytest
 
 import probes
 import probes.figure1 as reproduction
-from tests.cli.conftest import Probe
+from tests.probes.cli.conftest import Probe
 
 
 def tiny() -> reproduction.Preset:

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import probes
-from tests.cli.conftest import Probe
+from tests.probes.cli.conftest import Probe
 
 ROOT = Path(__file__).parent.parent.parent
 NETWORK = '''
@@ -43,7 +43,7 @@ TWICE = '''
 
 import sys
 
-from probes.cli import main
+from probes.cli.main import main
 
 command = sys.argv[1:]
 main([*command, "--out", "cut"], standalone_mode=False)

@@ -21,8 +21,8 @@ from click.testing import CliRunner
 import probes
 from probes import InputError
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.cli import main
-from probes.reports import find, terminal_summary
+from probes.cli.main import main
+from probes.cli.reports import find, terminal_summary
 from probes.runs.folder import RunFolder, read_manifest
 from probes.runs.seals import digest_of, seal, seal_holds
 from probes.system.files import remove_leftovers, write_atomically
@@ -566,7 +566,7 @@ def test_ctrl_c_in_a_terminal(inputs: Path, undisturbed: dict[str, bytes], tmp_p
 
 def test_a_signal_that_a_finaliser_swallows() -> None:
     code = (
-        "import os, signal; from probes.cli import main\n"
+        "import os, signal; from probes.cli.main import main\n"
         "@main.command('stop')\n"
         "def stop():\n"
         "    class Finalised:\n"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import probes.cli
+import probes.cli.main
 from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import FullBatch
@@ -100,7 +100,7 @@ def test_a_command_that_runs_out_says_so_in_one_line(monkeypatch: pytest.MonkeyP
     def fail(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 MiB")
 
-    monkeypatch.setattr("probes.distances.distance_between_files", fail)
-    result = CliRunner().invoke(probes.cli.main, ["distance", "a", "b"])
+    monkeypatch.setattr("probes.cli.distance.distance_between_files", fail)
+    result = CliRunner().invoke(probes.cli.main.main, ["distance", "a", "b"])
     assert result.exit_code == 2
     assert result.stderr.strip() == "probe: OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError, SliceSettings, measure_slice
+from probes.cli.reports import noise_line
 from probes.evaluation.frozen_state import probing
-from probes.reports import noise_line
 
 ETAS = np.array([0.0, 1e-3, 0.1])
 

@@ -22,7 +22,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["probes.runs.run", "probes.cli", "probes.runs.training", "probes.reports", "torch", __name__]
+    ["probes.runs.run", "probes.cli.main", "probes.runs.training", "probes.cli.reports", "torch", __name__]
 )
 
 
@@ -71,7 +71,7 @@ def command(log: Path, arguments: list[str]) -> None:
 def _probe(arguments: list[str]) -> None:
     import torch
 
-    from probes.cli import main
+    from probes.cli.main import main
 
     torch.set_num_threads(1)
     main(arguments)

@@ -20,7 +20,7 @@ import probes
 import probes.slices.slice
 from analysis import Status, judge
 from analysis.verdicts import Verdict
-from probes.cli import main
+from probes.cli.main import main
 from probes.measures.bound_ingredients import Ladder
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import SliceSettings, measure_slice

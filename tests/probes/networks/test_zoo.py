@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from analysis import judge
 from probes import InputError, SliceSettings, load, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
-from probes.cli import main
+from probes.cli.main import main
 from probes.data.dataset import DataSet
 from probes.data.losses import accuracy_of, resolve_loss
 from probes.evaluation.directions import Direction

@@ -339,8 +339,8 @@ def run(
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
-    from probes.dry_runs import dry_run
-    from probes.reports import copy_history, noise_line, self_check_lines
+    from probes.cli.dry_run import dry_run
+    from probes.cli.reports import copy_history, noise_line, self_check_lines
     from probes.runs.folder import load
     from probes.runs.run import measure_run
     from probes.slices.etas import parse_etas
@@ -414,7 +414,7 @@ def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool
     With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
     used; without any the order is that of registration.
     """
-    from probes.listing import list_layers, listing_lines
+    from probes.cli.layers import list_layers, listing_lines
 
     found = list_layers(_source((checkpoint,), options), perturb=perturb, biases=biases)
     if as_json:
@@ -437,8 +437,8 @@ def report(
     folder: Path, out: Path | None, user_claims: tuple[str, ...], formats: tuple[str, ...], as_json: bool
 ) -> None:
     """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
-    from probes.chosen_claims import chosen_claims
-    from probes.reports import find, report_json, terminal_summary, write_report
+    from probes.cli.claims import chosen_claims
+    from probes.cli.reports import find, report_json, terminal_summary, write_report
 
     findings = find(folder, claims=list(chosen_claims(user_claims).values()))
     target = out or folder / "report"
@@ -475,8 +475,8 @@ def figure1(
     preset: str, data: str, seed: int, device: str, formats: tuple[str, ...], out: Path, as_json: bool
 ) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
+    from probes.cli.reports import report_json, terminal_summary, write_report
     from probes.figure1 import reproduce
-    from probes.reports import report_json, terminal_summary, write_report
 
     findings = reproduce(preset, out, data=data, seed=seed, device=device)
     figures = write_report(findings, out / "report", formats=formats)
@@ -608,8 +608,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     import numpy as np
 
     from analysis import step_limits
-    from probes import tables
-    from probes.reports import limits_json, noise_line
+    from probes.cli import tables
+    from probes.cli.reports import limits_json, noise_line
     from probes.runs.run import measure
 
     auto = options["chunk"] == "auto"
@@ -641,8 +641,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 @_JSON
 def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
-    from probes import tables
-    from probes.distances import distance_between_files
+    from probes.cli import tables
+    from probes.cli.distance import distance_between_files
 
     found = distance_between_files(before, after, key=key)
     if as_json:
@@ -659,8 +659,8 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
 @_JSON
 def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
     """What can be tested: each claim's statement, premises and source."""
-    from probes.chosen_claims import chosen_claims
-    from probes.reports import claims_json
+    from probes.cli.claims import chosen_claims
+    from probes.cli.reports import claims_json
 
     found = claims_json(chosen_claims(user_claims).values())
     if as_json:
@@ -713,8 +713,8 @@ def falsify_command(
     CLAIM is an id that probe claims lists, path/to/file.py:name, or all. A counterexample counts only when it is
     certified in exact arithmetic; it is printed, and written as JSON with --out.
     """
-    from probes import falsification as f
-    from probes.chosen_claims import chosen_claims, claim_named
+    from probes.cli import falsification as f
+    from probes.cli.claims import chosen_claims, claim_named
 
     if (claim is None) == (replay is None):
         raise InputError("give either a CLAIM to refute or --replay FILE; probe claims lists the claims")

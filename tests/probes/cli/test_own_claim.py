@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import probes
-from tests.cli.conftest import Probe
+from tests.probes.cli.conftest import Probe
 
 README = Path(__file__).parent.parent.parent / "README.md"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from probes.cli import main
+from probes.cli.main import main
 
 Probe = Callable[..., Result]
 

@@ -15,20 +15,20 @@ import torch
 
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.reports import find, terminal_summary
-from tests.cli.conftest import Probe
+from probes.cli.reports import find, terminal_summary
+from tests.probes.cli.conftest import Probe
 from trust import distance_between
 
 
 def test_help_needs_no_heavy_library() -> None:
     heavy = "{'torch', 'numpy', 'scipy', 'xarray', 'matplotlib', 'pandas'}"
-    code = f"import sys, probes.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, probes.cli.main; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_every_option_of_every_command_is_explained(probe: Probe) -> None:
-    from probes.cli import main
+    from probes.cli.main import main
 
     for name, command in main.commands.items():
         assert probe(name, "--help").exit_code == 0

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.analysis.falsifier.test_witness import GOOD
-from tests.cli.conftest import Probe
-from tests.cli.test_bad_input import one_line
+from tests.probes.cli.conftest import Probe
+from tests.probes.cli.test_bad_input import one_line
 
 KEYS = {"claim", "witness", "worst_log10_ratio", "certified", "trials", "doubt"}
 FAST = ("--widths", "2,1", "--budget", 20)

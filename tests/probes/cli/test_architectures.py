@@ -11,7 +11,7 @@ import torch
 
 import probes
 from probes.networks.zoo import NAMED, build
-from tests.cli.conftest import Probe
+from tests.probes.cli.conftest import Probe
 from tests.probes.measures.test_layers import CASES, ETAS, Case, looped, numbers, prepared
 
 NAMES = (
@@ -36,7 +36,7 @@ def test_run_and_report_agree_with_a_plain_loop(name: str, probe: Probe, tmp_pat
     torch.save({"model_state_dict": network.state_dict(), "step": 7}, tmp_path / "net.pt")
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
     code = (
-        "from tests.cli.test_architectures import ARCHITECTURES\n\n\n"
+        "from tests.probes.cli.test_architectures import ARCHITECTURES\n\n\n"
         f"def make():\n    return ARCHITECTURES[{name!r}].make().double()\n"
     )
     (tmp_path / "nets.py").write_text(code, "utf-8")

@@ -25,7 +25,7 @@ from analysis import (
 from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
-from probes import tables
+from probes.cli import tables
 from probes.errors import InputError
 from probes.runs.folder import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically

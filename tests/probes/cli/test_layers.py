@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.networks.frozen_networks import load_subject
-from tests.cli.conftest import Probe
+from tests.probes.cli.conftest import Probe
 
 MODULE = """
 import torch

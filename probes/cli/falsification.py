@@ -12,8 +12,8 @@ from typing import Any
 
 from analysis.falsifier import Outcome, Replay, UnsupportedError, WitnessError, falsify, replay
 from analysis.falsifier.intervals import Interval
-from probes import tables
-from probes.chosen_claims import claim_named
+from probes.cli import tables
+from probes.cli.claims import claim_named
 from probes.errors import InputError
 from probes.runs.run import versions
 from probes.system.files import make_folder, write_atomically

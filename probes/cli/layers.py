@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from probes import tables
+from probes.cli import tables
 from probes.data.losses import resolve_loss
 from probes.errors import InputError
 from probes.evaluation.evaluator import FullBatch
