@@ -476,7 +476,7 @@ def figure1(
 ) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
     from probes.cli.reports import report_json, terminal_summary, write_report
-    from probes.figure1 import reproduce
+    from studies.figure1 import reproduce
 
     findings = reproduce(preset, out, data=data, seed=seed, device=device)
     figures = write_report(findings, out / "report", formats=formats)

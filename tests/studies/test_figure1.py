@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import probes
-import probes.figure1 as reproduction
+import studies.figure1 as reproduction
 from tests.probes.cli.conftest import Probe
 
 
