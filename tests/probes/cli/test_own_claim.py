@@ -14,7 +14,7 @@ import pytest
 import probes
 from tests.probes.cli.conftest import Probe
 
-README = Path(__file__).parent.parent.parent / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.fixture(scope="module")

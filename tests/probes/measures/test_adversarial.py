@@ -16,7 +16,7 @@ from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction, noise_direction
 from probes.evaluation.evaluator import FullBatch, moved_along
 from probes.measures.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
-from tests.probes.test_leaves_no_trace import picture, subject
+from tests.guarantees.test_leaves_no_trace import picture, subject
 from tests.support.reference import Reference, arrays, make, make_data
 
 OBJECTIVES = ("output", "breakdown")

@@ -22,7 +22,7 @@ from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import FullBatch
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
-from tests.probes.test_leaves_no_trace import picture
+from tests.guarantees.test_leaves_no_trace import picture
 from tests.support.reference import make, make_data
 
 ETAS = np.array([0.0, 1e-3, 0.05])

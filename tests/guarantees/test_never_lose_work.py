@@ -33,7 +33,7 @@ from tests.support.reference import Reference, arrays, step
 from tests.support.reference import make as make_perceptron
 from tests.support.reference import make_data as random_data
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent.parent / "probes" / "golden"
 COUNT = 6
 
 
