@@ -15,7 +15,7 @@ from torch.nn import functional
 from probes.data.batches import Batch, Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.zoo import ConvSpec, TransformerSpec, build
 from probes.runs.chunk import choose_chunk
@@ -65,9 +65,9 @@ class Case:
         )
         return replace(settings, **changes)
 
-    def batch(self) -> FullBatch:
+    def batch(self) -> Evaluator:
         """Ours, ready to be evaluated at any parameters."""
-        return FullBatch(self.network, self.x, self.y, LOSSES["cross-entropy"], chunk=self.chunk)
+        return Evaluator(self.network, self.x, self.y, LOSSES["cross-entropy"], chunk=self.chunk)
 
     def facts(self) -> dict[str, Any]:
         """What the JSON says of it."""

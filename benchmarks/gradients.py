@@ -15,7 +15,7 @@ from benchmarks.peers import CURVLINOPS, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import Direction, gradient_direction
-from probes.evaluation.evaluator import FullBatch, moved_along
+from probes.evaluation.evaluator import Evaluator, moved_along
 
 __all__ = ["compare", "gradients"]
 
@@ -44,21 +44,21 @@ def compare(case: Case, repeats: int) -> dict[str, Any]:
     Raises:
         DifferentNumbersError: they differ.
     """
-    batch = case.batch()
-    names = list(batch.frozen)
-    base = batch.evaluate(batch.frozen, wanted=names)
-    direction = gradient_direction(batch.frozen, base.gradients)
+    evaluator = case.batch()
+    names = list(evaluator.frozen)
+    base = evaluator.evaluate(evaluator.frozen, wanted=names)
+    direction = gradient_direction(evaluator.frozen, base.gradients)
     curvlinops = peer(CURVLINOPS)
-    alternatives = {_OURS: lambda: _exhausted(_ours(batch, direction, case))}
+    alternatives = {_OURS: lambda: _exhausted(_ours(evaluator, direction, case))}
     agreed = []
     if curvlinops is None:
-        _exhausted(_ours(batch, direction, case))
+        _exhausted(_ours(evaluator, direction, case))
     else:
         agreed = _agreed(
-            list(_sizes(_ours(batch, direction, case), _theirs(curvlinops, batch, direction, case)))
+            list(_sizes(_ours(evaluator, direction, case), _theirs(curvlinops, evaluator, direction, case)))
         )
         alternatives = {
-            _THEIRS: lambda: _exhausted(_theirs(curvlinops, batch, direction, case)),
+            _THEIRS: lambda: _exhausted(_theirs(curvlinops, evaluator, direction, case)),
             **alternatives,
         }
     timed = measured(alternatives, [Pair(_OURS, _THEIRS)], repeats=repeats)
@@ -70,13 +70,15 @@ def _exhausted(points: Iterator[Point]) -> None:
     deque(points, maxlen=0)
 
 
-def _ours(batch: FullBatch, direction: Direction, case: Case) -> Iterator[Point]:
+def _ours(evaluator: Evaluator, direction: Direction, case: Case) -> Iterator[Point]:
     for eta in case.etas:
-        found = batch.evaluate(moved_along(batch.frozen, direction, float(eta)), wanted=list(direction))
+        found = evaluator.evaluate(
+            moved_along(evaluator.frozen, direction, float(eta)), wanted=list(direction)
+        )
         yield found.loss, found.gradients
 
 
-def _theirs(curvlinops: Any, batch: FullBatch, direction: Direction, case: Case) -> Iterator[Point]:
+def _theirs(curvlinops: Any, evaluator: Evaluator, direction: Direction, case: Case) -> Iterator[Point]:
     network = copy.deepcopy(case.network)
     named = dict(network.named_parameters())
     chunks = [
@@ -94,7 +96,7 @@ def _theirs(curvlinops: Any, batch: FullBatch, direction: Direction, case: Case)
     for eta in case.etas:
         with torch.no_grad():
             for name, parameter in named.items():
-                torch.add(batch.frozen[name], direction[name], alpha=float(eta), out=parameter)
+                torch.add(evaluator.frozen[name], direction[name], alpha=float(eta), out=parameter)
         gradients, loss = operator.gradient_and_loss()
         yield float(loss), dict(zip(named, gradients, strict=True))
 

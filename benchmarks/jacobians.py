@@ -22,7 +22,7 @@ from benchmarks.cases import Case, char_transformer, conv_net, images, perceptro
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
-from probes.evaluation.evaluator import FullBatch, moved_along
+from probes.evaluation.evaluator import Evaluator, moved_along
 from probes.measures.jacobians import Jacobians, relative_change
 from probes.networks.perceptron import Perceptron
 from probes.networks.zoo import CharTransformer, ConvNet
@@ -90,15 +90,15 @@ def compare(case: Case, repeats: int, *, samples: int) -> dict[str, Any]:
     Raises:
         DifferentNumbersError: they do not.
     """
-    batch = case.batch()
+    evaluator = case.batch()
     direction = gradient_direction(
-        batch.frozen, batch.evaluate(batch.frozen, wanted=list(batch.frozen)).gradients
+        evaluator.frozen, evaluator.evaluate(evaluator.frozen, wanted=list(evaluator.frozen)).gradients
     )
     places = places_of(case.network)
     alternatives: dict[str, Callable[[], npt.NDArray[np.float64]]] = {
-        _BY_LAYER: lambda: _theirs(case, batch, direction, places, samples, _layer_by_layer),
-        _AT_ONCE: lambda: _theirs(case, batch, direction, places, samples, _at_once),
-        _OURS: lambda: _ours(case, batch, direction, places, samples),
+        _BY_LAYER: lambda: _theirs(case, evaluator, direction, places, samples, _layer_by_layer),
+        _AT_ONCE: lambda: _theirs(case, evaluator, direction, places, samples, _at_once),
+        _OURS: lambda: _ours(case, evaluator, direction, places, samples),
     }
     found = alternatives[_OURS]()
     agreed = [
@@ -121,13 +121,13 @@ def _changes(points: Iterator[Sequence[Tensor]], before: Sequence[Tensor]) -> np
 
 
 def _ours(
-    case: Case, batch: FullBatch, direction: Mapping[str, Tensor], places: Sequence[Place], samples: int
+    case: Case, evaluator: Evaluator, direction: Mapping[str, Tensor], places: Sequence[Place], samples: int
 ) -> npt.NDArray[np.float64]:
     weights = [place.weight for place in places]
-    probe = Jacobians(batch, samples=samples, weights=weights)
+    probe = Jacobians(evaluator, samples=samples, weights=weights)
 
     def at(eta: float) -> list[Tensor]:
-        found = probe.measure(moved_along(batch.frozen, direction, eta)).jacobians
+        found = probe.measure(moved_along(evaluator.frozen, direction, eta)).jacobians
         return [found[name] for name in weights]
 
     before = at(0.0)
@@ -139,7 +139,7 @@ _Differentiated = Callable[[nn.Module, Sequence[Place], Tensor], list[Tensor]]
 
 def _theirs(
     case: Case,
-    batch: FullBatch,
+    evaluator: Evaluator,
     direction: Mapping[str, Tensor],
     places: Sequence[Place],
     samples: int,
@@ -150,7 +150,7 @@ def _theirs(
 
     def at(eta: float) -> list[Tensor]:
         for name, parameter in parameters.items():
-            torch.add(batch.frozen[name], direction[name], alpha=eta, out=parameter)
+            torch.add(evaluator.frozen[name], direction[name], alpha=eta, out=parameter)
         # rows are few, so that float64 costs nothing; ours does the same
         return [found.flatten(1).double() for found in differentiated(network, places, case.x[:samples])]
 

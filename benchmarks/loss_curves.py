@@ -14,7 +14,7 @@ from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import moved_along
-from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.perturbed_weights import PerturbedWeights
 
 __all__ = ["compare", "loss_curves"]
 
@@ -47,7 +47,7 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
     end.load_state_dict(moved_along(base.frozen, direction, LARGEST_ETA), strict=False)
 
     def ours() -> Sequence[float]:
-        line = Line(case.batch(), direction)
+        line = PerturbedWeights(case.batch(), direction)
         return [line.loss(eta) for eta in etas]
 
     alternatives: dict[str, Callable[[], Sequence[float]]] = {_OURS: ours}

@@ -45,7 +45,7 @@ class DryRun:
     def lines(self) -> list[str]:
         """For reading."""
         settings, prepared, planned = self.planned.settings, self.prepared, self.planned
-        labels = [subject.label for subject in prepared.subjects]
+        labels = [frozen.label for frozen in prepared.networks]
         order = prepared.order.lines() if len(labels) > 1 else [f"checkpoint {prepared.order.paths[0]}"]
         etas = settings.etas
         remaining = planned.measured.count(False)
@@ -68,9 +68,9 @@ class DryRun:
         settings, prepared, planned = self.planned.settings, self.prepared, self.planned
         estimate = planned.estimate
         checkpoints = [
-            {"checkpoint": subject.label, "path": str(path), "measured": measured}
-            for subject, path, measured in zip(
-                prepared.subjects, prepared.order.paths, planned.measured, strict=False
+            {"checkpoint": frozen.label, "path": str(path), "measured": measured}
+            for frozen, path, measured in zip(
+                prepared.networks, prepared.order.paths, planned.measured, strict=False
             )
         ]
         return {
@@ -125,7 +125,7 @@ def dry_run(source: Source, settings: SliceSettings, out: Path, *, auto_chunk: b
 def _tried(prepared: Prepared, settings: SliceSettings) -> xr.Dataset:
     """The first checkpoint's slice at one η, on few examples unless all belong together."""
     few = len(prepared.data)
-    if not mixes_examples(prepared.subjects.load(0).network, settings.batchnorm):
+    if not mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
         few = min(few, _FEW)
     trial = replace(
         settings,

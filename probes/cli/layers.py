@@ -9,10 +9,10 @@ import torch
 from probes.cli import tables
 from probes.data.losses import resolve_loss
 from probes.errors import InputError
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
-from probes.runs.run import Source, data_spec, read_data, read_subjects
+from probes.runs.run import Source, data_spec, read_data, read_networks
 
 __all__ = ["list_layers", "listing_lines"]
 
@@ -28,21 +28,21 @@ def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: st
     Raises:
         InputError: anything given that cannot be used.
     """
-    subjects, order = read_subjects(source)
+    networks, order = read_networks(source)
     path = order.paths[0]
-    if len(subjects) > 1:
+    if len(networks) > 1:
         raise InputError(
-            f"{source.checkpoints[0]}: holds {len(subjects)} checkpoints; name one, such as {path}"
+            f"{source.checkpoints[0]}: holds {len(networks)} checkpoints; name one, such as {path}"
         )
-    subject = subjects.load(0)
-    network, names = subject.network, subject.names
-    if data_spec(source, subject, path) is None:
+    frozen = networks.load(0)
+    network, names = frozen.network, frozen.names
+    if data_spec(source, frozen, path) is None:
         return treated(find_layers(network, reported=names), perturb=perturb, biases=biases)
-    data, loss = read_data(source, subject, path)
+    data, loss = read_data(source, frozen, path)
     function = resolve_loss(loss, data.batches)[1]
     with probing(network):
-        batch = FullBatch(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
-        found = find_layers(network, batch, names)
+        evaluator = Evaluator(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
+        found = find_layers(network, evaluator, names)
     return treated(found, perturb=perturb, biases=biases)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probes.errors import lacks_derivative
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 
 __all__ = ["directional_curvature"]
 
@@ -21,27 +21,27 @@ _ERROR = "torch::autograd::Error"
 """The node that stands where a function marked ``once_differentiable`` ends the graph of its gradient."""
 
 
-def directional_curvature(batch: FullBatch, direction: Direction) -> float:
+def directional_curvature(evaluator: Evaluator, direction: Direction) -> float:
     """dᵀ H d of the mean loss at the frozen weights; NaN where a layer cannot be differentiated twice.
 
     Autograd raises where a second derivative is missing, but takes a gradient that a function marked
     ``once_differentiable`` gave for a constant, silently: its graph is searched for those.
     """
     try:
-        if _ends_early(batch, direction):
+        if _ends_early(evaluator, direction):
             return math.nan
-        return batch.directional_curvature(direction)
+        return evaluator.directional_curvature(direction)
     except RuntimeError as error:
         if not lacks_derivative(error):
             raise
         return math.nan
 
 
-def _ends_early(batch: FullBatch, direction: Direction) -> bool:
-    leaves = {name: batch.frozen[name].detach().requires_grad_(True) for name in direction}
-    _, examples = next(batch.chunks(_EXAMPLES))
+def _ends_early(evaluator: Evaluator, direction: Direction) -> bool:
+    leaves = {name: evaluator.frozen[name].detach().requires_grad_(True) for name in direction}
+    _, examples = next(evaluator.chunks(_EXAMPLES))
     with torch.enable_grad():
-        loss = batch.example_losses({**batch.frozen, **leaves}, examples).sum()
+        loss = evaluator.example_losses({**evaluator.frozen, **leaves}, examples).sum()
         if not loss.requires_grad:
             return False
         first = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, allow_unused=True)

@@ -23,7 +23,7 @@ from probes.evaluation.directions import Direction
 from probes.evaluation.reductions import compare
 from probes.system.processes import ALONE, Share, padded
 
-__all__ = ["AroundCall", "Evaluation", "FullBatch", "Parameters", "left_as_found", "moved_along"]
+__all__ = ["AroundCall", "Evaluation", "Evaluator", "Parameters", "left_as_found", "moved_along"]
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class _WithLoss(nn.Module):
         return self.loss.function(self.network, batch)
 
 
-class FullBatch:
+class Evaluator:
     """A network, data and a loss, ready to be evaluated at any parameters."""
 
     def __init__(
@@ -154,9 +154,9 @@ class FullBatch:
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.detach().to(device=self.device, dtype=dtype)
 
-    def on(self, data: Batches, *, dtype: torch.dtype, chunk: int) -> FullBatch:
+    def on(self, data: Batches, *, dtype: torch.dtype, chunk: int) -> Evaluator:
         """The same network and loss with other data, in another precision, in other chunks."""
-        return FullBatch(
+        return Evaluator(
             self.network,
             data,
             None,

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from probes.data.batches import Batch
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, FullBatch, Parameters
+from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
 from probes.evaluation.first_layer import FirstLayer
 
-__all__ = ["Line"]
+__all__ = ["PerturbedWeights"]
 
 
-class Line:
+class PerturbedWeights:
     """A frozen network's parameters moved along a direction."""
 
-    def __init__(self, batch: FullBatch, direction: Direction) -> None:
+    def __init__(self, evaluator: Evaluator, direction: Direction) -> None:
         """Take the network, its data and loss, and the direction."""
-        self.batch, self.direction = batch, direction
-        self.first = FirstLayer(batch.frozen, direction)
+        self.evaluator, self.direction = evaluator, direction
+        self.first = FirstLayer(evaluator.frozen, direction)
         self._moved: dict[str, Tensor] = {}
         self._eta: float | None = None
 
@@ -30,7 +30,7 @@ class Line:
 
         The tensors that move lie in buffers that the next call writes over.
         """
-        frozen = self.batch.frozen
+        frozen = self.evaluator.frozen
         for name, part in self.direction.parts.items() if eta != self._eta else ():
             if name not in self._moved:
                 self._moved[name] = torch.empty_like(frozen[name])
@@ -43,14 +43,14 @@ class Line:
         self._moved, self._eta = {}, None
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
-        """As :meth:`probes.evaluation.evaluator.FullBatch.evaluate`, at W + η d."""
+        """As :meth:`probes.evaluation.evaluator.Evaluator.evaluate`, at W + η d."""
 
         def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
             return self.first.applied(place, batch, used, eta)
 
         # beside layers in bfloat16 a product in float32 would be another function
-        known = around if self.batch.precision == "full" else None
-        return self.batch.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
+        known = around if self.evaluator.precision == "full" else None
+        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
 
     def loss(self, eta: float) -> float:
         """Mean loss at W + η d, accumulated in float64."""

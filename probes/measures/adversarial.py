@@ -19,7 +19,7 @@ from torch import Tensor
 from probes.data.batches import Inputs
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
-from probes.evaluation.evaluator import FullBatch, Parameters, left_as_found
+from probes.evaluation.evaluator import Evaluator, Parameters, left_as_found
 
 __all__ = ["OBJECTIVES", "Ascent", "Worst", "find_worst"]
 
@@ -85,7 +85,7 @@ class Worst:
 
 
 def find_worst(
-    batch: FullBatch,
+    evaluator: Evaluator,
     moving: list[str],
     eta: float,
     *,
@@ -102,7 +102,7 @@ def find_worst(
     its modes and the random state are left as they were.
 
     Args:
-        batch: the frozen network, data and loss.
+        evaluator: the frozen network, data and loss.
         moving: names of the parameters that may move, in forward order; those of norm 0 stay put.
         eta: η > 0, the largest relative perturbation of each tensor.
         ascent: what to maximise, and how long.
@@ -124,12 +124,12 @@ def find_worst(
     if not moving:
         raise InputError("there is no parameter that may move")
     for name in moving:
-        if name not in batch.frozen:
+        if name not in evaluator.frozen:
             raise InputError(f"the network has no parameter {name}")
     if ascent.restarts == 0 and start is None and not candidates:
         raise InputError("--restarts 0: there is nothing else to start from; use at least 1")
-    with left_as_found(batch.network):
-        return _Search(batch, moving, eta, ascent, first).run(start, candidates)
+    with left_as_found(evaluator.network):
+        return _Search(evaluator, moving, eta, ascent, first).run(start, candidates)
 
 
 def _norm(tensor: Tensor) -> float:
@@ -149,20 +149,20 @@ class _Objective(Protocol):
 class _OutputChange:
     """The mean of ‖f̃(x) − f(x)‖ / ‖f(x)‖ over the first examples, those with f(x) = 0 left out."""
 
-    def __init__(self, batch: FullBatch, moving: list[str], examples: int) -> None:
+    def __init__(self, evaluator: Evaluator, moving: list[str], examples: int) -> None:
         """Evaluate f(x).
 
         Raises:
             InputError: the output vanishes for every example, or outputs cannot be had.
         """
-        self.batch, self.moving, self.examples = batch, moving, min(examples, len(batch))
-        if not batch.has_outputs:
+        self.evaluator, self.moving, self.examples = evaluator, moving, min(examples, len(evaluator))
+        if not evaluator.has_outputs:
             raise InputError(
                 "--objective output: the loss calls the network itself, so there are no outputs; use --objective"
                 " breakdown"
             )
         with torch.no_grad():
-            self.before = [batch.call(batch.frozen, x).double().flatten(1) for x in self._inputs()]
+            self.before = [evaluator.call(evaluator.frozen, x).double().flatten(1) for x in self._inputs()]
         sizes = [torch.linalg.vector_norm(outputs, dim=1) for outputs in self.before]
         self.used = [size != 0 for size in sizes]
         count = sum(int(used.sum()) for used in self.used)
@@ -173,14 +173,14 @@ class _OutputChange:
         self.weights = [1 / (count * size[used]) for used, size in zip(self.used, sizes, strict=True)]
 
     def _inputs(self) -> Iterator[Inputs]:
-        for _, batch in self.batch.chunks(self.examples):
+        for _, batch in self.evaluator.chunks(self.examples):
             yield batch.inputs
 
     def _parts(self, parameters: Parameters) -> Iterator[Tensor]:
         known = zip(self._inputs(), self.before, self.used, self.weights, strict=True)
         for x, before, used, weights in known:
             # in float64, because the squares of small changes underflow
-            change = self.batch.call(parameters, x).double().flatten(1)[used] - before[used]
+            change = self.evaluator.call(parameters, x).double().flatten(1)[used] - before[used]
             yield (torch.linalg.vector_norm(change, dim=1) * weights).sum()
 
     def value(self, parameters: Parameters) -> tuple[float, None]:
@@ -194,27 +194,27 @@ class _OutputChange:
         with torch.enable_grad():
             for part in self._parts({**parameters, **leaves}):
                 _accumulate(total, part, leaves)
-        self.batch.share.copy_(total.values())
+        self.evaluator.share.copy_(total.values())
         return total
 
 
 class _Breakdown:
     """‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's gradient g of the mean loss over the full batch."""
 
-    def __init__(self, batch: FullBatch, moving: list[str], first: str | None = None) -> None:
+    def __init__(self, evaluator: Evaluator, moving: list[str], first: str | None = None) -> None:
         """Evaluate g.
 
         Raises:
             InputError: there is no weight matrix, or g vanishes.
         """
-        self.batch, self.moving = batch, moving
-        matrices = [name for name, tensor in batch.frozen.items() if tensor.ndim >= 2]
+        self.evaluator, self.moving = evaluator, moving
+        matrices = [name for name, tensor in evaluator.frozen.items() if tensor.ndim >= 2]
         ordered = [name for name in moving if name in matrices]
         if not matrices:
             raise InputError("--objective breakdown: the network has no weight matrix")
         # the order of registration, unless all move and the caller's order says better
         self.first = first or (ordered if len(ordered) == len(matrices) else matrices)[0]
-        self.before = batch.evaluate(batch.frozen, wanted=[self.first]).gradients[self.first]
+        self.before = evaluator.evaluate(evaluator.frozen, wanted=[self.first]).gradients[self.first]
         self.size = _norm(self.before)
         if self.size == 0:
             raise InputError(
@@ -223,29 +223,29 @@ class _Breakdown:
 
     def value(self, parameters: Parameters) -> tuple[float, Tensor]:
         """The breakdown, and g̃ − g in float64."""
-        after = self.batch.evaluate(parameters, wanted=[self.first]).gradients[self.first]
+        after = self.evaluator.evaluate(parameters, wanted=[self.first]).gradients[self.first]
         difference = after.double() - self.before.double()
         return _norm(difference) / self.size, difference
 
     def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
         """∂‖g̃ − g‖ = ⟨∂g̃, v⟩ with v = (g̃ − g)/‖g̃ − g‖: a Hessian-vector product, chunk by chunk."""
-        batch = self.batch
+        evaluator = self.evaluator
         leaves = _leaves(parameters, [*self.moving, self.first])
         moved = {name: leaves[name] for name in self.moving}
         total = _zeros(moved)
         length = 0.0 if known is None else _norm(known)
         if known is None or length == 0:
             return total
-        towards = (known / length).to(batch.dtype)
+        towards = (known / length).to(evaluator.dtype)
         used = {**parameters, **leaves}
         with torch.enable_grad():
-            for _, examples in batch.own_chunks(batch.chunk):
-                mean = batch.example_losses(used, examples).sum() / len(batch)
+            for _, examples in evaluator.own_chunks(evaluator.chunk):
+                mean = evaluator.example_losses(used, examples).sum() / len(evaluator)
                 (g,) = torch.autograd.grad(
                     mean, [leaves[self.first]], create_graph=True, materialize_grads=True
                 )
                 _accumulate(total, (g * towards).sum(), moved)
-        batch.share.sum_(total.values())
+        evaluator.share.sum_(total.values())
         return {name: product / self.size for name, product in total.items()}
 
 
@@ -278,14 +278,19 @@ class _Search:
     """One search at one η."""
 
     def __init__(
-        self, batch: FullBatch, moving: list[str], eta: float, ascent: Ascent, first: str | None = None
+        self, evaluator: Evaluator, moving: list[str], eta: float, ascent: Ascent, first: str | None = None
     ) -> None:
-        self.batch, self.moving, self.eta, self.ascent = batch, list(dict.fromkeys(moving)), eta, ascent
-        self.radii = {name: eta * _norm(batch.frozen[name]) for name in self.moving}
+        self.evaluator, self.moving, self.eta, self.ascent = (
+            evaluator,
+            list(dict.fromkeys(moving)),
+            eta,
+            ascent,
+        )
+        self.radii = {name: eta * _norm(evaluator.frozen[name]) for name in self.moving}
         self.objective: _Objective = (
-            _OutputChange(batch, self.moving, ascent.examples)
+            _OutputChange(evaluator, self.moving, ascent.examples)
             if ascent.objective == "output"
-            else _Breakdown(batch, self.moving, first)
+            else _Breakdown(evaluator, self.moving, first)
         )
         self.evaluations = 1
 
@@ -319,12 +324,12 @@ class _Search:
         for k in range(self.ascent.restarts):
             digest = hashlib.sha256(f"restart/{self.ascent.seed}/{k}".encode()).digest()
             seed = int.from_bytes(digest[:8], "little")
-            yield [self._scaled(noise_direction(self.batch.frozen, self.moving, seed=seed), self.eta)]
+            yield [self._scaled(noise_direction(self.evaluator.frozen, self.moving, seed=seed), self.eta)]
 
     def _scaled(self, direction: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
         return self._projected(
             {
-                name: direction[name].detach().to(self.batch.frozen[name].device, torch.float64) * factor
+                name: direction[name].detach().to(self.evaluator.frozen[name].device, torch.float64) * factor
                 for name in self.moving
                 if name in direction
             }
@@ -334,7 +339,7 @@ class _Search:
         """The nearest change in the balls to ``wanted`` (float64), rounded to the working precision."""
         change: dict[str, Tensor] = {}
         for name, radius in self.radii.items():
-            frozen = self.batch.frozen[name]
+            frozen = self.evaluator.frozen[name]
             step = wanted.get(name)
             if step is None:
                 change[name] = torch.zeros_like(frozen)
@@ -348,14 +353,14 @@ class _Search:
     def _moved(self, change: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
             name: tensor + change[name] if name in change else tensor
-            for name, tensor in self.batch.frozen.items()
+            for name, tensor in self.evaluator.frozen.items()
         }
 
     def _point(self, change: dict[str, Tensor]) -> _Point:
         """The objective at fl(W + ΔW); one that is not finite improves on nothing."""
         self.evaluations += 1
         value, known = self.objective.value(self._moved(change))
-        value = self.batch.share.same(value)  # processes on unequal machines must improve alike
+        value = self.evaluator.share.same(value)  # processes on unequal machines must improve alike
         return _Point(change, value if math.isfinite(value) else -math.inf, known)
 
     def _corner(self, point: _Point) -> dict[str, Tensor]:

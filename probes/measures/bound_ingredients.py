@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.evaluation.evaluator import FullBatch
-from probes.measures.forward_passes import Floats, Passage, numpy_of
+from probes.evaluation.evaluator import Evaluator
+from probes.measures.forward_passes import Floats, ForwardPass, numpy_of
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.networks.perceptron import Perceptron
 from trust.paths import log10_path_norm_and_distance, path_vector
@@ -35,7 +35,7 @@ class Ladder:
 
     def __init__(
         self,
-        batch: FullBatch,
+        evaluator: Evaluator,
         *,
         names: list[str],
         weights: list[str],
@@ -46,7 +46,7 @@ class Ladder:
         """Measure what belongs to the frozen weights.
 
         Args:
-            batch: network, data and loss.
+            evaluator: network, data and loss.
             names: all tensors in forward order.
             weights: those that are weight matrices.
             direction: d of W + η d; None where every η has a perturbation of its own.
@@ -54,20 +54,26 @@ class Ladder:
             etas: the grid.
         """
         self.names, self.weights, self.etas = names, weights, etas
-        self.frozen = batch.frozen  # in the working precision: what is in float64 is made where it is needed
+        self.frozen = (
+            evaluator.frozen
+        )  # in the working precision: what is in float64 is made where it is needed
         # as the working precision rounded them, like the weights
-        data = batch.data[:samples].map(lambda piece: piece.to(batch.device, batch.dtype))
-        self.exact = copy.copy(batch)
-        self.exact.data, self.exact.dtype, self.exact.chunk = data, torch.float64, min(batch.chunk, samples)
+        data = evaluator.data[:samples].map(lambda piece: piece.to(evaluator.device, evaluator.dtype))
+        self.exact = copy.copy(evaluator)
+        self.exact.data, self.exact.dtype, self.exact.chunk = (
+            data,
+            torch.float64,
+            min(evaluator.chunk, samples),
+        )
         self.exact.frozen = {}
-        self.exact.buffers = _in_double(batch.buffers)
+        self.exact.buffers = _in_double(evaluator.buffers)
         self.direction = direction
-        self.operators = find_operators(batch, weights)
+        self.operators = find_operators(evaluator, weights)
         known = [name for name in weights if self.operators[name].kind != "unknown"]
         frozen = _in_double(self.frozen)
-        self.passages = [Passage(self.exact, frozen, known, piece) for _, piece in self.exact.chunks()]
+        self.passes = [ForwardPass(self.exact, frozen, known, piece) for _, piece in self.exact.chunks()]
         del frozen
-        self.called = [n for n in self.passages[0].inputs if all(n in part.inputs for part in self.passages)]
+        self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
         self.owners = self._bias_owners()
         self.norms = {name: operator_norm(self.frozen[name], self.operators[name]) for name in weights}
         self.step_norms = {
@@ -75,7 +81,7 @@ class Ladder:
             for name, step in (self.direction or {}).items()
             if name in self.operators
         }
-        self.chain = _plain_chain(batch.network)
+        self.chain = _plain_chain(evaluator.network)
         count = len(self.exact)
         self.layered = {name: np.full((len(etas), len(names)), np.nan) for name in _BY_LAYER}
         self.sampled = {name: np.full((len(etas), count), np.nan) for name in _BY_EXAMPLE}
@@ -125,19 +131,19 @@ class Ladder:
         """
         eta = float(self.etas[row])
         frozen = _in_double(self.frozen)
-        self._keep(row, "input_response", [part.input_response(frozen, eta) for part in self.passages])
+        self._keep(row, "input_response", [part.input_response(frozen, eta) for part in self.passes])
         change = {
             name: moved[name].double() - tensor if name in self.names else torch.zeros_like(tensor)
             for name, tensor in frozen.items()
         }
-        linear = [part.linear_change(frozen, change) for part in self.passages]
+        linear = [part.linear_change(frozen, change) for part in self.passes]
         del frozen, change
         if any(part is None for part in linear):
             return
         after = _in_double(moved)
         remainders = [
             passage.remainder(after, part)
-            for passage, part in zip(self.passages, linear, strict=True)
+            for passage, part in zip(self.passes, linear, strict=True)
             if part is not None
         ]
         for k, name in enumerate(("linearisation_error", "linearisation_cosine")):
@@ -152,7 +158,7 @@ class Ladder:
         self.layered["perturbed_operator_norm"][row, place] = min(exact, self.norms[name] + step)
         self.layered["perturbation_operator_norm"][row, place] = step
         if name in self.called:
-            parts = [passage.response(name, change) for passage in self.passages]
+            parts = [passage.response(name, change) for passage in self.passes]
             self.response[row, place] = np.concatenate(parts)
 
     def _bias_response(self, name: str, change: Tensor) -> Floats:
@@ -162,7 +168,7 @@ class Ladder:
         return np.concatenate(
             [
                 np.full(len(part.batch), length * math.sqrt(part.positions(owner, positions)))
-                for part in self.passages
+                for part in self.passes
             ]
         )
 
@@ -217,7 +223,7 @@ class Ladder:
     def variables(self) -> dict[str, Any]:
         """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md."""
         sample, layer = ("checkpoint", "example"), ("checkpoint", "layer")
-        sizes = [passage.sizes() for passage in self.passages]
+        sizes = [passage.sizes() for passage in self.passes]
         once = {name: np.concatenate([part[name] for part in sizes]) for name in sizes[0]}
         found: dict[str, Any] = {name: (sample, values[None]) for name, values in once.items()}
         for key, norms in (("operator_norm", self.norms), ("direction_operator_norm", self.step_norms)):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare
 from probes.measures.forward_passes import Floats, numpy_of
 from probes.measures.jacobians import relative_change
@@ -30,7 +30,7 @@ class Breakdown:
 
     def __init__(
         self,
-        batch: FullBatch,
+        evaluator: Evaluator,
         base: Evaluation,
         *,
         names: list[str],
@@ -42,7 +42,7 @@ class Breakdown:
         """Make room.
 
         Args:
-            batch: network, data and loss.
+            evaluator: network, data and loss.
             base: its evaluation at the frozen weights.
             names: all tensors in forward order.
             measured: those whose gradients are measured.
@@ -50,7 +50,7 @@ class Breakdown:
             direction: d of W + η d; None where every η has a perturbation of its own.
             etas: the size of the grid.
         """
-        self.batch, self.base, self.moving, self.measured = batch, base, moving, measured
+        self.evaluator, self.base, self.moving, self.measured = evaluator, base, moving, measured
         self.columns = {name: k for k, name in enumerate(names)}
         self.direction = direction
         self.whole = direction is not None and set(direction) <= set(measured)
@@ -62,7 +62,7 @@ class Breakdown:
         self.by_example = {name: self._room(etas, samples) for name in ("change", "l1")}
 
     def _room(self, *shape: int) -> Tensor:
-        return torch.full(shape, torch.nan, dtype=torch.float64, device=self.batch.device)
+        return torch.full(shape, torch.nan, dtype=torch.float64, device=self.evaluator.device)
 
     def record(self, row: int, moved: Mapping[str, Tensor], found: Evaluation) -> None:
         """Put what was found at a row's η beside the frozen network.
@@ -76,9 +76,9 @@ class Breakdown:
         self.by_example["change"][row] = relative_change(self.base.outputs, found.outputs)
         self.by_example["l1"][row] = (found.outputs - self.base.outputs).abs().sum(1)
         for name in self.moving:
-            change = compare(moved[name], self.batch.frozen[name]).difference
+            change = compare(moved[name], self.evaluator.frozen[name]).difference
             self.by_layer["perturbation_norm"][row, self.columns[name]] = change
-        slope = torch.zeros((), dtype=torch.float64, device=self.batch.device)
+        slope = torch.zeros((), dtype=torch.float64, device=self.evaluator.device)
         for name in self.measured:
             gradient, before = found.gradients[name], self.base.gradients[name]
             pair, place = compare(gradient, before), (row, self.columns[name])
@@ -133,7 +133,7 @@ class Breakdown:
             name: (("checkpoint", "eta"), numpy_of(table)[None]) for name, table in self.by_eta.items()
         }
         found |= {name: (("checkpoint", "eta", "layer"), table[None]) for name, table in layers.items()}
-        if self.batch.has_outputs:
+        if self.evaluator.has_outputs:
             change = numpy_of(self.by_example["change"])
             found["output_change"] = (("checkpoint", "eta", "example"), change[None])
         return found

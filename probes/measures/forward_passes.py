@@ -13,18 +13,18 @@ from torch.func import functional_call, jvp
 
 from probes.data.batches import Batch
 from probes.errors import lacks_derivative
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 
-__all__ = ["Floats", "Passage", "numpy_of"]
+__all__ = ["Floats", "ForwardPass", "numpy_of"]
 
 Floats = npt.NDArray[np.float64]
 
 
-class Passage:
+class ForwardPass:
     """One chunk of examples, in float64."""
 
     def __init__(
-        self, exact: FullBatch, frozen: Mapping[str, Tensor], known: list[str], batch: Batch
+        self, exact: Evaluator, frozen: Mapping[str, Tensor], known: list[str], batch: Batch
     ) -> None:
         """Pass the examples through the frozen network once.
 

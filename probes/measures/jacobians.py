@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from probes.data.batches import Batch, Inputs
 from probes.evaluation.chunks import is_out_of_memory
-from probes.evaluation.evaluator import FullBatch, Parameters
+from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.measures.layers import owner_of
 from probes.networks.perceptron import Perceptron
 from probes.system.processes import padded
@@ -64,17 +64,17 @@ class _Traced(nn.Module):
 class Jacobians:
     """Measures :class:`Linearisation` at any parameters, for the first ``samples`` examples of a batch."""
 
-    def __init__(self, batch: FullBatch, *, samples: int, weights: list[str]) -> None:
+    def __init__(self, evaluator: Evaluator, *, samples: int, weights: list[str]) -> None:
         """Remember what to measure; ``weights`` are the names of the weight matrices in forward order."""
-        self.batch = batch
-        self.pieces = [piece for _, piece in batch.data[:samples].chunks(samples)]
+        self.evaluator = evaluator
+        self.pieces = [piece for _, piece in evaluator.data[:samples].chunks(samples)]
         self.owners: dict[nn.Module, str] = {}
-        modules = dict(batch.network.named_modules())
+        modules = dict(evaluator.network.named_modules())
         for name in weights:
             self.owners.setdefault(modules[owner_of(name)], name)
         self.forms: dict[int, _Form] = {}
         self.batched = True
-        plain = isinstance(batch.network, Perceptron) and batch.precision == "full"
+        plain = isinstance(evaluator.network, Perceptron) and evaluator.precision == "full"
         self.gated = plain and len(self.pieces) == 1 and self.pieces[0].real_input is not None
         self._gates: dict[str, Tensor] = {}
 
@@ -88,7 +88,7 @@ class Jacobians:
 
     def _on_device(self) -> Iterator[Batch]:
         for piece in self.pieces:
-            yield piece.to(self.batch.device, self.batch.dtype)
+            yield piece.to(self.evaluator.device, self.evaluator.dtype)
 
     def _measured(self, place: int, parameters: Parameters, piece: Batch) -> dict[str, Tensor]:
         """One forward pass, and a backward pass for all outputs at once, serve every layer."""
@@ -105,7 +105,7 @@ class Jacobians:
     def _form(self, parameters: Parameters, piece: Batch) -> _Form:
         """See what one example gives."""
         with torch.no_grad(), self._inputs() as inputs:
-            width = self.batch.call(parameters, piece[:1].inputs).flatten(1).shape[1]
+            width = self.evaluator.call(parameters, piece[:1].inputs).flatten(1).shape[1]
         return _Form(width, {name for name, given in inputs.items() if given.ndim > 0 and len(given) == 1})
 
     @contextmanager
@@ -168,10 +168,12 @@ class Jacobians:
 
     def _outputs(self, parameters: Parameters, inputs: Inputs, times: int) -> Tensor:
         """The outputs; of a perceptron's pass the gates φ'(z_k) are kept, of each example once."""
-        network = self.batch.network
+        network = self.evaluator.network
         if not self.gated or not isinstance(network, Perceptron):
-            return self.batch.call(parameters, inputs)
-        tensors = {f"inner.{name}": tensor for name, tensor in {**parameters, **self.batch.buffers}.items()}
+            return self.evaluator.call(parameters, inputs)
+        tensors = {
+            f"inner.{name}": tensor for name, tensor in {**parameters, **self.evaluator.buffers}.items()
+        }
         outputs, preactivations = functional_call(_Traced(network), tensors, (inputs,))
         for k, z in enumerate(preactivations):
             leaf = z.detach()[::times].requires_grad_(True)

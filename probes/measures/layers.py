@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from probes.errors import InputError
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 
 __all__ = [
     "EXCLUDED",
@@ -116,13 +116,13 @@ def owner_of(name: str) -> str:
 
 
 def find_layers(
-    network: nn.Module, batch: FullBatch | None = None, reported: Mapping[str, str] | None = None
+    network: nn.Module, evaluator: Evaluator | None = None, reported: Mapping[str, str] | None = None
 ) -> list[Layer]:
     """Every parameter tensor once, in forward order, all to be perturbed; :func:`treated` decides otherwise.
 
     Args:
         network: any module; it is left as it was inside :func:`probes.evaluation.frozen_state.probing`.
-        batch: the network, its data and loss, for a pass of two examples; None: the order of registration,
+        evaluator: the network, its data and loss, for a pass of two examples; None: the order of registration,
             and nothing is known of use.
         reported: the names in results, by the module's names (default: the same).
     """
@@ -132,7 +132,7 @@ def find_layers(
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
         parameters.setdefault(names[id(parameter)][0], parameter)
-    order, used = (list(parameters), None) if batch is None else _watched(network, batch)
+    order, used = (list(parameters), None) if evaluator is None else _watched(network, evaluator)
     found = []
     for name in order:
         parameter = parameters[name]
@@ -305,14 +305,14 @@ def _first_calls(network: nn.Module, clock: Iterator[int]) -> Iterator[dict[nn.M
             handle.remove()
 
 
-def _watched(network: nn.Module, batch: FullBatch) -> tuple[list[str], set[str]]:
+def _watched(network: nn.Module, evaluator: Evaluator) -> tuple[list[str], set[str]]:
     """The names in the order of first use, and those of tensors that the loss has a gradient in."""
-    leaves = {name: tensor.detach().requires_grad_(True) for name, tensor in batch.frozen.items()}
+    leaves = {name: tensor.detach().requires_grad_(True) for name, tensor in evaluator.frozen.items()}
     clock = itertools.count()
-    _, examples = next(batch.chunks(_EXAMPLES))
+    _, examples = next(evaluator.chunks(_EXAMPLES))
     known = {id(leaf): name for name, leaf in leaves.items()}
     with torch.enable_grad(), _first_calls(network, clock) as called, _Uses(known, clock) as uses:
-        total = batch.example_losses(leaves, examples).sum()
+        total = evaluator.example_losses(leaves, examples).sum()
     used: set[str] = set()
     if total.requires_grad:
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)

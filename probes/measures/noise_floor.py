@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from probes.errors import InputError
-from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import norm, relative_difference
 from probes.measures.jacobians import relative_change
 
@@ -52,25 +52,25 @@ class Precision:
     outputs: float
 
 
-def measure_precision(batch: FullBatch, names: list[str], *, together: bool = False) -> Precision:
+def measure_precision(evaluator: Evaluator, names: list[str], *, together: bool = False) -> Precision:
     """Evaluate a small sample in the working precision and in float64.
 
     Large networks' gradients are compared part by part, so that at most four copies of the parameters are needed.
 
     Args:
-        batch: what is measured.
+        evaluator: what is measured.
         names: parameters whose gradients count.
         together: whether an output depends on all examples of its chunk, so that the sample must be one chunk.
     """
-    few = batch.data[:_SAMPLE]
+    few = evaluator.data[:_SAMPLE]
     exact = torch.float64
     rows = len(few)
     # float64 is checked against another order of summation
-    chunk = 37 if batch.dtype == exact and not together else batch.chunk
-    working = batch.on(few, dtype=batch.dtype, chunk=batch.chunk)
-    reference = batch.on(few.flip(), dtype=exact, chunk=chunk)
+    chunk = 37 if evaluator.dtype == exact and not together else evaluator.chunk
+    working = evaluator.on(few, dtype=evaluator.dtype, chunk=evaluator.chunk)
+    reference = evaluator.on(few.flip(), dtype=exact, chunk=chunk)
     gradients: dict[str, float] = {}
-    for part in _parts(batch, names):
+    for part in _parts(evaluator, names):
         a = working.evaluate(working.frozen, wanted=part, samples=rows)
         b = reference.evaluate(reference.frozen, wanted=part, samples=rows)
         for name in part:  # and let go of both before there are more
@@ -81,27 +81,27 @@ def measure_precision(batch: FullBatch, names: list[str], *, together: bool = Fa
     return Precision(gradients, abs(a.loss - b.loss) / max(abs(b.loss), _SMALLEST), worst)
 
 
-def _parts(batch: FullBatch, names: list[str]) -> list[list[str]]:
+def _parts(evaluator: Evaluator, names: list[str]) -> list[list[str]]:
     """The names in one part, or in several where their gradients take much memory."""
-    total = sum(batch.frozen[name].nbytes for name in names)
+    total = sum(evaluator.frozen[name].nbytes for name in names)
     parts: list[list[str]] = [[]]
     size = 0
     for name in names:
-        if parts[-1] and total > _AT_ONCE and size + batch.frozen[name].nbytes > total / _PARTS:
+        if parts[-1] and total > _AT_ONCE and size + evaluator.frozen[name].nbytes > total / _PARTS:
             parts.append([])
             size = 0
         parts[-1].append(name)
-        size += batch.frozen[name].nbytes
+        size += evaluator.frozen[name].nbytes
     return parts
 
 
 def measure_noise_floor(
-    batch: FullBatch, first: Evaluation, precision: Precision, names: list[str], *, samples: int = 0
+    evaluator: Evaluator, first: Evaluation, precision: Precision, names: list[str], *, samples: int = 0
 ) -> tuple[NoiseFloor, Evaluation]:
     """Evaluate again, and take the larger of what differs and what the precision costs.
 
     Args:
-        batch: what is measured.
+        evaluator: what is measured.
         first: its evaluation at the frozen weights.
         precision: of the same.
         names: parameters whose gradients are evaluated again; the others' floors are what the precision costs.
@@ -113,11 +113,11 @@ def measure_noise_floor(
     Raises:
         InputError: the two evaluations differ by more than rounding: the network or loss is stochastic.
     """
-    again = batch.evaluate(batch.frozen, wanted=names, samples=samples)
+    again = evaluator.evaluate(evaluator.frozen, wanted=names, samples=samples)
     repeat = {name: relative_difference(again.gradients[name], first.gradients[name]) for name in names}
     sizes = {name: float(norm(first.gradients[name])) for name in names}
     # a gradient that is zero but for rounding (a bias before batch norm) may differ wholly
-    rounding = 100 * torch.finfo(batch.dtype).eps * max(sizes.values())
+    rounding = 100 * torch.finfo(evaluator.dtype).eps * max(sizes.values())
     worst = max(names, key=lambda name: repeat[name] if sizes[name] > rounding else 0.0)
     if repeat[worst] > _STOCHASTIC and sizes[worst] > rounding:
         raise InputError(

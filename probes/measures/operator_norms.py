@@ -25,7 +25,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.evaluation.evaluator import FullBatch, left_as_found
+from probes.evaluation.evaluator import Evaluator, left_as_found
 
 __all__ = ["Operator", "find_operators", "operator_norm"]
 
@@ -116,7 +116,7 @@ def _described(module: nn.Module, given: Tensor, result: Tensor) -> Operator:
     )
 
 
-def find_operators(batch: FullBatch, weights: list[str]) -> dict[str, Operator]:
+def find_operators(evaluator: Evaluator, weights: list[str]) -> dict[str, Operator]:
     """What each of the named weights does, from a forward pass of one example of each shape.
 
     Only the ``weight`` of nn.Linear, nn.Conv1d–3d and nn.ConvTranspose1d–3d is known, and of subclasses that
@@ -124,7 +124,7 @@ def find_operators(batch: FullBatch, weights: list[str]) -> dict[str, Operator]:
     parametrised ones, a convolution that was not called, and a tensor that is shared by layers that do
     different things or is applied to inputs of different sizes.
     """
-    network = batch.network
+    network = evaluator.network
     modules = dict(network.named_modules())
     every = dict(network.named_parameters(remove_duplicate=False))
     seen: dict[nn.Module, set[Operator]] = {}
@@ -144,8 +144,8 @@ def find_operators(batch: FullBatch, weights: list[str]) -> dict[str, Operator]:
     handles = [module.register_forward_hook(describe) for module in known]
     try:
         with torch.no_grad(), left_as_found(network):
-            for piece in batch.data.pieces:  # of one shape each
-                batch.call(batch.frozen, piece[:1].to(batch.device, batch.dtype).inputs)
+            for piece in evaluator.data.pieces:  # of one shape each
+                evaluator.call(evaluator.frozen, piece[:1].to(evaluator.device, evaluator.dtype).inputs)
     finally:
         for handle in handles:
             handle.remove()

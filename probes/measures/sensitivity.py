@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.jacobians import Jacobians, gate_change, relative_change
 
 __all__ = ["Sensitivity"]
@@ -20,7 +20,7 @@ class Sensitivity:
 
     def __init__(
         self,
-        batch: FullBatch,
+        evaluator: Evaluator,
         *,
         names: list[str],
         weights: list[str],
@@ -31,7 +31,7 @@ class Sensitivity:
         """Measure what belongs to the frozen weights.
 
         Args:
-            batch: network, data and loss.
+            evaluator: network, data and loss.
             names: all tensors in forward order.
             weights: those that are weight matrices.
             count: how many examples are measured.
@@ -39,8 +39,8 @@ class Sensitivity:
             etas: the size of the grid.
         """
         self.names, self.weights, self.count = names, weights, count
-        self.probe = Jacobians(batch, samples=count, weights=weights)
-        self.before = self.probe.measure(batch.frozen)
+        self.probe = Jacobians(evaluator, samples=count, weights=weights)
+        self.before = self.probe.measure(evaluator.frozen)
         self.jacobian_change = np.full((etas, len(names), kept), np.nan)
         self.gate_change = np.full((etas, len(names), kept), np.nan)
 

@@ -15,7 +15,7 @@ from probes.data.batches import Batches
 from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
 from probes.evaluation.chunks import halving, is_out_of_memory
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 
 __all__ = ["CANDIDATES", "DEFAULT", "ChunkChoice", "GradientTimer", "choose_chunk"]
@@ -91,14 +91,14 @@ class GradientTimer:
         device: torch.device | str,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Remember what is evaluated; a caller puts the network into the state of :func:`probes.evaluation.frozen_state.probing`."""
+        """Remember what is evaluated; a caller puts the network into its frozen state."""
         self.network, self.data, self.loss = network, data, loss
         self.dtype, self.device, self.clock = dtype, torch.device(device), clock
         self.trainable = [name for name, value in network.named_parameters() if value.requires_grad]
 
-    def batch(self, examples: int, chunk: int) -> FullBatch:
+    def batch(self, examples: int, chunk: int) -> Evaluator:
         """The first examples, ready to be evaluated."""
-        return FullBatch(
+        return Evaluator(
             self.network,
             self.data[:examples],
             None,
@@ -111,8 +111,10 @@ class GradientTimer:
 
     def seconds(self, examples: int, chunk: int, *, gradient: bool = True) -> float:
         """How long one evaluation of the first ``examples`` takes."""
-        batch = self.batch(examples, chunk)
-        return self.of(lambda: batch.evaluate(batch.frozen, wanted=self.trainable if gradient else None))
+        evaluator = self.batch(examples, chunk)
+        return self.of(
+            lambda: evaluator.evaluate(evaluator.frozen, wanted=self.trainable if gradient else None)
+        )
 
     def of(self, function: Callable[[], object]) -> float:
         """How long a call takes, with what the device still has to do when it returns."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probes.data.batches import Batches
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.jacobians import Jacobians
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.measures.spectra import spectrum
@@ -209,24 +209,24 @@ def measure_rates(
             timer.network, timer.data, timer.loss, dtype=torch.float64, device=timer.device, clock=timer.clock
         )
         exact = double.seconds(few, few) / few
-    batch = timer.batch(min(2, count), 2)
+    evaluator = timer.batch(min(2, count), 2)
     if work.jacobians:
-        jacobians = output_width(batch) * gradient  # each example is repeated once for each output
+        jacobians = output_width(evaluator) * gradient  # each example is repeated once for each output
         if jacobians < part:
-            probe = Jacobians(batch, samples=1, weights=list(weights))
-            jacobians = timer.of(lambda: probe.measure(batch.frozen))
+            probe = Jacobians(evaluator, samples=1, weights=list(weights))
+            jacobians = timer.of(lambda: probe.measure(evaluator.frozen))
     spectra, norms = (
-        _matrix_rates(timer, [batch.frozen[name] for name in weights], part) if work.spectra else (0, 0)
+        _matrix_rates(timer, [evaluator.frozen[name] for name in weights], part) if work.spectra else (0, 0)
     )
-    convolutions = _convolution_seconds(timer, batch, weights, part) if work.convolutions else 0.0
+    convolutions = _convolution_seconds(timer, evaluator, weights, part) if work.convolutions else 0.0
     return Rates(gradient, losses, exact, jacobians, spectra, norms, convolutions)
 
 
-def output_width(batch: FullBatch) -> int:
+def output_width(evaluator: Evaluator) -> int:
     """How many numbers an example's outputs are."""
     with torch.no_grad():
-        _, examples = next(batch.chunks(1))
-        return batch.call(batch.frozen, examples.inputs).numel() // len(examples)
+        _, examples = next(evaluator.chunks(1))
+        return evaluator.call(evaluator.frozen, examples.inputs).numel() // len(examples)
 
 
 def _matrix_rates(timer: GradientTimer, weights: Sequence[Tensor], budget: float) -> tuple[float, float]:
@@ -248,15 +248,15 @@ _CHANNELS = 16  # of a convolution whose norm is timed
 
 
 def _convolution_seconds(
-    timer: GradientTimer, batch: FullBatch, weights: Sequence[str], budget: float
+    timer: GradientTimer, evaluator: Evaluator, weights: Sequence[str], budget: float
 ) -> float:
     """Seconds for the norms of all convolutions; each is timed on some channels, and those of one shape once."""
     total = spent = units = 0.0
     known: dict[tuple[Operator, torch.Size], float] = {}
-    for name, operator in find_operators(batch, list(weights)).items():
+    for name, operator in find_operators(evaluator, list(weights)).items():
         if operator.kind not in ("convolution", "transposed convolution"):
             continue
-        weight = batch.frozen[name]
+        weight = evaluator.frozen[name]
         whole = float(weight.shape[0] * weight.shape[1] * min(weight.shape[:2]))
         key = (operator, weight.shape)
         if key not in known and spent <= budget:
@@ -276,7 +276,7 @@ def activation_bytes(timer: GradientTimer) -> float:
     counts = sorted({max(1, min(8, len(piece)) // 2), min(8, len(piece))})
     held = []
     for count in counts:
-        batch = FullBatch(
+        evaluator = Evaluator(
             timer.network,
             Batches([piece[:count]]),
             None,
@@ -285,18 +285,20 @@ def activation_bytes(timer: GradientTimer) -> float:
             device=timer.device,
             chunk=count,
         )
-        held.append(_forward_bytes(batch))
+        held.append(_forward_bytes(evaluator))
     if len(counts) == 1:
         return held[0] / counts[0]
     return max(held[1] - held[0], 0) / (counts[1] - counts[0])
 
 
-def _forward_bytes(batch: FullBatch) -> int:
-    leaves = {name: value.requires_grad_(value.is_floating_point()) for name, value in batch.frozen.items()}
-    _, examples = next(batch.chunks())
-    there = [*leaves.values(), *batch.buffers.values(), *(tensor for _, tensor in examples.leaves())]
+def _forward_bytes(evaluator: Evaluator) -> int:
+    leaves = {
+        name: value.requires_grad_(value.is_floating_point()) for name, value in evaluator.frozen.items()
+    }
+    _, examples = next(evaluator.chunks())
+    there = [*leaves.values(), *evaluator.buffers.values(), *(tensor for _, tensor in examples.leaves())]
     with torch.enable_grad():
-        return saved_bytes(lambda: batch.example_losses(leaves, examples), there)
+        return saved_bytes(lambda: evaluator.example_losses(leaves, examples), there)
 
 
 def memory_of(

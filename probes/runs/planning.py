@@ -204,8 +204,8 @@ def _estimate(
         return None
     with probing(probed.network, batchnorm=settings.batchnorm):
         timer = probed.timer(settings)
-        batch = timer.batch(min(2, count), 2)
-        layers = find_layers(probed.network, batch, probed.names)
+        evaluator = timer.batch(min(2, count), 2)
+        layers = find_layers(probed.network, evaluator, probed.names)
         weights = [layer.name for layer in layers if layer.is_weight]
         shapes = [_shape(layer.shape) for layer in layers if layer.is_weight]
         work = probed.work(settings, shapes)
@@ -213,8 +213,8 @@ def _estimate(
         rates = measure_rates(
             timer, weights, work, gradient=choice.seconds, chunk=choice.chunk, budget=budget
         )
-        jacobian = min(settings.jacobian, count) if batch.has_outputs else 0
-        numbers = sum(tensor.numel() for tensor in batch.frozen.values())
+        jacobian = min(settings.jacobian, count) if evaluator.has_outputs else 0
+        numbers = sum(tensor.numel() for tensor in evaluator.frozen.values())
         resident = 0.0
         if settings.device == "cpu":
             resident = float(data_bytes(probed.data))
@@ -230,7 +230,7 @@ def _estimate(
             largest=max((m * n for m, n in shapes), default=0),
             example=activation_bytes(timer),
             sample=min(settings.samples, count) if work.convolutions else 0,
-            jacobian=jacobian * output_width(batch) if jacobian else 0,
+            jacobian=jacobian * output_width(evaluator) if jacobian else 0,
             resident=resident,
             evaluation=evaluation,
         )

@@ -21,7 +21,13 @@ from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
 from probes.data.text import is_text_spec
 from probes.errors import InputError
-from probes.networks.frozen_networks import StoredSubject, Subject, Subjects, check_data_fits, load_subject
+from probes.networks.frozen_network import (
+    FrozenNetwork,
+    NetworkRecord,
+    NetworkSeries,
+    check_data_fits,
+    load_network,
+)
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.runs.estimate import is_worth_saying
 from probes.runs.folder import RunFolder, join
@@ -63,7 +69,7 @@ class Prepared:
     """Everything read and checked, nothing measured."""
 
     order: TrainingOrder
-    subjects: Subjects
+    networks: NetworkSeries
     data: DataSet
     loss: str
 
@@ -89,12 +95,12 @@ def prepare(source: Source) -> Prepared:
     Raises:
         InputError: the first thing that does not fit.
     """
-    subjects, order = read_subjects(source)
-    data, loss = read_data(source, subjects.load(0), order.paths[0])
-    return Prepared(order, subjects, data, loss)
+    networks, order = read_networks(source)
+    data, loss = read_data(source, networks.load(0), order.paths[0])
+    return Prepared(order, networks, data, loss)
 
 
-def read_subjects(source: Source) -> tuple[Subjects, TrainingOrder]:
+def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     """Every checkpoint, read and checked one after the other, and their order.
 
     Raises:
@@ -103,29 +109,29 @@ def read_subjects(source: Source) -> tuple[Subjects, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
 
-    def read(path: Path) -> Subject:
-        return load_subject(
+    def read(path: Path) -> FrozenNetwork:
+        return load_network(
             read_checkpoint(path, key=source.key),
             network=factory,
             activation=source.activation,
             residual=source.residual,
         )
 
-    return Subjects(read, order.paths), order
+    return NetworkSeries(read, order.paths), order
 
 
-def data_spec(source: Source, subject: Subject, path: Path) -> str | None:
+def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
     """The data that the user names, or the checkpoint, if either does."""
-    return source.data or _stated(subject.details, "data", path)
+    return source.data or _stated(frozen.details, "data", path)
 
 
-def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, str]:
+def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSet, str]:
     """The data and the loss's name.
 
     Raises:
         InputError: none is named, or they do not fit the network.
     """
-    details, spec = subject.details, data_spec(source, subject, path)
+    details, spec = frozen.details, data_spec(source, frozen, path)
     if spec is None:
         raise InputError(
             f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
@@ -135,16 +141,16 @@ def read_data(source: Source, subject: Subject, path: Path) -> tuple[DataSet, st
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = source.loss or _stated(details, "loss", path)
     if is_text_spec(spec) and is_tokenised_text(path):
-        masks = type(subject.network).__name__.endswith("ForMaskedLM")
+        masks = type(frozen.network).__name__.endswith("ForMaskedLM")
         data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
         named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)
-    if subject.spec is not None and subject.spec.vocabulary is None:
+    if frozen.spec is not None and frozen.spec.vocabulary is None:
         data = data.in_floats()
     loss, function = resolve_loss(named, data.batches)
     if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
-        check_data_fits(subject, data, loss)
+        check_data_fits(frozen, data, loss)
     return data, loss
 
 
@@ -163,21 +169,21 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
     )
 
 
-def _following(subjects: Subjects, index: int, direction: str) -> Mapping[str, Tensor] | None:
+def _following(networks: NetworkSeries, index: int, direction: str) -> Mapping[str, Tensor] | None:
     """The next checkpoint's parameters, where they are the direction."""
     if direction != "update":
         return None
-    network = subjects.load(index + 1, beside=index).network
+    network = networks.load(index + 1, beside=index).network
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
-def _measured_subjects(subjects: Subjects, direction: str) -> Sequence[StoredSubject]:
+def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[NetworkRecord]:
     """The last checkpoint has no update to follow."""
     if direction != "update":
-        return subjects
-    if len(subjects) < 2:
+        return networks
+    if len(networks) < 2:
         raise InputError("--direction update: needs at least two checkpoints, in training order")
-    return subjects[:-1]
+    return networks[:-1]
 
 
 def slices(
@@ -190,7 +196,7 @@ def slices(
     quiet: bool = False,
 ) -> Iterator[tuple[int, xr.Dataset]]:
     """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error unless ``quiet``."""
-    measured = _measured_subjects(prepared.subjects, settings.direction)
+    measured = _measured_networks(prepared.networks, settings.direction)
     todo = [index for index in range(len(measured)) if skip is None or not skip(index)]
     function = resolve_loss(prepared.loss, prepared.data.batches)[1]
     total = len(measured) * evaluations_per_slice(settings)
@@ -200,13 +206,13 @@ def slices(
         for index in todo:
             bar.set_postfix_str(measured[index].label)
             dataset = measure_slice(
-                prepared.subjects.load(index).network,
+                prepared.networks.load(index).network,
                 prepared.data.batches,
                 settings=settings,
                 loss=function,
                 names=measured[index].names,
                 label=measured[index].label,
-                following=_following(prepared.subjects, index, settings.direction),
+                following=_following(prepared.networks, index, settings.direction),
                 progress=bar.update,
                 share=share,
             )
@@ -216,9 +222,9 @@ def slices(
                 settings = replace(settings, chunk=fitted)
 
 
-def _described(dataset: xr.Dataset, subject: StoredSubject, prepared: Prepared) -> xr.Dataset:
+def _described(dataset: xr.Dataset, frozen: NetworkRecord, prepared: Prepared) -> xr.Dataset:
     """Add what is known of the checkpoint and what is needed to repeat the run."""
-    details = subject.details
+    details = frozen.details
     coordinates = {
         "step": details.get("step"),
         "epoch": details.get("epoch"),
@@ -227,7 +233,7 @@ def _described(dataset: xr.Dataset, subject: StoredSubject, prepared: Prepared) 
     for name, value in coordinates.items():
         number = float(value) if isinstance(value, int | float) else float("nan")
         dataset = dataset.assign_coords({name: ("checkpoint", [number])})
-    dataset = dataset.assign_coords(weights_hash=("checkpoint", [subject.digest]))
+    dataset = dataset.assign_coords(weights_hash=("checkpoint", [frozen.digest]))
     dataset.attrs |= {
         "loss": prepared.loss,
         "data": prepared.data.spec,
@@ -273,18 +279,18 @@ def plan(
         InputError: anything given that cannot be used.
     """
     settings, prepared = _prepared_together(source, settings, share)
-    first = prepared.subjects[0]
-    measured = _measured_subjects(prepared.subjects, settings.direction)
+    first = prepared.networks[0]
+    measured = _measured_networks(prepared.networks, settings.direction)
     decisive: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     decisive["perturb"] = list(settings.perturb)
     decisive |= {
-        "checkpoints": [subject.digest for subject in measured],
+        "checkpoints": [frozen.digest for frozen in measured],
         "data": prepared.data.digest(),
         "loss": prepared.loss,
         "network": str(first.spec or source.network),
     }
     function = resolve_loss(prepared.loss, prepared.data.batches)[1]
-    network = prepared.subjects.load(0).network
+    network = prepared.networks.load(0).network
     probed = Probed(network, first.names, prepared.data.batches, function, len(measured))
     settled = share.first(
         lambda: plan_run(probed, settings, decisive, out, auto_chunk=auto_chunk, estimate=estimate)
@@ -322,7 +328,7 @@ def _prepared_together(
     prepared = share.together(lambda: prepare(source))
     if share.size > 1:
         digests = {
-            "checkpoints": " ".join(subject.digest for subject in prepared.subjects),
+            "checkpoints": " ".join(frozen.digest for frozen in prepared.networks),
             "data": prepared.data.digest(),
         }
         share.agree(digests, remedy="give them as files that do not change, without randomness of their own")

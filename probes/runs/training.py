@@ -21,7 +21,7 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.errors import InputError
-from probes.networks.frozen_networks import check_spec_fits
+from probes.networks.frozen_network import check_spec_fits
 from probes.networks.zoo import NetworkSpec, build
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder

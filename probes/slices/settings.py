@@ -38,7 +38,7 @@ class SliceSettings:
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         biases: ``move`` (the released protocol) or ``fixed``.
-        batchnorm: a name of :data:`probes.evaluation.frozen_state.BATCHNORMS`: the statistics that batch and instance norm use.
+        batchnorm: a name of :data:`probes.evaluation.frozen_state.BATCHNORMS`: the statistics of batch norm.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.

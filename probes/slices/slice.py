@@ -25,9 +25,9 @@ from probes.evaluation.directions import (
     noise_direction,
     update_direction,
 )
-from probes.evaluation.evaluator import Evaluation, FullBatch
+from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
-from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.reductions import compare, norm
 from probes.measures.adversarial import find_worst
 from probes.measures.bound_ingredients import Ladder
@@ -98,7 +98,7 @@ def measure_slice(
     if mixed:
         _refuse_mixed(settings, len(x), share)
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
-        batch = FullBatch(
+        evaluator = Evaluator(
             network,
             x,
             y,
@@ -110,7 +110,7 @@ def measure_slice(
             share=share,
             divisible=not mixed,
         )
-        return _Slice(batch, settings, reported, following, mixed=mixed).measure(label, progress)
+        return _Slice(evaluator, settings, reported, following, mixed=mixed).measure(label, progress)
 
 
 def _refuse_mixed(settings: SliceSettings, examples: int, share: Share) -> None:
@@ -157,24 +157,26 @@ class _Slice:
 
     def __init__(
         self,
-        batch: FullBatch,
+        evaluator: Evaluator,
         settings: SliceSettings,
         reported: dict[str, str],
         following: Mapping[str, Tensor] | None,
         *,
         mixed: bool = False,
     ) -> None:
-        self.batch, self.settings, self.reported, self.mixed = batch, settings, reported, mixed
-        missing = [name for name in reported if name not in batch.frozen]
+        self.evaluator, self.settings, self.reported, self.mixed = evaluator, settings, reported, mixed
+        missing = [name for name in reported if name not in evaluator.frozen]
         if missing:
             raise InputError(f"the network has no parameter {missing[0]}")
-        found = [layer for layer in find_layers(batch.network, batch, reported) if layer.name in reported]
+        found = [
+            layer for layer in find_layers(evaluator.network, evaluator, reported) if layer.name in reported
+        ]
         self.names = [layer.name for layer in found]
         self.trainable = [layer.name for layer in found if layer.trainable]
-        samples = min(settings.samples, len(batch))
-        self.samples = max(samples, min(settings.jacobian, len(batch)))
-        self.precision = measure_precision(batch, self.trainable, together=mixed)
-        self.base = batch.evaluate(batch.frozen, wanted=self.trainable, samples=self.samples)
+        samples = min(settings.samples, len(evaluator))
+        self.samples = max(samples, min(settings.jacobian, len(evaluator)))
+        self.precision = measure_precision(evaluator, self.trainable, together=mixed)
+        self.base = evaluator.evaluate(evaluator.frozen, wanted=self.trainable, samples=self.samples)
         # a few examples may miss what the whole data uses
         found = [replace(layer, used=layer.used or self._has_gradient(layer.name)) for layer in found]
         self.layers = treated(found, perturb=settings.perturb, biases=settings.biases)
@@ -188,10 +190,10 @@ class _Slice:
         self.measured = self._chosen_layers()
         self.adversarial = settings.direction == "adversarial"
         self.direction, self.update_size = self._direction(following)
-        self.line = Line(batch, self.direction)
+        self.line = PerturbedWeights(evaluator, self.direction)
         self.worst: dict[str, Tensor] | None = None
         self.gradient_norms = {name: float(norm(self.base.gradients[name])) for name in self.trainable}
-        self.weight_norms = {name: float(norm(batch.frozen[name])) for name in self.names}
+        self.weight_norms = {name: float(norm(evaluator.frozen[name])) for name in self.names}
 
     def _has_gradient(self, name: str) -> bool:
         gradient = self.base.gradients.get(name)
@@ -217,7 +219,7 @@ class _Slice:
 
     def _direction(self, following: Mapping[str, Tensor] | None) -> tuple[Direction, float]:
         """The slice's direction (nothing where every η has one of its own), and the size of a real update."""
-        settings, frozen, moving = self.settings, self.batch.frozen, self.moving
+        settings, frozen, moving = self.settings, self.evaluator.frozen, self.moving
         if self.adversarial:
             return Direction({}), math.nan
         if settings.direction == "gradient":
@@ -231,11 +233,11 @@ class _Slice:
 
     def _worst_at(self, eta: float) -> tuple[dict[str, Tensor], float]:
         """The tensors under the worst perturbation found at η, and the adversarial objective there."""
-        frozen = self.batch.frozen
+        frozen = self.evaluator.frozen
         downhill = gradient_direction(frozen, {name: self.base.gradients[name] for name in self.moving})
         uphill = {name: -step for name, step in downhill.items()}
         found = find_worst(
-            self.batch,
+            self.evaluator,
             self.moving,
             eta,
             ascent=self.settings.ascent(),
@@ -248,13 +250,13 @@ class _Slice:
 
     def measure(self, label: str, progress: Callable[[int], object] | None) -> xr.Dataset:
         """Everything: the grid, what looks closer at it, and what belongs to the frozen network."""
-        settings, batch = self.settings, self.batch
+        settings, evaluator = self.settings, self.evaluator
         report = progress or (lambda _: None)
         floor, again = measure_noise_floor(
-            batch, self.base, self.precision, self.measured, samples=self.samples
+            evaluator, self.base, self.precision, self.measured, samples=self.samples
         )
         table = Breakdown(
-            batch,
+            evaluator,
             self.base,
             names=self.names,
             measured=self.measured,
@@ -263,7 +265,9 @@ class _Slice:
             etas=len(settings.etas),
         )
         closer = _Closer(self)
-        table.record(0, batch.frozen, again)  # the noise floor's second evaluation is the measurement at 0
+        table.record(
+            0, evaluator.frozen, again
+        )  # the noise floor's second evaluation is the measurement at 0
         del again
         if self.adversarial:
             own = self._measure_worst(table, closer, report)
@@ -279,7 +283,7 @@ class _Slice:
         if not self.adversarial:  # there is no line to have a curvature, or a limit
             scalars |= self._along_the_line(table, slope)
         scalars["loss_noise_floor"] = floor.loss
-        if batch.has_outputs:
+        if evaluator.has_outputs:
             scalars["output_noise_floor"] = floor.outputs
         variables |= {name: (("checkpoint",), np.array([value])) for name, value in scalars.items()}
         variables |= own | closer.variables()
@@ -303,7 +307,7 @@ class _Slice:
             del found  # its gradients, before there are new ones
             report(1)
         looks = evaluations_per_slice(self.settings) > len(etas)
-        share = self.batch.share
+        share = self.evaluator.share
         for row, eta in enumerate(etas):
             if row % share.size == share.rank:
                 closer.record(row, self.line.at(float(eta)))
@@ -318,15 +322,15 @@ class _Slice:
         values = np.full(len(etas), np.nan)
         values[0] = 0.0
         spectra = {name: np.full((len(etas), len(self.names)), np.nan) for name in _OWN_SPECTRA}
-        closer.record(0, self.batch.frozen)
+        closer.record(0, self.evaluator.frozen)
         report(1)
         for row in range(1, len(etas)):
             moved, values[row] = self._worst_at(float(etas[row]))
-            found: Evaluation = self.batch.evaluate(moved, wanted=self.measured, samples=self.samples)
+            found: Evaluation = self.evaluator.evaluate(moved, wanted=self.measured, samples=self.samples)
             table.record(row, moved, found)
             closer.record(row, moved)
             for name in self.weights if self.settings.spectra != "none" else ():
-                own, column = spectrum(moved[name] - self.batch.frozen[name]), self.names.index(name)
+                own, column = spectrum(moved[name] - self.evaluator.frozen[name]), self.names.index(name)
                 spectra["perturbation_spectral_norm"][row, column] = own.spectral_norm
                 spectra["perturbation_condition_number"][row, column] = own.condition_number
             report(1)
@@ -367,7 +371,7 @@ class _Slice:
                     gradient = self.base.gradients[name].flatten(1)
                     largest = operator_norm(gradient, Operator("matrix"))
                     values["gradient_stable_rank"][k] = ratio(self.gradient_norms[name] ** 2, largest**2)
-                own = spectrum(self.batch.frozen[name])
+                own = spectrum(self.evaluator.frozen[name])
                 values["spectral_norm"][k], values["condition_number"][k] = (
                     own.spectral_norm,
                     own.condition_number,
@@ -380,13 +384,13 @@ class _Slice:
 
     def _along_the_line(self, table: Breakdown, slope: float) -> dict[str, float]:
         """The curvature at 0, and the step limit by root finding on the slice."""
-        settings, batch, losses = self.settings, self.batch, table.losses()
+        settings, evaluator, losses = self.settings, self.evaluator, table.losses()
         self.line.release()  # the curvature has two sets of gradients of its own
-        curvature = directional_curvature(batch, self.direction) if settings.curvature else math.nan
+        curvature = directional_curvature(evaluator, self.direction) if settings.curvature else math.nan
         values = {"curvature": curvature}
         if settings.limit:
             guess = _quadratic_limit(slope, curvature, settings.etas, table.slopes())
-            found = batch.share.led(
+            found = evaluator.share.led(
                 lambda loss: find_step_limit(
                     loss,
                     start=self.base.loss,
@@ -405,7 +409,7 @@ class _Slice:
 
     def _coordinates(self, label: str) -> dict[str, Any]:
         shapes = [
-            tuple(self.batch.frozen[name].flatten(1).shape) if weight else (0, 0)
+            tuple(self.evaluator.frozen[name].flatten(1).shape) if weight else (0, 0)
             for name, weight in self._kinds()
         ]
         return {
@@ -426,7 +430,7 @@ class _Slice:
 
     def _activations(self) -> list[str]:
         """The function that follows each weight matrix, where that is known; empty elsewhere."""
-        network = self.batch.network
+        network = self.evaluator.network
         found = dict.fromkeys(self.names, "")
         if isinstance(network, Perceptron):
             found |= dict.fromkeys(self.weights, network.spec.activation)
@@ -434,7 +438,7 @@ class _Slice:
         return [found[name] for name in self.names]
 
     def _attributes(self) -> dict[str, Any]:
-        network, settings = self.batch.network, self.settings
+        network, settings = self.evaluator.network, self.settings
         spec = spec_of(network)
         biases = any(name.rpartition(".")[2] == "bias" for name in self.names)
         return {
@@ -453,13 +457,13 @@ class _Slice:
             "layers": settings.layers,
             "dtype": settings.dtype,
             "precision": settings.precision,
-            "epsilon": torch.finfo(self.batch.dtype).eps,
-            "device": str(self.batch.device),
-            "chunk": self.batch.chunk,
-            "processes": self.batch.share.size,
+            "epsilon": torch.finfo(self.evaluator.dtype).eps,
+            "device": str(self.evaluator.device),
+            "chunk": self.evaluator.chunk,
+            "processes": self.evaluator.share.size,
             "seed": str(settings.seed),
-            "number_of_examples": len(self.batch),
-            "outputs": "yes" if self.batch.has_outputs else "no",
+            "number_of_examples": len(self.evaluator),
+            "outputs": "yes" if self.evaluator.has_outputs else "no",
         }
 
 
@@ -468,22 +472,22 @@ class _Closer:
 
     def __init__(self, of: _Slice) -> None:
         """Measure what belongs to the frozen weights."""
-        settings, batch = of.settings, of.batch
+        settings, evaluator = of.settings, of.evaluator
         self.names = of.names
         self.sensitivity = self.ladder = None
-        if settings.jacobian > 0 and batch.has_outputs:
+        if settings.jacobian > 0 and evaluator.has_outputs:
             self.sensitivity = Sensitivity(
-                batch,
+                evaluator,
                 names=of.names,
                 weights=of.weights,
-                count=min(settings.jacobian, len(batch)),
+                count=min(settings.jacobian, len(evaluator)),
                 kept=of.samples,
                 etas=len(settings.etas),
             )
-        wanted = settings.ladder and batch.has_outputs and settings.spectra != "none" and of.samples > 0
+        wanted = settings.ladder and evaluator.has_outputs and settings.spectra != "none" and of.samples > 0
         if wanted and not of.mixed:
             self.ladder = Ladder(
-                batch,
+                evaluator,
                 names=of.names,
                 weights=of.weights,
                 direction=None if of.adversarial else of.direction,

@@ -395,7 +395,7 @@ def test_distributed_tensors_that_claim_more_than_there_is(tmp_path: Path) -> No
 
 
 def test_pieces_that_overlap_make_no_tensor(tmp_path: Path) -> None:
-    from probes.checkpoints.checkpoint import distributed as module
+    from probes.checkpoints import distributed as module
 
     file = tmp_path / "piece"
     torch.save(torch.ones(1), file)
@@ -457,7 +457,7 @@ def test_memory_stays_under_a_limit(tmp_path: Path) -> None:
 
 
 def test_pickles_of_too_many_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probes.checkpoints.checkpoint import pickles
+    from probes.checkpoints import pickles
 
     monkeypatch.setattr(pickles, "MOST_OPCODES", 1000)
     (tmp_path / "net.pt").write_bytes(legacy_head() + b"]" * 1010 + b".")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import probes.cli.main
 from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 
 ETAS = np.array([0.0, 1e-3, 0.1])
 
@@ -68,16 +68,16 @@ def test_chunks_are_halved_until_they_fit(backward: bool, capsys: pytest.Capture
 
 
 def test_one_example_that_does_not_fit_is_an_error() -> None:
-    batch = FullBatch(Hungry(0), *data(), LOSSES["cross-entropy"], chunk=8)
+    evaluator = Evaluator(Hungry(0), *data(), LOSSES["cross-entropy"], chunk=8)
     with pytest.raises(InputError, match="one example"):
-        batch.evaluate(batch.frozen)
+        evaluator.evaluate(evaluator.frozen)
 
 
 def test_examples_that_belong_together_are_not_parted() -> None:
     network = Hungry(15)
-    batch = FullBatch(network, *data(), LOSSES["cross-entropy"], chunk=50, divisible=False)
+    evaluator = Evaluator(network, *data(), LOSSES["cross-entropy"], chunk=50, divisible=False)
     with pytest.raises(InputError, match="50 examples that belong together"):
-        batch.evaluate(batch.frozen)
+        evaluator.evaluate(evaluator.frozen)
 
 
 def test_other_errors_are_left_alone() -> None:
@@ -89,9 +89,9 @@ def test_other_errors_are_left_alone() -> None:
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    batch = FullBatch(Broken(), *data(), LOSSES["cross-entropy"])
+    evaluator = Evaluator(Broken(), *data(), LOSSES["cross-entropy"])
     with pytest.raises(RuntimeError, match="shapes"):
-        batch.evaluate(batch.frozen)
+        evaluator.evaluate(evaluator.frozen)
 
 
 def test_a_command_that_runs_out_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

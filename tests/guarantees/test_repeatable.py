@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from probes import SliceSettings, measure_slice
 from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction
-from probes.evaluation.evaluator import FullBatch
-from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.breakdown import Breakdown
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 
@@ -83,12 +83,12 @@ class _Waits(TorchDispatchMode):
 
 def test_nothing_waits_inside_the_loop_over_etas() -> None:
     network, x, y = problem()
-    batch = FullBatch(network, x, y, LOSSES["cross-entropy"], chunk=100)
-    names = list(batch.frozen)
-    base = batch.evaluate(batch.frozen, wanted=names, samples=20)
-    line = Line(batch, gradient_direction(batch.frozen, base.gradients))
+    evaluator = Evaluator(network, x, y, LOSSES["cross-entropy"], chunk=100)
+    names = list(evaluator.frozen)
+    base = evaluator.evaluate(evaluator.frozen, wanted=names, samples=20)
+    line = PerturbedWeights(evaluator, gradient_direction(evaluator.frozen, base.gradients))
     table = Breakdown(
-        batch, base, names=names, measured=names, moving=names, direction=line.direction, etas=len(ETAS)
+        evaluator, base, names=names, measured=names, moving=names, direction=line.direction, etas=len(ETAS)
     )
     with _Waits() as waits:
         for row, eta in enumerate(ETAS):

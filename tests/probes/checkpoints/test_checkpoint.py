@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from probes import InputError
 from probes.checkpoints.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
-from probes.networks.frozen_networks import load_subject
+from probes.networks.frozen_network import load_network
 from tests.support.reference import make
 
 
@@ -97,12 +97,12 @@ def test_written_and_read(tmp_path: Path) -> None:
         "step": 3,
         "note": "é",
     }
-    subject = load_subject(found)
+    frozen = load_network(found)
     for name, tensor in network.state_dict().items():
-        assert torch.equal(subject.network.state_dict()[name], tensor), name
-    assert all(not tensor.is_meta for tensor in subject.network.state_dict().values())
-    assert subject.perceptron == network.spec
-    assert list(subject.names)[:5] == [
+        assert torch.equal(frozen.network.state_dict()[name], tensor), name
+    assert all(not tensor.is_meta for tensor in frozen.network.state_dict().values())
+    assert frozen.perceptron == network.spec
+    assert list(frozen.names)[:5] == [
         "layers.0.weight",
         "layers.0.bias",
         "norms.0.weight",
@@ -313,4 +313,4 @@ def test_damaged_descriptions(tmp_path: Path, network: Any) -> None:
     if network == {"kind": "perceptron"}:
         described = network
     write_checkpoint(path, make().state_dict(), {"network": described})
-    refused(lambda: load_subject(read_checkpoint(path)), path)
+    refused(lambda: load_network(read_checkpoint(path)), path)

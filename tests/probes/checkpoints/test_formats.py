@@ -17,7 +17,7 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks.frozen_networks import load_subject
+from probes.networks.frozen_network import load_network
 
 State = dict[str, torch.Tensor]
 
@@ -151,11 +151,11 @@ def test_every_format_gives_the_same_tensors(tmp_path: Path, name: str) -> None:
     given = network().requires_grad_(False)
     for tensor in given.state_dict().values():
         tensor.zero_()
-    subject = load_subject(
+    frozen = load_network(
         found, network=lambda: nn.Sequential(given) if "inside" in name[:20] and "data" in name else given
     )
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(subject.network(x), network()(x))
+    assert torch.equal(frozen.network(x), network()(x))
 
 
 def test_formats_say_how_far_training_was(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_the_line_for_a_program_converts_it(
 ) -> None:
     path = tmp_path / "saved.pt2"
     make(path)
-    from probes.checkpoints.checkpoint import exported as module
-    from probes.checkpoints.checkpoint import torch_file as torch_files
+    from probes.checkpoints import exported as module
+    from probes.checkpoints import torch_file as torch_files
     from probes.checkpoints.pickles import UnreadableError
 
     def unreadable(*_: Any, **__: Any) -> Any:
@@ -279,7 +279,7 @@ def test_what_does_not_fit_is_named_with_the_nearest(tmp_path: Path) -> None:
     def fit(content: State, *parts: str) -> None:
         torch.save(content, path)
         with pytest.raises(InputError) as caught:
-            load_subject(read_checkpoint(path), network=network)
+            load_network(read_checkpoint(path), network=network)
         for part in (str(path), *parts):
             assert part in str(caught.value), str(caught.value)
 
@@ -316,8 +316,8 @@ def test_wrappers_names_in_the_users_own_network(tmp_path: Path, attribute: str)
     x = torch.randn(5, 6)
     for content in (Mine().state_dict(), network().state_dict(), nn.DataParallel(Mine()).state_dict()):
         torch.save(content, tmp_path / "net.pt")
-        subject = load_subject(read_checkpoint(tmp_path / "net.pt"), network=Mine)
-        assert torch.equal(subject.network(x), network()(x))
+        frozen = load_network(read_checkpoint(tmp_path / "net.pt"), network=Mine)
+        assert torch.equal(frozen.network(x), network()(x))
 
 
 @pytest.mark.parametrize("other", [[1.0, 2.0], 3, None, "text", {"a": 1}])

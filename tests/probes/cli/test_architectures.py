@@ -11,7 +11,7 @@ import torch
 
 import probes
 from probes.networks.zoo import NAMED, build
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 from tests.probes.measures.test_layers import CASES, ETAS, Case, looped, numbers, prepared
 
 NAMES = (

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import probes
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 
 def one_line(result: Any, *parts: str) -> None:

@@ -16,7 +16,7 @@ import torch
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.cli.reports import find, terminal_summary
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 from trust import distance_between
 
 

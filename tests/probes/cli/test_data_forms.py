@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import probes
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 MINE = """
 import torch

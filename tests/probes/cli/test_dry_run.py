@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 
 def everything(folder: Path) -> dict[Path, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.analysis.falsifier.test_witness import GOOD
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 from tests.probes.cli.test_bad_input import one_line
 
 KEYS = {"claim", "witness", "worst_log10_ratio", "certified", "trials", "doubt"}

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks.frozen_networks import load_subject
-from tests.probes.cli.conftest import Probe
+from probes.networks.frozen_network import load_network
+from tests.conftest import Probe
 
 MODULE = """
 import torch
@@ -168,7 +168,7 @@ def test_loading_keeps_ties_and_frozen_flags(probe: Probe, foreign: tuple[Path, 
     once = {name: tensor.clone() for name, tensor in tensors.items() if name != "twin.weight"}
     save_file(once, tmp_path / "once.safetensors")  # a format that keeps one name of a tied tensor
     for path in (foreign[0], tmp_path / "once.safetensors"):
-        network: Any = load_subject(read_checkpoint(path), network=scope["network"]).network
+        network: Any = load_network(read_checkpoint(path), network=scope["network"]).network
         assert network.twin.weight is network.inner.weight
         assert torch.equal(network.inner.weight, tensors["inner.weight"])
         assert [name for name, tensor in network.named_parameters() if not tensor.requires_grad] == [
@@ -176,4 +176,4 @@ def test_loading_keeps_ties_and_frozen_flags(probe: Probe, foreign: tuple[Path, 
         ]
     torch.save({**tensors, "twin.weight": tensors["twin.weight"] + 1}, tmp_path / "torn.pt")
     with pytest.raises(probes.InputError, match="are one in the network"):
-        load_subject(read_checkpoint(tmp_path / "torn.pt"), network=scope["network"])
+        load_network(read_checkpoint(tmp_path / "torn.pt"), network=scope["network"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import probes
-from tests.probes.cli.conftest import Probe
+from tests.conftest import Probe
 
 README = Path(__file__).parents[3] / "README.md"
 

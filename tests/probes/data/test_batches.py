@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from analysis.verdicts import Status, judge
 from probes import InputError, SliceSettings, measure_slice
+from probes.data import loaders as reading
 from probes.data.batches import Batch, Batches, outputs_of
-from probes.data.dataset import loaders as reading
 from probes.data.loaders import read_batches
 from probes.data.losses import resolve_loss
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, find_worst
 
 EXACT = torch.float64
@@ -79,18 +79,18 @@ def by_loop(network: nn.Module, losses: Iterator[Tensor]) -> tuple[float, dict[s
     return float(mean.detach()), dict(zip(names, found, strict=True))
 
 
-def agrees(network: nn.Module, data: Any, loss: str, losses: Iterator[Tensor], **settings: Any) -> FullBatch:
+def agrees(network: nn.Module, data: Any, loss: str, losses: Iterator[Tensor], **settings: Any) -> Evaluator:
     """Assert that the data's loss, gradients and curvature are those of a plain loop."""
     batches = data if isinstance(data, Batches) else read_batches(data, "--data mine")[0]
-    batch = FullBatch(
+    evaluator = Evaluator(
         network, batches, None, resolve_loss(loss, batches)[1], dtype=EXACT, **{"chunk": 3, **settings}
     )
     expected, gradients = by_loop(network, losses)
-    found = batch.evaluate(batch.frozen, wanted=list(batch.frozen))
+    found = evaluator.evaluate(evaluator.frozen, wanted=list(evaluator.frozen))
     assert found.loss == pytest.approx(expected, rel=1e-10)
     for name, gradient in gradients.items():
         torch.testing.assert_close(found.gradients[name], gradient, rtol=1e-10, atol=1e-13)
-    return batch
+    return evaluator
 
 
 class Pairs(Dataset[Any]):
@@ -242,7 +242,7 @@ def test_a_slice_through_a_language_model() -> None:
     assert judge(found.expand_dims("checkpoint"))
     assert float(found["noise_floor"].max()) < 1e-12
     worst = find_worst(
-        FullBatch(network, batches, None, resolve_loss("next-token", batches)[1], dtype=EXACT, chunk=2),
+        Evaluator(network, batches, None, resolve_loss("next-token", batches)[1], dtype=EXACT, chunk=2),
         list(state),
         0.1,
         ascent=Ascent(examples=7, steps=3, restarts=1),
@@ -253,14 +253,16 @@ def test_a_slice_through_a_language_model() -> None:
 def test_curvature_of_ragged_batches() -> None:
     network = made(Language)
     batches = read_batches(language_batches(), "--data mine")[0]
-    batch = FullBatch(network, batches, None, resolve_loss("next-token", batches)[1], dtype=EXACT, chunk=2)
-    direction = batch.evaluate(batch.frozen, wanted=list(batch.frozen)).gradients
+    evaluator = Evaluator(
+        network, batches, None, resolve_loss("next-token", batches)[1], dtype=EXACT, chunk=2
+    )
+    direction = evaluator.evaluate(evaluator.frozen, wanted=list(evaluator.frozen)).gradients
     h, slopes = 1e-4, []
     for sign in (-1, 1):
-        moved = {name: w + sign * h * direction[name] for name, w in batch.frozen.items()}
-        after = batch.evaluate(moved, wanted=list(direction)).gradients
+        moved = {name: w + sign * h * direction[name] for name, w in evaluator.frozen.items()}
+        after = evaluator.evaluate(moved, wanted=list(direction)).gradients
         slopes.append(float(sum((after[name] * direction[name]).sum() for name in direction)))
-    assert batch.directional_curvature(Direction.of(direction)) == pytest.approx(
+    assert evaluator.directional_curvature(Direction.of(direction)) == pytest.approx(
         (slopes[1] - slopes[0]) / (2 * h), rel=1e-5
     )
 

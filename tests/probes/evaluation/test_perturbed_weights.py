@@ -16,10 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes.data.batches import Batches
 from probes.data.losses import LOSSES
+from probes.evaluation import reductions
 from probes.evaluation.directions import Direction, gradient_direction, hash_of, noise_direction
-from probes.evaluation.evaluator import FullBatch, moved_along, reductions
+from probes.evaluation.evaluator import Evaluator, moved_along
 from probes.evaluation.first_layer import FirstLayer
-from probes.evaluation.perturbed_weights import Line
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.reductions import compare, norm, relative_difference
 
 EXACT = torch.float64
@@ -38,16 +39,16 @@ class Network(nn.Module):
         return self.last(torch.tanh(self.first(x) + self.beside(x) * torch.tanh(self.first(x))))  # type: ignore[no-any-return]
 
 
-def problem(network: nn.Module | None = None, **options: Any) -> FullBatch:
+def problem(network: nn.Module | None = None, **options: Any) -> Evaluator:
     torch.manual_seed(0)
     network = network or Network()
     x, y = torch.randn(23, 2, 3, dtype=EXACT), torch.randint(0, 3, (23,))
-    return FullBatch(network, x, y, LOSSES["cross-entropy"], **{"dtype": EXACT, "chunk": 5, **options})
+    return Evaluator(network, x, y, LOSSES["cross-entropy"], **{"dtype": EXACT, "chunk": 5, **options})
 
 
-def line_of(batch: FullBatch, names: list[str] | None = None) -> Line:
-    gradients = batch.evaluate(batch.frozen, wanted=names or list(batch.frozen)).gradients
-    return Line(batch, gradient_direction(batch.frozen, gradients))
+def line_of(evaluator: Evaluator, names: list[str] | None = None) -> PerturbedWeights:
+    gradients = evaluator.evaluate(evaluator.frozen, wanted=names or list(evaluator.frozen)).gradients
+    return PerturbedWeights(evaluator, gradient_direction(evaluator.frozen, gradients))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -219,8 +220,8 @@ def test_ragged_pieces_have_preactivations_of_their_own() -> None:
     from probes.data.batches import Batch
 
     data = Batches([Batch(x[:6], y[:6]), Batch(x[6:], y[6:])], cut=True)
-    batch = FullBatch(network, data, None, LOSSES["cross-entropy"], dtype=EXACT, chunk=4)
-    line = line_of(batch)
-    whole = moved_along(batch.frozen, line.direction, 0.7)
-    assert line.loss(0.7) == pytest.approx(batch.evaluate(whole).loss, rel=1e-14)
+    evaluator = Evaluator(network, data, None, LOSSES["cross-entropy"], dtype=EXACT, chunk=4)
+    line = line_of(evaluator)
+    whole = moved_along(evaluator.frozen, line.direction, 0.7)
+    assert line.loss(0.7) == pytest.approx(evaluator.evaluate(whole).loss, rel=1e-14)
     assert isinstance(line.first, FirstLayer)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from probes import InputError
 from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction, noise_direction
-from probes.evaluation.evaluator import FullBatch, moved_along
+from probes.evaluation.evaluator import Evaluator, moved_along
 from probes.measures.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
 from tests.guarantees.test_leaves_no_trace import picture, subject
 from tests.support.reference import Reference, arrays, make, make_data
@@ -23,8 +23,8 @@ OBJECTIVES = ("output", "breakdown")
 EXACT = torch.float64
 
 
-def batch_of(network: nn.Module, x: Any, y: Any, loss: str = "cross-entropy", **settings: Any) -> FullBatch:
-    return FullBatch(network, x, y, LOSSES[loss], **{"dtype": EXACT, "chunk": 10, **settings})
+def batch_of(network: nn.Module, x: Any, y: Any, loss: str = "cross-entropy", **settings: Any) -> Evaluator:
+    return Evaluator(network, x, y, LOSSES[loss], **{"dtype": EXACT, "chunk": 10, **settings})
 
 
 def linear(weight: Any, bias: Any = None) -> nn.Linear:
@@ -57,9 +57,9 @@ def norm(tensor: Tensor) -> float:
     return float(tensor.double().norm())
 
 
-def relative(batch: FullBatch, change: dict[str, Tensor]) -> dict[str, float]:
+def relative(evaluator: Evaluator, change: dict[str, Tensor]) -> dict[str, float]:
     """r_l of the tensors that are not zero."""
-    sizes = {name: norm(batch.frozen[name]) for name in change}
+    sizes = {name: norm(evaluator.frozen[name]) for name in change}
     return {name: norm(change[name]) / size for name, size in sizes.items() if size > 0}
 
 
@@ -79,9 +79,9 @@ def independent(network: Any, x: Any, y: Any, change: dict[str, Any], objective:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_linear_layer_and_one_example(eta: float, dtype: torch.dtype) -> None:
     W, x = random(3, 5), torch.from_numpy(random(1, 5, seed=1))
-    batch = batch_of(linear(W), x, torch.zeros(1, 3), "mse", dtype=dtype)
+    evaluator = batch_of(linear(W), x, torch.zeros(1, 3), "mse", dtype=dtype)
     # one step: the first goes all the way
-    found = find_worst(batch, ["weight"], eta, ascent=Ascent(steps=1, restarts=1))
+    found = find_worst(evaluator, ["weight"], eta, ascent=Ascent(steps=1, restarts=1))
     expected = eta * np.linalg.norm(W) * norm(x) / np.linalg.norm(W @ x[0].numpy())
     # in float32 the sum W + ΔW is rounded at the scale of W
     tolerance = 1e-12 if dtype == EXACT else 1e-6 + 1e-6 / eta
@@ -112,16 +112,16 @@ def two_layers(eta: float) -> tuple[nn.Module, Any, Any, float]:
 @pytest.mark.parametrize("eta", [0.01, 0.3])
 def test_two_linear_layers_against_brute_force(eta: float) -> None:
     network, x, y, best = two_layers(eta)
-    batch = batch_of(network, x, y, "mse", chunk=4)
-    found = find_worst(batch, ["0.weight", "1.weight"], eta, ascent=Ascent(steps=60, restarts=6))
+    evaluator = batch_of(network, x, y, "mse", chunk=4)
+    found = find_worst(evaluator, ["0.weight", "1.weight"], eta, ascent=Ascent(steps=60, restarts=6))
     assert found.value == pytest.approx(best, rel=1e-5)
 
 
 def test_breakdown_of_a_quadratic() -> None:
     W, x, y = random(3, 5), random(40, 5, seed=1) * [3, 1, 1, 1, 0.3], random(40, 3, seed=2)
-    batch = batch_of(linear(W), torch.from_numpy(x), torch.from_numpy(y), "mse")
+    evaluator = batch_of(linear(W), torch.from_numpy(x), torch.from_numpy(y), "mse")
     eta, second_moment = 0.2, x.T @ x
-    found = find_worst(batch, ["weight"], eta, ascent=Ascent("breakdown", restarts=1))
+    found = find_worst(evaluator, ["weight"], eta, ascent=Ascent("breakdown", restarts=1))
     values, vectors = np.linalg.eigh(second_moment)
     # g = 2/(3·40) Σ (Wx − y) xᵀ changes by 2/(3·40) ΔW Σ xxᵀ
     g = (x @ W.T - y).T @ x
@@ -132,8 +132,8 @@ def test_breakdown_of_a_quadratic() -> None:
 
 def test_biases_alone() -> None:
     W, b, x = random(3, 5), random(3, seed=4), random(7, 5, seed=1)
-    batch = batch_of(linear(W, b), torch.from_numpy(x), torch.zeros(7, 3), "mse", chunk=3)
-    found = find_worst(batch, ["bias"], 0.1, ascent=Ascent(examples=5, restarts=1))
+    evaluator = batch_of(linear(W, b), torch.from_numpy(x), torch.zeros(7, 3), "mse", chunk=3)
+    found = find_worst(evaluator, ["bias"], 0.1, ascent=Ascent(examples=5, restarts=1))
     sizes = np.linalg.norm(x[:5] @ W.T + b, axis=1)
     assert list(found.change) == ["bias"]
     assert found.value == pytest.approx(0.1 * np.linalg.norm(b) * np.mean(1 / sizes), rel=1e-12)
@@ -156,15 +156,15 @@ def test_an_example_without_output_is_left_out() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_value_and_constraint(objective: str, dtype: torch.dtype) -> None:
     network, (x, y) = make(), make_data()
-    batch = batch_of(network, x, y, dtype=dtype)
+    evaluator = batch_of(network, x, y, dtype=dtype)
     for eta in (1e-3, 0.03, 1.0):
         ascent = Ascent(objective, examples=25, steps=8, restarts=2)
-        found = find_worst(batch, list(batch.frozen), eta, ascent=ascent)
-        assert max(relative(batch, found.change).values()) <= eta * (1 + 1e-6)
+        found = find_worst(evaluator, list(evaluator.frozen), eta, ascent=ascent)
+        assert max(relative(evaluator, found.change).values()) <= eta * (1 + 1e-6)
         if objective == "output":  # a breakdown may be largest inside, next to a kink
-            assert min(relative(batch, found.change).values()) >= eta * (1 - 1e-6)
+            assert min(relative(evaluator, found.change).values()) >= eta * (1 - 1e-6)
         assert {name: tensor.shape for name, tensor in found.change.items()} == {
-            name: tensor.shape for name, tensor in batch.frozen.items()
+            name: tensor.shape for name, tensor in evaluator.frozen.items()
         }
         assert {tensor.dtype for tensor in found.change.values()} == {dtype}
         expected = independent(network, x, y, found.change, objective, 25)
@@ -174,22 +174,24 @@ def test_value_and_constraint(objective: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_below_no_candidate(objective: str) -> None:
     network, (x, y) = make(seed=2), make_data()
-    batch = batch_of(network, x, y)
-    names = list(batch.frozen)
-    gradient = gradient_direction(batch.frozen, batch.evaluate(batch.frozen, wanted=names).gradients)
+    evaluator = batch_of(network, x, y)
+    names = list(evaluator.frozen)
+    gradient = gradient_direction(
+        evaluator.frozen, evaluator.evaluate(evaluator.frozen, wanted=names).gradients
+    )
     candidates = [gradient, {name: -step for name, step in gradient.items()}]
-    candidates += [noise_direction(batch.frozen, names, seed=seed) for seed in range(3)]
+    candidates += [noise_direction(evaluator.frozen, names, seed=seed) for seed in range(3)]
     for eta in (1e-3, 0.1, 2.0):
         values = [
             independent(network, x, y, {name: eta * step for name, step in direction.items()}, objective, 37)
             for direction in candidates
         ]
         ascent = Ascent(objective, steps=1, restarts=0)
-        found = find_worst(batch, names, eta, ascent=ascent, candidates=candidates)
+        found = find_worst(evaluator, names, eta, ascent=ascent, candidates=candidates)
         assert found.value >= max(values) * (1 - 1e-10)
         # each is a starting point in its own right: alone, it is not undercut, and it is improved on
         alone = [
-            find_worst(batch, names, eta, ascent=ascent, candidates=[direction]).value
+            find_worst(evaluator, names, eta, ascent=ascent, candidates=[direction]).value
             for direction in candidates
         ]
         assert all(a >= b * (1 - 1e-10) for a, b in zip(alone, values, strict=True))
@@ -198,23 +200,23 @@ def test_below_no_candidate(objective: str) -> None:
 
 
 def test_a_candidate_that_is_the_maximiser_is_returned() -> None:
-    batch = batch_of(Scalar(1.0, torch.sin), torch.ones(2, 1), torch.zeros(2, 1), "mse")
+    evaluator = batch_of(Scalar(1.0, torch.sin), torch.ones(2, 1), torch.zeros(2, 1), "mse")
     top = {"w": torch.tensor([[math.pi / 2 - 1]], dtype=EXACT) / 0.7}
     found = find_worst(
-        batch, ["w"], 0.7, ascent=Ascent(steps=1, restarts=0), candidates=[top, {"w": -top["w"]}]
+        evaluator, ["w"], 0.7, ascent=Ascent(steps=1, restarts=0), candidates=[top, {"w": -top["w"]}]
     )
     assert found.value == pytest.approx(1 - math.sin(0.3) / math.sin(1), rel=1e-12)  # the ball's lower end
     halved = find_worst(
-        batch, ["w"], 0.4, ascent=Ascent(steps=1, restarts=0), candidates=[{"w": 5 * top["w"]}]
+        evaluator, ["w"], 0.4, ascent=Ascent(steps=1, restarts=0), candidates=[{"w": 5 * top["w"]}]
     )
-    assert max(relative(batch, halved.change).values()) <= 0.4 * (1 + 1e-6)  # too long: projected
+    assert max(relative(evaluator, halved.change).values()) <= 0.4 * (1 + 1e-6)  # too long: projected
 
 
 def test_a_maximum_inside_the_ball_is_reached_by_halving() -> None:
-    batch = batch_of(Scalar(1.0, torch.sin), torch.ones(2, 1), torch.zeros(2, 1), "mse")
+    evaluator = batch_of(Scalar(1.0, torch.sin), torch.ones(2, 1), torch.zeros(2, 1), "mse")
     up = {"w": torch.ones(1, 1, dtype=EXACT)}
     best = 1 + 1 / math.sin(1)  # where sin(w + Δ) = −1, at Δ = 3π/2 − 1 < 4
-    found = find_worst(batch, ["w"], 4.0, ascent=Ascent(restarts=0), candidates=[up])
+    found = find_worst(evaluator, ["w"], 4.0, ascent=Ascent(restarts=0), candidates=[up])
     assert best * (1 - 1e-4) <= found.value <= best
     assert 3.6 < float(found.change["w"]) < 3.8
 
@@ -222,18 +224,22 @@ def test_a_maximum_inside_the_ball_is_reached_by_halving() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_grows_with_eta_from_a_start(objective: str) -> None:
     network, (x, y) = make(seed=1), make_data()
-    batch = batch_of(network, x, y)
+    evaluator = batch_of(network, x, y)
     found: Worst | None = None
     for eta in (1e-3, 2e-3, 0.01, 0.011, 0.1, 0.5, 0.5, 4.0):
         start = None if found is None else found.change
         new = find_worst(
-            batch, list(batch.frozen), eta, ascent=Ascent(objective, steps=2, restarts=1), start=start
+            evaluator, list(evaluator.frozen), eta, ascent=Ascent(objective, steps=2, restarts=1), start=start
         )
         if found is not None:
             assert new.value >= found.value
             # not even with nothing but the start, and a step that may well fail
             alone = find_worst(
-                batch, list(batch.frozen), eta, ascent=Ascent(objective, steps=1, restarts=0), start=start
+                evaluator,
+                list(evaluator.frozen),
+                eta,
+                ascent=Ascent(objective, steps=1, restarts=0),
+                start=start,
             )
             assert alone.value >= found.value
         found = new
@@ -260,16 +266,16 @@ def test_zero_tensors_and_strangers_stay_put() -> None:
     with torch.no_grad():
         for name in ("layers.0.bias", "layers.1.weight"):
             network.get_parameter(name).zero_()
-    batch = batch_of(network, x, y)
+    evaluator = batch_of(network, x, y)
     moving = ["layers.0.bias", "layers.1.weight", "layers.1.bias", "layers.2.weight"]
-    everywhere = {name: torch.ones_like(tensor) for name, tensor in batch.frozen.items()}
+    everywhere = {name: torch.ones_like(tensor) for name, tensor in evaluator.frozen.items()}
     for objective in OBJECTIVES:
         if objective == "breakdown":  # behind a zero layer the first one has no gradient
             with pytest.raises(InputError, match=r"^--objective breakdown: .*layers\.0\.weight is 0"):
-                find_worst(batch, moving, 0.1, ascent=Ascent(objective))
+                find_worst(evaluator, moving, 0.1, ascent=Ascent(objective))
             continue
         found = find_worst(
-            batch,
+            evaluator,
             moving,
             0.1,
             ascent=Ascent(objective, steps=3),
@@ -279,17 +285,17 @@ def test_zero_tensors_and_strangers_stay_put() -> None:
         assert list(found.change) == moving
         assert not found.change["layers.0.bias"].any()
         assert not found.change["layers.1.weight"].any()
-        assert relative(batch, found.change)["layers.2.weight"] == pytest.approx(0.1, rel=1e-6)
+        assert relative(evaluator, found.change)["layers.2.weight"] == pytest.approx(0.1, rel=1e-6)
 
 
 def test_tensors_without_a_gradient_do_not_stop_the_others() -> None:
     network, (x, y) = make(), make_data()
     with torch.no_grad():
         network.get_parameter("layers.1.weight").zero_()
-    batch = batch_of(network, x, y)
+    evaluator = batch_of(network, x, y)
     moving = ["layers.0.weight", "layers.2.weight", "layers.2.bias"]  # the first one has no effect
-    found = find_worst(batch, moving, 0.1, ascent=Ascent(steps=2, restarts=1))
-    W, b, hidden = (batch.frozen[name] for name in ("layers.2.weight", "layers.2.bias", "layers.1.bias"))
+    found = find_worst(evaluator, moving, 0.1, ascent=Ascent(steps=2, restarts=1))
+    W, b, hidden = (evaluator.frozen[name] for name in ("layers.2.weight", "layers.2.bias", "layers.1.bias"))
     h = hidden.relu()  # f(x) = Wh + b for every x
     expected = 0.1 * (norm(W) * norm(h) + norm(b)) / norm(W @ h + b)
     assert found.value == pytest.approx(expected, rel=1e-12)
@@ -303,12 +309,14 @@ def test_gradients_against_finite_differences(objective: str, case: dict[str, An
         [name for name, _ in network.named_parameters()],
         ["layers.1.weight", "layers.2.bias"],  # the first layer, which breaks down, stays put
     ):
-        batch = batch_of(network.eval(), x, y)
-        measured = _OutputChange(batch, moving, 25) if objective == "output" else _Breakdown(batch, moving)
-        at = moved_along(batch.frozen, noise_direction(batch.frozen, moving, seed=1), 0.2)
+        evaluator = batch_of(network.eval(), x, y)
+        measured = (
+            _OutputChange(evaluator, moving, 25) if objective == "output" else _Breakdown(evaluator, moving)
+        )
+        at = moved_along(evaluator.frozen, noise_direction(evaluator.frozen, moving, seed=1), 0.2)
         slopes = measured.gradient(at, measured.value(at)[1])
         assert list(slopes) == moving
-        directions = noise_direction(batch.frozen, moving, seed=2)
+        directions = noise_direction(evaluator.frozen, moving, seed=2)
         h = 1e-5
         for name in moving:
             ends = [
@@ -323,31 +331,33 @@ def test_gradients_against_finite_differences(objective: str, case: dict[str, An
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_unmoved_it_has_no_gradient_and_no_nan(objective: str) -> None:
-    batch = batch_of(make(), *make_data())
-    moving = list(batch.frozen)
-    measured = _OutputChange(batch, moving, 25) if objective == "output" else _Breakdown(batch, moving)
-    value, known = measured.value(batch.frozen)
+    evaluator = batch_of(make(), *make_data())
+    moving = list(evaluator.frozen)
+    measured = (
+        _OutputChange(evaluator, moving, 25) if objective == "output" else _Breakdown(evaluator, moving)
+    )
+    value, known = measured.value(evaluator.frozen)
     assert value == 0
-    assert all(bool((slope == 0).all()) for slope in measured.gradient(batch.frozen, known).values())
+    assert all(bool((slope == 0).all()) for slope in measured.gradient(evaluator.frozen, known).values())
 
 
 def test_the_order_of_the_moving_weights_says_which_is_first() -> None:
-    batch = batch_of(make(), *make_data())
-    weights = [name for name in batch.frozen if name.endswith("weight")]
-    assert _Breakdown(batch, weights).first == "layers.0.weight"
-    assert _Breakdown(batch, weights[::-1]).first == "layers.2.weight"  # registered in another order
-    assert _Breakdown(batch, weights[1:]).first == "layers.0.weight"
-    assert _Breakdown(batch, ["layers.1.bias"]).first == "layers.0.weight"
+    evaluator = batch_of(make(), *make_data())
+    weights = [name for name in evaluator.frozen if name.endswith("weight")]
+    assert _Breakdown(evaluator, weights).first == "layers.0.weight"
+    assert _Breakdown(evaluator, weights[::-1]).first == "layers.2.weight"  # registered in another order
+    assert _Breakdown(evaluator, weights[1:]).first == "layers.0.weight"
+    assert _Breakdown(evaluator, ["layers.1.bias"]).first == "layers.0.weight"
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_deterministic(objective: str) -> None:
     network, (x, y) = make(widths=(6, 8, 8, 8, 3)), make_data()
-    batch = batch_of(network, x, y)
+    evaluator = batch_of(network, x, y)
 
-    def run(seed: int, chunk: FullBatch = batch) -> Worst:
+    def run(seed: int, chunk: Evaluator = evaluator) -> Worst:
         ascent = Ascent(objective, steps=2, restarts=1, seed=seed)
-        return find_worst(chunk, list(batch.frozen), 0.3, ascent=ascent)
+        return find_worst(chunk, list(evaluator.frozen), 0.3, ascent=ascent)
 
     first = run(0)
     with torch.random.fork_rng(devices=[]):
@@ -362,14 +372,17 @@ def test_deterministic(objective: str) -> None:
 
 
 def test_restarts_are_searches_of_their_own() -> None:
-    batch = batch_of(make(widths=(6, 8, 8, 8, 3)), *make_data())
+    evaluator = batch_of(make(widths=(6, 8, 8, 8, 3)), *make_data())
     values, evaluations = zip(
         *(
             (found.value, found.evaluations)
             for restarts in (1, 2, 6)
             for found in [
                 find_worst(
-                    batch, list(batch.frozen), 0.3, ascent=Ascent("breakdown", steps=1, restarts=restarts)
+                    evaluator,
+                    list(evaluator.frozen),
+                    0.3,
+                    ascent=Ascent("breakdown", steps=1, restarts=restarts),
                 )
             ]
         ),
@@ -383,19 +396,19 @@ def test_restarts_are_searches_of_their_own() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_leaves_everything_as_found(objective: str) -> None:
     network, (x, y) = subject(), make_data()
-    batch = batch_of(network, x, y)
+    evaluator = batch_of(network, x, y)
     before, x0 = picture(network), x.clone()
-    held = {name: tensor.clone() for name, tensor in [*batch.frozen.items(), *batch.buffers.items()]}
-    candidate = noise_direction(batch.frozen, list(batch.frozen), seed=0)
+    held = {name: tensor.clone() for name, tensor in [*evaluator.frozen.items(), *evaluator.buffers.items()]}
+    candidate = noise_direction(evaluator.frozen, list(evaluator.frozen), seed=0)
     given = {name: tensor.clone() for name, tensor in candidate.items()}
-    names = list(batch.frozen)
+    names = list(evaluator.frozen)
     ascent = Ascent(objective, steps=3, restarts=1)
-    found = find_worst(batch, names[2:], 0.1, ascent=ascent, start=candidate, candidates=[candidate])
+    found = find_worst(evaluator, names[2:], 0.1, ascent=ascent, start=candidate, candidates=[candidate])
     assert list(found.change) == names[2:]
-    found = find_worst(batch, names, 0.1, ascent=ascent, start=candidate, candidates=[candidate])
+    found = find_worst(evaluator, names, 0.1, ascent=ascent, start=candidate, candidates=[candidate])
     assert picture(network) == before
     assert torch.equal(x, x0)
-    now = {**batch.frozen, **batch.buffers}
+    now = {**evaluator.frozen, **evaluator.buffers}
     assert all(torch.equal(now[name], tensor) for name, tensor in held.items())
     assert all(torch.equal(candidate[name], tensor) for name, tensor in given.items())
     assert not any(tensor.requires_grad for tensor in [*now.values(), *candidate.values()])
@@ -404,27 +417,29 @@ def test_leaves_everything_as_found(objective: str) -> None:
 
 def test_what_is_not_finite_is_rejected() -> None:
     # exp(80) is finite in float32 and exp(96) is not
-    batch = batch_of(Scalar(80.0, torch.exp), torch.ones(2, 1), torch.zeros(2, 1), "mse", dtype=torch.float32)
+    evaluator = batch_of(
+        Scalar(80.0, torch.exp), torch.ones(2, 1), torch.zeros(2, 1), "mse", dtype=torch.float32
+    )
     up = {"w": torch.full((1, 1), 80.0)}
     down = {"w": -up["w"]}
     ascent = Ascent(restarts=0)
-    found = find_worst(batch, ["w"], 0.2, ascent=ascent, candidates=[up, down])
+    found = find_worst(evaluator, ["w"], 0.2, ascent=ascent, candidates=[up, down])
     assert found.value == pytest.approx(1 - math.exp(-16), rel=1e-5)
     assert float(found.change["w"]) == pytest.approx(-16)
-    nowhere = find_worst(batch, ["w"], 0.2, ascent=ascent, candidates=[up])
+    nowhere = find_worst(evaluator, ["w"], 0.2, ascent=ascent, candidates=[up])
     assert math.isnan(nowhere.value)
     assert not nowhere.change["w"].any()
     assert nowhere.evaluations == 2  # at W and at the candidate
     broken = {"w": torch.full((1, 1), math.nan)}
-    again = find_worst(batch, ["w"], 0.2, ascent=ascent, start=broken, candidates=[broken, down])
+    again = find_worst(evaluator, ["w"], 0.2, ascent=ascent, start=broken, candidates=[broken, down])
     assert again.value == found.value
 
 
 def test_a_gradient_that_is_not_finite_ends_the_ascent() -> None:
     cusp = Scalar(1.0, lambda w: (1.5 - w).sqrt())
-    batch = batch_of(cusp, torch.ones(2, 1), torch.zeros(2, 1), "mse")
+    evaluator = batch_of(cusp, torch.ones(2, 1), torch.zeros(2, 1), "mse")
     at = {"w": torch.ones(1, 1, dtype=EXACT)}
-    found = find_worst(batch, ["w"], 0.5, ascent=Ascent(restarts=0), candidates=[at])
+    found = find_worst(evaluator, ["w"], 0.5, ascent=Ascent(restarts=0), candidates=[at])
     assert found.value == pytest.approx(1.0)
     assert found.evaluations == 3  # at W, at the candidate, and the gradient there
 
@@ -446,17 +461,17 @@ def test_bad_settings(settings: dict[str, Any], option: str) -> None:
 
 
 def test_bad_arguments() -> None:
-    batch = batch_of(make(), *make_data())
-    names = list(batch.frozen)
+    evaluator = batch_of(make(), *make_data())
+    names = list(evaluator.frozen)
     for eta in (0.0, -0.1, math.nan, math.inf):
         with pytest.raises(InputError, match=f"^--etas {eta}: "):
-            find_worst(batch, names, eta, ascent=Ascent())
+            find_worst(evaluator, names, eta, ascent=Ascent())
     with pytest.raises(InputError, match=r"^--restarts 0: "):
-        find_worst(batch, names, 0.1, ascent=Ascent(restarts=0))
+        find_worst(evaluator, names, 0.1, ascent=Ascent(restarts=0))
     with pytest.raises(InputError, match="no parameter nonsense"):
-        find_worst(batch, [*names, "nonsense"], 0.1, ascent=Ascent())
+        find_worst(evaluator, [*names, "nonsense"], 0.1, ascent=Ascent())
     with pytest.raises(InputError, match="no parameter that may move"):
-        find_worst(batch, [], 0.1, ascent=Ascent())
+        find_worst(evaluator, [], 0.1, ascent=Ascent())
     dead = batch_of(linear(np.zeros((3, 6))), *make_data())
     with pytest.raises(InputError, match=r"^--objective output: the output is 0 for all of the first 37 "):
         find_worst(dead, ["weight"], 0.1, ascent=Ascent())

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrizations
 import analysis
 from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
 from tests.guarantees.test_leaves_no_trace import picture
@@ -305,8 +305,8 @@ def found_in(case: str | nn.Module, x: Tensor | None = None, y: Tensor | None = 
     assert x is not None
     assert y is not None
     with probing(network):
-        batch = FullBatch(network, x, y, LOSSES["cross-entropy"], dtype=torch.float64)
-        return {layer.name: layer for layer in find_layers(network, batch)}
+        evaluator = Evaluator(network, x, y, LOSSES["cross-entropy"], dtype=torch.float64)
+        return {layer.name: layer for layer in find_layers(network, evaluator)}
 
 
 def kinds(layers: dict[str, Layer]) -> dict[str, tuple[str, bool]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from probes.data.losses import resolve_loss
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.measures import operator_norms as operators
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 
@@ -33,9 +33,9 @@ class _Only(nn.Module):
         return self.layer(x)
 
 
-def batch_of(network: nn.Module, x: Tensor) -> FullBatch:
+def batch_of(network: nn.Module, x: Tensor) -> Evaluator:
     y = torch.zeros(len(x))
-    return FullBatch(network, x, y, resolve_loss("mse", y)[1], dtype=torch.float64)
+    return Evaluator(network, x, y, resolve_loss("mse", y)[1], dtype=torch.float64)
 
 
 def operator_of(layer: nn.Module, size: tuple[int, ...]) -> Operator:
@@ -380,9 +380,9 @@ def test_operators_are_found() -> None:
     torch.manual_seed(0)
     network = _Network()
     network.train()
-    batch = batch_of(network, torch.randn(3, 1, 8, 8))
-    found = find_operators(batch, list(batch.frozen))
-    assert set(found) == set(batch.frozen)
+    evaluator = batch_of(network, torch.randn(3, 1, 8, 8))
+    found = find_operators(evaluator, list(evaluator.frozen))
+    assert set(found) == set(evaluator.frozen)
     ones = (1, 1)
     assert found["features.0.weight"] == Operator(
         "convolution", ones, ((1, 1), (1, 1)), ones, 1, "zeros", (8, 8), 64
@@ -407,7 +407,7 @@ def test_operators_are_found() -> None:
         "tied.weight",
         "attention.out_proj.weight",
     }
-    tied = find_operators(batch, ["unembedding.weight"])  # under its other name an embedding's
+    tied = find_operators(evaluator, ["unembedding.weight"])  # under its other name an embedding's
     assert tied["unembedding.weight"].kind == "unknown"
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
@@ -416,12 +416,12 @@ def test_operators_are_found() -> None:
 def test_a_sequential_network() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 6 * 6, 4))
-    batch = batch_of(network, torch.randn(2, 1, 8, 8))
-    found = find_operators(batch, ["0.weight", "3.weight"])
+    evaluator = batch_of(network, torch.randn(2, 1, 8, 8))
+    found = find_operators(evaluator, ["0.weight", "3.weight"])
     assert [operator.kind for operator in found.values()] == ["convolution", "matrix"]
     layer = layer_of(nn.Conv2d, 1, 3, 3)
-    layer.weight = nn.Parameter(batch.frozen["0.weight"])
-    norm = operator_norm(batch.frozen["0.weight"], found["0.weight"])
+    layer.weight = nn.Parameter(evaluator.frozen["0.weight"])
+    norm = operator_norm(evaluator.frozen["0.weight"], found["0.weight"])
     assert norm == pytest.approx(exact_norm(layer, (8, 8)), rel=1e-11, abs=0)
 
 

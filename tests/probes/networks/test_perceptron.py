@@ -13,7 +13,7 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks.frozen_networks import check_data_fits, load_subject
+from probes.networks.frozen_network import check_data_fits, load_network
 from probes.networks.perceptron import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
 from tests.support.reference import make, make_data
 
@@ -67,11 +67,11 @@ def test_any_names_in_the_order_of_the_file(tmp_path: Path, naming: str, width: 
     tensors, x = tensors_of(width=width), make_data(4, 8)[0]
     path = tmp_path / "foreign.pt"
     torch.save(dict(zip(NAMES[naming], tensors, strict=True)), path)
-    subject = load_subject(read_checkpoint(path), activation="tanh")
-    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
-    assert list(subject.names.values()) == NAMES[naming]
-    assert subject.perceptron is not None
-    assert subject.perceptron.widths == (8, width, width, 8)
+    frozen = load_network(read_checkpoint(path), activation="tanh")
+    torch.testing.assert_close(frozen.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
+    assert list(frozen.names.values()) == NAMES[naming]
+    assert frozen.perceptron is not None
+    assert frozen.perceptron.widths == (8, width, width, 8)
 
 
 @pytest.mark.parametrize("naming", ["fc", "sequential", "capitals", "lists"])
@@ -79,8 +79,8 @@ def test_names_with_numbers_tell_the_order_of_a_safetensors_file(tmp_path: Path,
     tensors, x = tensors_of(), make_data(4, 8)[0]
     path = tmp_path / "foreign.safetensors"
     save_file(dict(zip(NAMES[naming], tensors, strict=True)), path)
-    subject = load_subject(read_checkpoint(path), activation="tanh")
-    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
+    frozen = load_network(read_checkpoint(path), activation="tanh")
+    torch.testing.assert_close(frozen.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -90,10 +90,10 @@ def test_layer_ten_comes_after_layer_two(tmp_path: Path, bias: bool) -> None:
     names = [f"layers.{k}.{kind}" for k in range(12) for kind in kinds]
     path = tmp_path / "deep.safetensors"
     save_file(dict(zip(names, tensors, strict=True)), path)
-    subject = load_subject(read_checkpoint(path), activation="tanh")
+    frozen = load_network(read_checkpoint(path), activation="tanh")
     expected = by_hand(tensors, x, torch.tanh, bias=bias)
-    torch.testing.assert_close(subject.network(x), expected, rtol=1e-5, atol=1e-5)
-    assert list(subject.names.values()) == names
+    torch.testing.assert_close(frozen.network(x), expected, rtol=1e-5, atol=1e-5)
+    assert list(frozen.names.values()) == names
 
 
 def test_a_stem_and_a_head_around_numbered_layers(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_a_stem_and_a_head_around_numbered_layers(tmp_path: Path) -> None:
     parts = ["stem", "blocks.0", "blocks.1", "blocks.2", "head"]
     names = [f"{part}.{kind}" for part in parts for kind in ("weight", "bias")]
     save_file(dict(zip(names, tensors, strict=True)), tmp_path / "net.safetensors")
-    subject = load_subject(read_checkpoint(tmp_path / "net.safetensors"), activation="relu")
-    torch.testing.assert_close(subject.network(x), by_hand(tensors, x, torch.relu), rtol=1e-6, atol=1e-5)
+    frozen = load_network(read_checkpoint(tmp_path / "net.safetensors"), activation="relu")
+    torch.testing.assert_close(frozen.network(x), by_hand(tensors, x, torch.relu), rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("naming", ["words", "no pattern"])
@@ -110,28 +110,28 @@ def test_an_order_that_nothing_tells_is_refused(tmp_path: Path, naming: str) -> 
     path = tmp_path / "square.safetensors"
     save_file(dict(zip(NAMES[naming], tensors_of(), strict=True)), path)
     with pytest.raises(InputError, match="in more than one order") as caught:
-        load_subject(read_checkpoint(path), activation="tanh")
+        load_network(read_checkpoint(path), activation="tanh")
     assert str(path) in str(caught.value)
     # where the widths tell the order, it is taken
     tensors = [torch.randn(5, 8), torch.randn(4, 5), torch.randn(3, 4)]
     names = [name for name in NAMES[naming] if name.endswith("weight") or len(name) == 1][: len(tensors)]
     save_file(dict(zip(reversed(names), tensors, strict=True)), path)
-    subject = load_subject(read_checkpoint(path), activation="tanh")
-    assert list(subject.names.values()) == list(reversed(names))
+    frozen = load_network(read_checkpoint(path), activation="tanh")
+    assert list(frozen.names.values()) == list(reversed(names))
 
 
 def test_lengths_tell_whose_bias_it_is_where_names_do_not(tmp_path: Path) -> None:
     tensors = {"z": torch.ones(5, 8), "a": torch.ones(5), "m": torch.ones(3, 5), "n": torch.ones(3)}
     save_file(tensors, tmp_path / "net.safetensors")
-    subject = load_subject(read_checkpoint(tmp_path / "net.safetensors"), activation="tanh")
-    assert list(subject.names.values()) == ["z", "a", "m", "n"]
+    frozen = load_network(read_checkpoint(tmp_path / "net.safetensors"), activation="tanh")
+    assert list(frozen.names.values()) == ["z", "a", "m", "n"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors, x = [tensor.to(dtype) for tensor in tensors_of()], make_data(4, 8)[0]
     torch.save(dict(zip(NAMES["fc"], tensors, strict=True)), tmp_path / "half.pt")
-    network = load_subject(read_checkpoint(tmp_path / "half.pt"), activation="relu").network.double()
+    network = load_network(read_checkpoint(tmp_path / "half.pt"), activation="relu").network.double()
     expected = by_hand([tensor.double() for tensor in tensors], x.double(), torch.relu)
     torch.testing.assert_close(network(x.double()), expected)
 
@@ -178,7 +178,7 @@ def test_tensors_that_do_not_fit_the_users_network(tmp_path: Path) -> None:
 
     def load(state: Any) -> Any:
         torch.save(state, path)
-        return load_subject(read_checkpoint(path), network=lambda: nn.Linear(6, 3))
+        return load_network(read_checkpoint(path), network=lambda: nn.Linear(6, 3))
 
     good = nn.Linear(6, 3).state_dict()
     assert torch.equal(load(good).network.weight, good["weight"])
@@ -192,13 +192,13 @@ def test_tensors_that_do_not_fit_the_users_network(tmp_path: Path) -> None:
             load(state)
         assert str(path) in str(caught.value)
     with pytest.raises(InputError, match="not a torch module"):
-        load_subject(read_checkpoint(path), network=lambda: 3)
+        load_network(read_checkpoint(path), network=lambda: 3)
 
 
 def test_integer_tensors_are_no_weights(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3, 6, dtype=torch.int64)}, tmp_path / "int.pt")
     with pytest.raises(InputError, match="int64"):
-        load_subject(read_checkpoint(tmp_path / "int.pt"))
+        load_network(read_checkpoint(tmp_path / "int.pt"))
 
 
 def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
@@ -207,18 +207,18 @@ def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
     x, y = make_data()
     torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
     checkpoint = read_checkpoint(tmp_path / "net.pt")
-    for subject in (load_subject(checkpoint), load_subject(checkpoint, network=lambda: nn.Linear(6, 3))):
-        check_data_fits(subject, DataSet("d", x, y), "cross-entropy")
+    for frozen in (load_network(checkpoint), load_network(checkpoint, network=lambda: nn.Linear(6, 3))):
+        check_data_fits(frozen, DataSet("d", x, y), "cross-entropy")
         for bad_x, bad_y in ((x[:, :5], y), (x, y + 1), (x, y - 1)):
             with pytest.raises(InputError, match="--data d"):
-                check_data_fits(subject, DataSet("d", bad_x, bad_y), "cross-entropy")
+                check_data_fits(frozen, DataSet("d", bad_x, bad_y), "cross-entropy")
 
 
 def test_building_a_network_draws_nothing_from_the_callers_stream(tmp_path: Path) -> None:
     torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
     before = torch.get_rng_state()
-    load_subject(read_checkpoint(tmp_path / "net.pt"), network=lambda: nn.Linear(6, 3))
-    load_subject(read_checkpoint(tmp_path / "net.pt"))
+    load_network(read_checkpoint(tmp_path / "net.pt"), network=lambda: nn.Linear(6, 3))
+    load_network(read_checkpoint(tmp_path / "net.pt"))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -22,8 +22,8 @@ from probes.cli.main import main
 from probes.data.dataset import DataSet
 from probes.data.losses import accuracy_of, resolve_loss
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import FullBatch
-from probes.networks.frozen_networks import check_spec_fits, load_subject
+from probes.evaluation.evaluator import Evaluator
+from probes.networks.frozen_network import check_spec_fits, load_network
 from probes.networks.perceptron import PerceptronSpec
 from probes.networks.zoo import (
     NAMED,
@@ -144,7 +144,7 @@ def test_hostile_descriptions_are_refused_in_one_short_line(tmp_path: Path, cont
     path = tmp_path / "net.safetensors"
     write_checkpoint(path, {"w": torch.ones(2)}, {"network": content})
     with pytest.raises(InputError, match=r"net\.safetensors"):
-        load_subject(read_checkpoint(path))
+        load_network(read_checkpoint(path))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_description_larger_than_memory_takes_none(tmp_path: Path, spec: Netwo
     path = tmp_path / "net.safetensors"
     write_checkpoint(path, {"w": torch.ones(2)}, {"network": spec.to_json()})
     with pytest.raises(InputError, match="no tensor"):
-        load_subject(read_checkpoint(path))
+        load_network(read_checkpoint(path))
 
 
 def test_a_description_of_another_kind() -> None:
@@ -385,9 +385,9 @@ def test_training_learns_and_checkpoints_reload(tmp_path: Path, name: str) -> No
     losses = [float(row.split(",")[2]) for row in rows]
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     last = read_checkpoint(files[-1])
-    subject = load_subject(last)
-    assert subject.spec == spec
-    network = subject.network.eval()
+    frozen = load_network(last)
+    assert frozen.spec == spec
+    network = frozen.network.eval()
     outputs = network(data.x)
     twin = made(spec).float()
     twin.load_state_dict(dict(last.tensors))
@@ -398,7 +398,7 @@ def test_training_learns_and_checkpoints_reload(tmp_path: Path, name: str) -> No
         assert right is not None
         assert checkpoint.details["train_accuracy"] == pytest.approx(float(right) / len(data))
     order = [parameter for parameter, _ in twin.named_parameters()]
-    assert list(subject.names) == order
+    assert list(frozen.names) == order
 
 
 @pytest.mark.parametrize("name", ["conv-bn", "residual-bn"])
@@ -426,8 +426,8 @@ def test_checkpoints_of_different_networks_are_not_mixed(tmp_path: Path) -> None
     prepare(Source((files[0],), data=str(tmp_path / "d.npz")))
     with pytest.raises(InputError, match="another network"):
         prepare(Source(tuple(files), data=str(tmp_path / "d.npz")))
-    first = load_subject(read_checkpoint(Path(files[0])))
-    assert prepare(Source((files[0],), data=str(tmp_path / "d.npz"))).subjects[0].spec == first.spec
+    first = load_network(read_checkpoint(Path(files[0])))
+    assert prepare(Source((files[0],), data=str(tmp_path / "d.npz"))).networks[0].spec == first.spec
     corpus = tmp_path / "corpus"
     corpus.write_bytes(bytes(range(64, 128)) * 8)
     for heads in (2, 4):  # tensors of the same names and shapes
@@ -477,15 +477,17 @@ def test_the_curvature_is_that_of_the_losses(name: str) -> None:
     """By second differences, which also shows that every operation can be differentiated twice."""
     spec = TINY[name]
     network, data = made(spec), toy(spec, 6)
-    batch = FullBatch(network, data.x, data.y, resolve_loss(None, data.y)[1], dtype=torch.float64)
+    evaluator = Evaluator(network, data.x, data.y, resolve_loss(None, data.y)[1], dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     step = {
-        n: torch.randn(w.shape, generator=generator, dtype=torch.float64) for n, w in batch.frozen.items()
+        n: torch.randn(w.shape, generator=generator, dtype=torch.float64) for n, w in evaluator.frozen.items()
     }
     size = 1e-4 if spec.vocabulary is not None else 1e-6  # ReLU's kinks must not be crossed
-    around = [batch.loss({n: w + k * size * step[n] for n, w in batch.frozen.items()}) for k in (-1, 0, 1)]
+    around = [
+        evaluator.loss({n: w + k * size * step[n] for n, w in evaluator.frozen.items()}) for k in (-1, 0, 1)
+    ]
     expected = (around[0] - 2 * around[1] + around[2]) / size**2
-    assert batch.directional_curvature(Direction.of(step)) == pytest.approx(expected, rel=0.02, abs=0.01)
+    assert evaluator.directional_curvature(Direction.of(step)) == pytest.approx(expected, rel=0.02, abs=0.01)
 
 
 # -- the commands
@@ -540,7 +542,7 @@ def test_residual16_with_batch_norm(tmp_path: Path) -> None:
     result = call("train", "--network", "residual16", "--norm", "batch", *options)
     assert result.exit_code == 0, result.output
     (path,) = (tmp_path / "net").glob("*.safetensors")
-    assert load_subject(read_checkpoint(path)).spec == ResidualSpec(norm="batch")
+    assert load_network(read_checkpoint(path)).spec == ResidualSpec(norm="batch")
 
 
 @pytest.mark.parametrize(

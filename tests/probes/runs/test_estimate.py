@@ -14,7 +14,7 @@ import probes.slices.slice
 from probes import SliceSettings, measure_slice
 from probes.data.batches import Batch, Batches
 from probes.data.losses import LOSSES
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from probes.runs.chunk import GradientTimer
 from probes.runs.estimate import (
     Estimate,
@@ -81,12 +81,12 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
     """Full-batch gradients, losses, Jacobians, singular values and norms, counted while they are computed."""
     settings = replace(SETTINGS, **changes)
     found = dict.fromkeys(("gradients", "losses", "spectra", "jacobians"), 0.0)
-    evaluate = FullBatch.evaluate
+    evaluate = Evaluator.evaluate
 
-    def evaluated(batch: FullBatch, *arguments: Any, **options: Any) -> Any:
-        if batch.dtype == torch.float32:
-            found["gradients" if options.get("wanted") else "losses"] += len(batch)
-        return evaluate(batch, *arguments, **options)
+    def evaluated(evaluator: Evaluator, *arguments: Any, **options: Any) -> Any:
+        if evaluator.dtype == torch.float32:
+            found["gradients" if options.get("wanted") else "losses"] += len(evaluator)
+        return evaluate(evaluator, *arguments, **options)
 
     spectrum = probes.slices.slice.spectrum
 
@@ -102,7 +102,7 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
         found["jacobians"] += sum(map(len, self.pieces))
         return measure(self, parameters)
 
-    monkeypatch.setattr(FullBatch, "evaluate", evaluated)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluated)
     monkeypatch.setattr(probes.slices.slice, "spectrum", decomposed)
     monkeypatch.setattr(Jacobians, "measure", derived)
     x, y = make_data(37)
@@ -117,14 +117,14 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch, change
 def test_rates_are_timed_on_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that only the evaluations move: a second for a gradient's example, a third for a loss's."""
     now = [0.0]
-    evaluate = FullBatch.evaluate
+    evaluate = Evaluator.evaluate
 
-    def evaluated(batch: FullBatch, *arguments: Any, **options: Any) -> Any:
-        double = 2 if batch.dtype == torch.float64 else 1
-        now[0] += len(batch) * double * (1.0 if options.get("wanted") else 1 / 3)
-        return evaluate(batch, *arguments, **options)
+    def evaluated(evaluator: Evaluator, *arguments: Any, **options: Any) -> Any:
+        double = 2 if evaluator.dtype == torch.float64 else 1
+        now[0] += len(evaluator) * double * (1.0 if options.get("wanted") else 1 / 3)
+        return evaluate(evaluator, *arguments, **options)
 
-    monkeypatch.setattr(FullBatch, "evaluate", evaluated)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluated)
     x, y = make_data(37)
     network = nn.Sequential(nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 4, 3), nn.Flatten(), nn.Linear(16, 3))
     timer = GradientTimer(

@@ -195,20 +195,20 @@ def test_few_networks_are_in_memory_at_once(
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most: list[int] = []
     reads: list[str] = []
-    load, measure_one = probes.runs.run.load_subject, probes.runs.run.measure_slice
+    load, measure_one = probes.runs.run.load_network, probes.runs.run.measure_slice
 
     def loaded(checkpoint: Any, **options: Any) -> Any:
-        subject = load(checkpoint, **options)
-        alive.add(subject.network)
+        frozen = load(checkpoint, **options)
+        alive.add(frozen.network)
         reads.append(checkpoint.label)
-        return subject
+        return frozen
 
     def counted(*arguments: Any, **options: Any) -> Any:
         gc.collect()
         most.append(len(alive))
         return measure_one(*arguments, **options)
 
-    monkeypatch.setattr(probes.runs.run, "load_subject", loaded)
+    monkeypatch.setattr(probes.runs.run, "load_network", loaded)
     monkeypatch.setattr(probes.runs.run, "measure_slice", counted)
     measure(source, replace(SETTINGS, direction=direction))
     assert max(most) == (2 if direction == "update" else 1)
@@ -217,10 +217,10 @@ def test_few_networks_are_in_memory_at_once(
 
 
 def test_a_checkpoint_that_changes_during_a_run_is_refused(source: Source) -> None:
-    subjects = prepare(source).subjects
-    path = subjects[2].path
+    networks = prepare(source).networks
+    path = networks[2].path
     network = make(seed=77)
-    write_checkpoint(path, network.state_dict(), dict(subjects[2].details))
-    assert subjects.load(1).digest == subjects[1].digest
+    write_checkpoint(path, network.state_dict(), dict(networks[2].details))
+    assert networks.load(1).digest == networks[1].digest
     with pytest.raises(InputError, match=r"step-10.*other weights"):
-        subjects.load(2)
+        networks.load(2)

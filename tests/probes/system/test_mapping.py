@@ -18,7 +18,7 @@ from probes import InputError
 from probes.data.batches import Batches, StoredBatch
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import label_range, resolve_loss
-from probes.evaluation.evaluator import FullBatch
+from probes.evaluation.evaluator import Evaluator
 from tests.probes.data.test_dataset import idx
 
 DRAW = np.random.default_rng(5)
@@ -178,8 +178,8 @@ def test_no_tensor_grows_with_the_data(tmp_path: Path, kind: Any, monkeypatch: p
             loss = resolve_loss(None, data.batches)[1]
             label_range(torch.zeros(1, 3), data.batches, "cross-entropy")
             data.digest()
-            batch = FullBatch(network, data.batches, None, loss, chunk=100)
-            batch.evaluate(batch.frozen, wanted=list(batch.frozen), samples=20)
+            evaluator = Evaluator(network, data.batches, None, loss, chunk=100)
+            evaluator.evaluate(evaluator.frozen, wanted=list(evaluator.frozen), samples=20)
             assert len(Batches([data.batches.pieces[0]])[:30]) == 30
         largest.append(seen.count)
     assert largest[0] == largest[1] <= 1 << 12

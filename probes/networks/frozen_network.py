@@ -1,4 +1,4 @@
-"""A subject is what is probed: a network with its weights, and the names to report."""
+"""A frozen is what is probed: a network with its weights, and the names to report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,18 @@ from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.perceptron import Perceptron, PerceptronSpec, infer_perceptron
 from probes.networks.zoo import NetworkSpec, build, read_spec, spec_of
 
-__all__ = ["StoredSubject", "Subject", "Subjects", "check_data_fits", "check_spec_fits", "load_subject"]
+__all__ = [
+    "FrozenNetwork",
+    "NetworkRecord",
+    "NetworkSeries",
+    "check_data_fits",
+    "check_spec_fits",
+    "load_network",
+]
 
 
 @dataclass(frozen=True)
-class Subject:
+class FrozenNetwork:
     """A frozen network.
 
     Attributes:
@@ -55,13 +62,13 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class StoredSubject:
+class NetworkRecord:
     """What is known of a network that was read, checked and put away again.
 
     Attributes:
         label: what it is called in results.
         path: its checkpoint.
-        names: as of the subject.
+        names: as of the frozen.
         details: what the checkpoint says of itself.
         digest: hash of the weights.
         spec: the description, where the network is of a kind of ours.
@@ -77,16 +84,16 @@ class StoredSubject:
     shapes: Mapping[str, torch.Size]
 
     @classmethod
-    def of(cls, subject: Subject, path: Path) -> StoredSubject:
+    def of(cls, frozen: FrozenNetwork, path: Path) -> NetworkRecord:
         """Everything but the network."""
-        shapes = {name: tensor.shape for name, tensor in subject.network.state_dict().items()}
-        return cls(subject.label, path, subject.names, subject.details, subject.digest, subject.spec, shapes)
+        shapes = {name: tensor.shape for name, tensor in frozen.network.state_dict().items()}
+        return cls(frozen.label, path, frozen.names, frozen.details, frozen.digest, frozen.spec, shapes)
 
 
-class Subjects(Sequence[StoredSubject]):
+class NetworkSeries(Sequence[NetworkRecord]):
     """All networks of a run, of which few are in memory at a time."""
 
-    def __init__(self, read: Callable[[Path], Subject], paths: Sequence[Path]) -> None:
+    def __init__(self, read: Callable[[Path], FrozenNetwork], paths: Sequence[Path]) -> None:
         """Read every checkpoint once, see that all are of one network, and keep the first network.
 
         Args:
@@ -97,19 +104,19 @@ class Subjects(Sequence[StoredSubject]):
             InputError: the first that cannot be read, or is of another network.
         """
         self._read = read
-        self._stored: list[StoredSubject] = []
-        self._loaded: dict[int, Subject] = {}
+        self._stored: list[NetworkRecord] = []
+        self._loaded: dict[int, FrozenNetwork] = {}
         for place, path in enumerate(paths):
-            subject = read(path)
-            self._stored.append(StoredSubject.of(subject, path))
+            frozen = read(path)
+            self._stored.append(NetworkRecord.of(frozen, path))
             self._check_same(self._stored[-1])
             if place == 0:  # which the data is held against
-                self._loaded[place] = subject
+                self._loaded[place] = frozen
         labels = [stored.label for stored in self._stored]
         if len(set(labels)) < len(labels):  # files of the same name in different folders
             self._stored = [replace(s, label=f"{place}:{s.label}") for place, s in enumerate(self._stored)]
 
-    def _check_same(self, other: StoredSubject) -> None:
+    def _check_same(self, other: NetworkRecord) -> None:
         first = self._stored[0]
         if other.shapes != first.shapes or other.names != first.names or other.spec != first.spec:
             raise InputError(
@@ -117,10 +124,10 @@ class Subjects(Sequence[StoredSubject]):
             )
 
     @overload
-    def __getitem__(self, place: int) -> StoredSubject: ...
+    def __getitem__(self, place: int) -> NetworkRecord: ...
     @overload
-    def __getitem__(self, place: slice) -> list[StoredSubject]: ...
-    def __getitem__(self, place: int | slice) -> StoredSubject | list[StoredSubject]:
+    def __getitem__(self, place: slice) -> list[NetworkRecord]: ...
+    def __getitem__(self, place: int | slice) -> NetworkRecord | list[NetworkRecord]:
         """What is known of one network, or of some."""
         return self._stored[place]
 
@@ -128,7 +135,7 @@ class Subjects(Sequence[StoredSubject]):
         """How many there are."""
         return len(self._stored)
 
-    def load(self, place: int, *, beside: int | None = None) -> Subject:
+    def load(self, place: int, *, beside: int | None = None) -> FrozenNetwork:
         """A network, read again unless it still is in memory; every other one is let go.
 
         Args:
@@ -141,23 +148,23 @@ class Subjects(Sequence[StoredSubject]):
         self._loaded = {kept: s for kept, s in self._loaded.items() if kept in (place, beside)}
         if place not in self._loaded:
             stored = self._stored[place]
-            subject = self._read(stored.path)
-            if subject.digest != stored.digest:
+            frozen = self._read(stored.path)
+            if frozen.digest != stored.digest:
                 raise InputError(
                     f"{stored.path}: other weights are in it than when the run began; leave checkpoints alone"
                     " during a run, and run again"
                 )
-            self._loaded[place] = subject
+            self._loaded[place] = frozen
         return self._loaded[place]
 
 
-def load_subject(
+def load_network(
     checkpoint: Checkpoint,
     *,
     network: Callable[[], Any] | None = None,
     activation: str | None = None,
     residual: bool = False,
-) -> Subject:
+) -> FrozenNetwork:
     """Put a checkpoint's tensors into the network that they belong to.
 
     Args:
@@ -205,7 +212,9 @@ def load_subject(
         except InputError as error:
             raise InputError(f"{checkpoint.path}: {error}") from error
     _fill(module, tensors, checkpoint)
-    return Subject(checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest())
+    return FrozenNetwork(
+        checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest()
+    )
 
 
 def _empty(spec: NetworkSpec) -> nn.Module:
@@ -317,16 +326,16 @@ def _nearest(name: str, others: list[str], where: str) -> str:
     return f"nearest in {where}: {found[0]}" if found else f"nothing in {where} is left that could be it"
 
 
-def check_data_fits(subject: Subject, data: DataSet, loss: str) -> None:
+def check_data_fits(frozen: FrozenNetwork, data: DataSet, loss: str) -> None:
     """Refuse data that the network cannot take, before anything runs.
 
     Raises:
         InputError: other input width, or labels out of range.
     """
-    if subject.spec is None or not data.batches.is_plain:
-        _check_by_calling(subject.network, data, loss)
+    if frozen.spec is None or not data.batches.is_plain:
+        _check_by_calling(frozen.network, data, loss)
     else:
-        check_spec_fits(subject.spec, data, loss, called=subject.label)
+        check_spec_fits(frozen.spec, data, loss, called=frozen.label)
 
 
 def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str = "the network") -> None:
