@@ -16,10 +16,10 @@ from probes.data.batches import Batch, Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.zoo import ConvSpec, TransformerSpec, build
 from probes.runs.chunk import choose_chunk
-from probes.slices.slice import SliceSettings
 
 __all__ = ["Case", "char_transformer", "conv_net", "cross_entropy", "grid", "images", "perceptron"]
 

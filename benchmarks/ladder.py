@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.cases import Case, images, perceptron
 from benchmarks.timing import Pair, measured
-from probes.slices.slice import SliceSettings, measure_slice
+from probes.measures.settings import SliceSettings
+from probes.slices.slice import measure_slice
 
 __all__ = ["compare", "ladder"]
 

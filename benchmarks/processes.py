@@ -18,9 +18,10 @@ import torch
 
 from benchmarks.timing import alternate
 from probes.data.dataset import load_data
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs.run import versions
-from probes.slices.slice import SliceSettings, measure_slice
+from probes.slices.slice import measure_slice
 from probes.system.processes import ALONE, Share, from_environment
 
 

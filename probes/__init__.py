@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.errors import InputError as InputError
+    from probes.measures.settings import SliceSettings as SliceSettings
     from probes.runs.folder import load as load
-    from probes.slices.slice import SliceSettings as SliceSettings
     from probes.slices.slice import measure_slice as measure_slice
 
 _HOMES = {
     "InputError": "probes.errors",
-    "SliceSettings": "probes.slices.slice",
+    "SliceSettings": "probes.measures.settings",
     "load": "probes.runs.folder",
     "measure_slice": "probes.slices.slice",
 }

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from probes.cli.reports import Findings, copy_history, find
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.run import Source, measure_run
 from probes.runs.training import TrainingPlan, train
 from probes.slices.etas import parse_etas
-from probes.slices.slice import SliceSettings
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
 

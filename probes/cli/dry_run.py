@@ -11,9 +11,9 @@ import xarray as xr
 
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.layers import PERTURBED
+from probes.measures.settings import SliceSettings
 from probes.runs.planning import Planned
 from probes.runs.run import Prepared, Source, plan, slices
-from probes.slices.slice import SliceSettings
 
 __all__ = ["DryRun", "dry_run"]
 

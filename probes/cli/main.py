@@ -20,8 +20,8 @@ from probes.system.signals import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import TrainingOrder
+    from probes.measures.settings import SliceSettings
     from probes.runs.run import Source
-    from probes.slices.slice import SliceSettings
     from probes.system.processes import Share
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -236,7 +236,7 @@ def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
 
 def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     from probes.evaluation.chunks import parse_chunk
-    from probes.slices.slice import SliceSettings
+    from probes.measures.settings import SliceSettings
 
     names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "precision", "device")
     chunk = parse_chunk(options["chunk"])

@@ -10,72 +10,68 @@ import contextlib
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.evaluation.evaluator import Evaluator
-from probes.measures.forward_passes import Floats, ForwardPass, numpy_of
+from probes.measures.forward_passes import ForwardPass, numpy_of
+from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron
+from trust import measurements as variables
 from trust.paths import log10_path_norm_and_distance, path_vector
 
-__all__ = ["Ladder"]
+__all__ = ["BoundIngredients"]
 
 _MOST_PATHS = 100_000
 """How many paths are compared one by one."""
-_BY_EXAMPLE = ("linearisation_error", "linearisation_cosine", "input_response")
-_BY_LAYER = ("perturbed_operator_norm", "perturbation_operator_norm")
+_BY_EXAMPLE = (variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE, variables.INPUT_RESPONSE)
+_BY_LAYER = (variables.PERTURBED_OPERATOR_NORM, variables.PERTURBATION_OPERATOR_NORM)
+_PATHS = (variables.LOG10_PATH_NORM, variables.LOG10_PATH_DISTANCE)
+_SIZES = (variables.OUTPUT_NORM, variables.INPUT_NORM, variables.INPUT_MAX, variables.TARGET_NORM)
 
 
-class Ladder:
-    """Measures the ladder's ingredients at any perturbed weights, for the first ``samples`` examples."""
+class BoundIngredients(Measure):
+    """Measures the ladder's ingredients at any perturbed weights, for the sampled examples."""
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        *,
-        names: list[str],
-        weights: list[str],
-        direction: Mapping[str, Tensor] | None,
-        samples: int,
-        etas: Floats,
-    ) -> None:
-        """Measure what belongs to the frozen weights.
+    name = "bounds"
+    finds = (
+        *_SIZES,
+        variables.OPERATOR,
+        variables.OPERATOR_NORM,
+        variables.DIRECTION_OPERATOR_NORM,
+        *_BY_LAYER,
+        variables.PERTURBATION_RESPONSE,
+        *_BY_EXAMPLE,
+        *_PATHS,
+        variables.LOG10_PATH_DIFFERENCE,
+    )
 
-        Args:
-            evaluator: network, data and loss.
-            names: all tensors in forward order.
-            weights: those that are weight matrices.
-            direction: d of W + η d; None where every η has a perturbation of its own.
-            samples: how many examples.
-            etas: the grid.
-        """
-        self.names, self.weights, self.etas = names, weights, etas
-        self.frozen = (
-            evaluator.frozen
-        )  # in the working precision: what is in float64 is made where it is needed
+    def __init__(self, frozen: Frozen) -> None:
+        """Measure what belongs to the frozen weights."""
+        super().__init__(frozen)
+        evaluator, samples = frozen.evaluator, frozen.samples
+        self.names, self.weights, self.etas = frozen.names, frozen.weights, frozen.etas
+        # in the working precision: what is in float64 is made where it is needed
+        self.before = evaluator.frozen
         # as the working precision rounded them, like the weights
         data = evaluator.data[:samples].map(lambda piece: piece.to(evaluator.device, evaluator.dtype))
         self.exact = copy.copy(evaluator)
-        self.exact.data, self.exact.dtype, self.exact.chunk = (
-            data,
-            torch.float64,
-            min(evaluator.chunk, samples),
-        )
+        self.exact.data, self.exact.dtype = data, torch.float64
+        self.exact.chunk = min(evaluator.chunk, samples)
         self.exact.frozen = {}
         self.exact.buffers = _in_double(evaluator.buffers)
-        self.direction = direction
-        self.operators = find_operators(evaluator, weights)
-        known = [name for name in weights if self.operators[name].kind != "unknown"]
-        frozen = _in_double(self.frozen)
-        self.passes = [ForwardPass(self.exact, frozen, known, piece) for _, piece in self.exact.chunks()]
-        del frozen
+        self.direction = frozen.direction
+        self.operators = find_operators(evaluator, self.weights)
+        known = [name for name in self.weights if self.operators[name].kind != "unknown"]
+        before = _in_double(self.before)
+        self.passes = [ForwardPass(self.exact, before, known, piece) for _, piece in self.exact.chunks()]
+        del before
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
         self.owners = self._bias_owners()
-        self.norms = {name: operator_norm(self.frozen[name], self.operators[name]) for name in weights}
+        self.norms = {name: operator_norm(self.before[name], self.operators[name]) for name in self.weights}
         self.step_norms = {
             name: operator_norm(step, self.operators[name])
             for name, step in (self.direction or {}).items()
@@ -83,13 +79,22 @@ class Ladder:
         }
         self.chain = _plain_chain(evaluator.network)
         count = len(self.exact)
-        self.layered = {name: np.full((len(etas), len(names)), np.nan) for name in _BY_LAYER}
-        self.sampled = {name: np.full((len(etas), count), np.nan) for name in _BY_EXAMPLE}
-        self.response = np.full((len(etas), len(names), count), np.nan)
+        self.layered = {name: frozen.table(len(self.names)) for name in _BY_LAYER}
+        self.sampled = {name: frozen.table(count) for name in _BY_EXAMPLE}
+        self.response = frozen.table(len(self.names), count)
         self.countable = self.chain and self._count_of_paths() <= _MOST_PATHS
-        kept = ["log10_path_norm", "log10_path_distance"]
-        kept += ["log10_path_difference"] if self.countable else []
-        self.paths = {name: np.full(len(etas), np.nan) for name in kept}
+        kept = (*_PATHS, variables.LOG10_PATH_DIFFERENCE) if self.countable else _PATHS
+        self.paths = {name: frozen.table() for name in kept}
+
+    @classmethod
+    def by_default(cls, settings: SliceSettings) -> bool:
+        """With ``--ladder``, which needs singular values."""
+        return settings.ladder and settings.spectra != "none"
+
+    @classmethod
+    def fits(cls, frozen: Frozen) -> bool:
+        """Where outputs are defined example by example."""
+        return frozen.evaluator.has_outputs and frozen.samples > 0 and not frozen.mixed
 
     def _bias_owners(self) -> dict[str, str]:
         """Which weight matrix each bias belongs to, where its layer was called and simply adds its bias."""
@@ -102,17 +107,13 @@ class Ladder:
             and weights[name.rpartition(".")[0]] in self.called
         }
 
-    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
-        """Measure at one η.
-
-        Args:
-            row: its place in the grid.
-            moved: the perturbed tensors.
-        """
+    def record(self, point: Point) -> None:
+        """Measure at one η."""
+        row, moved = point.row, point.moved
         places = {name: k for k, name in enumerate(self.names)}
         for name in self.names:
             after = moved[name].double()
-            change = after - self.frozen[name]
+            change = after - self.before[name]
             if name in self.weights:
                 self._operator(row, places[name], name, after, change)
             elif name in self.owners:
@@ -130,8 +131,8 @@ class Ladder:
         One set of parameters in float64 is held at a time, and a second one, their change, while it is followed.
         """
         eta = float(self.etas[row])
-        frozen = _in_double(self.frozen)
-        self._keep(row, "input_response", [part.input_response(frozen, eta) for part in self.passes])
+        frozen = _in_double(self.before)
+        self._keep(row, variables.INPUT_RESPONSE, [part.input_response(frozen, eta) for part in self.passes])
         change = {
             name: moved[name].double() - tensor if name in self.names else torch.zeros_like(tensor)
             for name, tensor in frozen.items()
@@ -146,7 +147,7 @@ class Ladder:
             for passage, part in zip(self.passes, linear, strict=True)
             if part is not None
         ]
-        for k, name in enumerate(("linearisation_error", "linearisation_cosine")):
+        for k, name in enumerate((variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE)):
             self._keep(row, name, [pair[k] for pair in remainders])
 
     def _operator(self, row: int, place: int, name: str, after: Tensor, change: Tensor) -> None:
@@ -155,8 +156,8 @@ class Ladder:
         step = self._step_norm(name, change, eta)
         # Weyl's inequality is cheap, and as an upper bound sometimes the better of the two
         exact = operator_norm(after, operator) if eta > 0 else self.norms[name]
-        self.layered["perturbed_operator_norm"][row, place] = min(exact, self.norms[name] + step)
-        self.layered["perturbation_operator_norm"][row, place] = step
+        self.layered[variables.PERTURBED_OPERATOR_NORM][row, place] = min(exact, self.norms[name] + step)
+        self.layered[variables.PERTURBATION_OPERATOR_NORM][row, place] = step
         if name in self.called:
             parts = [passage.response(name, change) for passage in self.passes]
             self.response[row, place] = np.concatenate(parts)
@@ -172,7 +173,7 @@ class Ladder:
             ]
         )
 
-    def _keep(self, row: int, name: str, parts: list[Floats | None]) -> None:
+    def _keep(self, row: int, name: variables.Variable, parts: list[Floats | None]) -> None:
         """Put the chunks' numbers in their row, if they could be measured."""
         known = [part for part in parts if part is not None]
         if len(known) == len(parts):
@@ -191,11 +192,11 @@ class Ladder:
         return eta * self.step_norms[name] + math.sqrt(taps) * rounding
 
     def _paths(self, row: int, after: Mapping[str, Tensor]) -> None:
-        pair = (self.frozen, after)
+        pair = (self.before, after)
         layers = ((self._layer(name, pair[0]), self._layer(name, pair[1])) for name in self.weights)
         norm, distance = log10_path_norm_and_distance(layers)
-        self.paths["log10_path_norm"][row] = norm
-        self.paths["log10_path_distance"][row] = distance
+        self.paths[variables.LOG10_PATH_NORM][row] = norm
+        self.paths[variables.LOG10_PATH_DISTANCE][row] = distance
         if self.countable:
             old, new = (
                 tuple(zip(*(self._layer(name, tensors) for name in self.weights), strict=True))
@@ -203,12 +204,12 @@ class Ladder:
             )
             with np.errstate(divide="ignore"):
                 difference = np.abs(path_vector(*new) - path_vector(*old)).sum()
-                self.paths["log10_path_difference"][row] = np.log10(difference)
+                self.paths[variables.LOG10_PATH_DIFFERENCE][row] = np.log10(difference)
 
     def _count_of_paths(self) -> int:
         """How many paths there are, were every layer to have a bias."""
-        ends = [int(self.frozen[name].shape[0]) for name in self.weights]
-        from_inputs = int(self.frozen[self.weights[0]].shape[1]) * math.prod(ends)
+        ends = [int(self.before[name].shape[0]) for name in self.weights]
+        from_inputs = int(self.before[self.weights[0]].shape[1]) * math.prod(ends)
         return from_inputs + sum(math.prod(ends[k:]) for k in range(len(ends)))
 
     def _layer(self, weight: str, tensors: Mapping[str, Tensor]) -> tuple[Floats, Floats | None]:
@@ -220,22 +221,22 @@ class Ladder:
         """What :meth:`record` fills, row by row."""
         return [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
 
-    def variables(self) -> dict[str, Any]:
-        """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md."""
-        sample, layer = ("checkpoint", "example"), ("checkpoint", "layer")
+    def found(self, others: Found) -> Found:
+        """Everything; sizes of examples, and operators, are those of the frozen network."""
         sizes = [passage.sizes() for passage in self.passes]
-        once = {name: np.concatenate([part[name] for part in sizes]) for name in sizes[0]}
-        found: dict[str, Any] = {name: (sample, values[None]) for name, values in once.items()}
-        for key, norms in (("operator_norm", self.norms), ("direction_operator_norm", self.step_norms)):
-            found[key] = (layer, np.array([[norms.get(name, np.nan) for name in self.names]]))
-        found |= {n: (("checkpoint", "eta", "layer"), v[None]) for n, v in self.layered.items()}
-        found |= {n: (("checkpoint", "eta", "example"), v[None]) for n, v in self.sampled.items()}
-        found["perturbation_response"] = (("checkpoint", "eta", "layer", "example"), self.response[None])
-        found |= {n: (("checkpoint", "eta"), v[None]) for n, v in self.paths.items()}
-        return found
+        return {
+            **{name: np.concatenate([part[name] for part in sizes]) for name in _SIZES},
+            variables.OPERATOR: self._operator_kinds(),
+            variables.OPERATOR_NORM: self.frozen.by_layer(self.norms),
+            variables.DIRECTION_OPERATOR_NORM: self.frozen.by_layer(self.step_norms),
+            **self.layered,
+            **self.sampled,
+            variables.PERTURBATION_RESPONSE: self.response,
+            **self.paths,
+        }
 
-    def operator_kinds(self) -> list[str]:
-        """For each tensor what its weight is as an operator; empty for vectors."""
+    def _operator_kinds(self) -> list[str]:
+        """For each tensor what its weight is as a linear map; empty for vectors."""
         unknown = Operator("unknown")
         return [self.operators.get(n, unknown).kind if n in self.weights else "" for n in self.names]
 

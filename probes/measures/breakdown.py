@@ -1,142 +1,141 @@
-"""Losses, gradients and outputs along a slice's grid, on the device until all is measured.
+"""Losses, gradients and outputs along a slice, and the gradient's breakdown.
 
-Nothing here waits for a GPU: every number goes into a table on the device.
+Nothing here waits for a GPU: every number goes into a table on the device until all is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare
-from probes.measures.forward_passes import Floats, numpy_of
+from probes.measures.forward_passes import numpy_of
 from probes.measures.jacobians import relative_change
+from probes.measures.measure import Floats, Found, Frozen, Measure, Point
+from probes.measures.settings import SliceSettings
+from trust import measurements as variables
 
 __all__ = ["Breakdown", "ratio"]
 
-_BY_ETA = ("loss", "accuracy", "slope")
-_BY_LAYER = ("gradient_norm", "gradient_difference", "perturbation_norm", "_product")
+_PRODUCT = "product"
+"""⟨g̃_l, g_l⟩, from which the cosine is made."""
+_BY_ETA = (variables.LOSS, variables.ACCURACY, variables.SLOPE)
+_BY_LAYER = (
+    variables.GRADIENT_NORM,
+    variables.GRADIENT_DIFFERENCE,
+    variables.PERTURBATION_NORM,
+    _PRODUCT,
+)
+_BY_EXAMPLE = (variables.OUTPUT_CHANGE, variables.OUTPUT_DIFFERENCE_L1)
 
 
-class Breakdown:
-    """The grid's table, filled row by row."""
+class Breakdown(Measure):
+    """How loss, gradients and outputs change, against what moved."""
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        base: Evaluation,
-        *,
-        names: list[str],
-        measured: list[str],
-        moving: list[str],
-        direction: Direction | None,
-        etas: int,
-    ) -> None:
-        """Make room.
+    name = "breakdown"
+    finds = (
+        *_BY_ETA,
+        *_BY_EXAMPLE,
+        variables.GRADIENT_NORM,
+        variables.GRADIENT_DIFFERENCE,
+        variables.GRADIENT_CHANGE,
+        variables.GRADIENT_COSINE,
+        variables.PERTURBATION_NORM,
+        variables.RELATIVE_PERTURBATION,
+        variables.PERTURBATION_COSINE,
+        variables.WEIGHT_NORM,
+        variables.SLOPE_AT_ZERO,
+        variables.UPDATE_SIZE,
+    )
+    gradients = True
 
-        Args:
-            evaluator: network, data and loss.
-            base: its evaluation at the frozen weights.
-            names: all tensors in forward order.
-            measured: those whose gradients are measured.
-            moving: those that are perturbed.
-            direction: d of W + η d; None where every η has a perturbation of its own.
-            etas: the size of the grid.
-        """
-        self.evaluator, self.base, self.moving, self.measured = evaluator, base, moving, measured
-        self.columns = {name: k for k, name in enumerate(names)}
-        self.direction = direction
-        self.whole = direction is not None and set(direction) <= set(measured)
-        self.by_eta = {name: self._room(etas) for name in _BY_ETA}
-        self.by_layer = {name: self._room(etas, len(names)) for name in _BY_LAYER}
-        resting = [k for name, k in self.columns.items() if name not in moving]
-        self.by_layer["perturbation_norm"][:, resting] = 0.0
-        samples = len(base.outputs)
-        self.by_example = {name: self._room(etas, samples) for name in ("change", "l1")}
+    def __init__(self, frozen: Frozen) -> None:
+        """Make room on the device."""
+        super().__init__(frozen)
+        self.columns = {name: k for k, name in enumerate(frozen.names)}
+        self.whole = frozen.direction is not None and set(frozen.direction) <= set(frozen.measured)
+        self.by_eta = {name: self._room() for name in _BY_ETA}
+        self.by_layer = {name: self._room(len(frozen.names)) for name in _BY_LAYER}
+        resting = [k for name, k in self.columns.items() if name not in frozen.moving]
+        self.by_layer[variables.PERTURBATION_NORM][:, resting] = 0.0
+        self.by_example = {name: self._room(frozen.samples) for name in _BY_EXAMPLE}
 
-    def _room(self, *shape: int) -> Tensor:
-        return torch.full(shape, torch.nan, dtype=torch.float64, device=self.evaluator.device)
+    @classmethod
+    def by_default(cls, settings: SliceSettings) -> bool:
+        """Always: the claims are about it."""
+        return True
 
-    def record(self, row: int, moved: Mapping[str, Tensor], found: Evaluation) -> None:
-        """Put what was found at a row's η beside the frozen network.
+    def _room(self, *more: int) -> Tensor:
+        shape = (len(self.frozen.etas), *more)
+        return torch.full(shape, torch.nan, dtype=torch.float64, device=self.frozen.evaluator.device)
 
-        Args:
-            row: its place in the grid.
-            moved: the perturbed tensors.
-            found: the evaluation there.
-        """
-        self.by_eta["loss"][row], self.by_eta["accuracy"][row] = found.mean_loss, found.hits
-        self.by_example["change"][row] = relative_change(self.base.outputs, found.outputs)
-        self.by_example["l1"][row] = (found.outputs - self.base.outputs).abs().sum(1)
-        for name in self.moving:
-            change = compare(moved[name], self.evaluator.frozen[name]).difference
-            self.by_layer["perturbation_norm"][row, self.columns[name]] = change
-        slope = torch.zeros((), dtype=torch.float64, device=self.evaluator.device)
-        for name in self.measured:
-            gradient, before = found.gradients[name], self.base.gradients[name]
+    def record(self, point: Point) -> None:
+        """Put what was found at an η beside the frozen network."""
+        frozen, row, after = self.frozen, point.row, point.evaluation
+        assert after is not None, "a measure with gradients is fed evaluations"
+        base = frozen.base
+        self.by_eta[variables.LOSS][row], self.by_eta[variables.ACCURACY][row] = after.mean_loss, after.hits
+        self.by_example[variables.OUTPUT_CHANGE][row] = relative_change(base.outputs, after.outputs)
+        self.by_example[variables.OUTPUT_DIFFERENCE_L1][row] = (after.outputs - base.outputs).abs().sum(1)
+        for name in frozen.moving:
+            change = compare(point.moved[name], frozen.evaluator.frozen[name]).difference
+            self.by_layer[variables.PERTURBATION_NORM][row, self.columns[name]] = change
+        slope = torch.zeros((), dtype=torch.float64, device=frozen.evaluator.device)
+        for name in frozen.measured:
+            gradient, before = after.gradients[name], base.gradients[name]
             pair, place = compare(gradient, before), (row, self.columns[name])
-            self.by_layer["gradient_norm"][place] = pair.norm
-            self.by_layer["gradient_difference"][place] = pair.difference
-            self.by_layer["_product"][place] = pair.product
-            if self.whole and self.direction is not None and name in self.direction:
-                part = self.direction.parts[name]
+            self.by_layer[variables.GRADIENT_NORM][place] = pair.norm
+            self.by_layer[variables.GRADIENT_DIFFERENCE][place] = pair.difference
+            self.by_layer[_PRODUCT][place] = pair.product
+            if self.whole and frozen.direction is not None and name in frozen.direction:
+                part = frozen.direction.parts[name]
                 tensor = part.base()
                 product = pair.product if tensor is before else compare(gradient, tensor).product
                 slope += part.factor * product
         if self.whole:
-            self.by_eta["slope"][row] = slope
+            self.by_eta[variables.SLOPE][row] = slope
 
-    def losses(self) -> Floats:
-        """𝓛 at each η."""
-        return numpy_of(self.by_eta["loss"])
-
-    def slopes(self) -> Floats:
-        """𝓛' along the direction at each η; NaN where not all of its gradients are measured."""
-        return numpy_of(self.by_eta["slope"])
-
-    def output_difference_l1(self) -> Floats:
-        """‖f̃ − f‖₁ (etas, examples)."""
-        return numpy_of(self.by_example["l1"])
-
-    def variables(
-        self, gradient_norms: Mapping[str, float], weight_norms: Mapping[str, float]
-    ) -> dict[str, Any]:
-        """Everything, with a ``checkpoint`` of one in front; described in docs/measurements.md.
-
-        Args:
-            gradient_norms: ‖g_l‖_F at the frozen weights.
-            weight_norms: ‖W_l‖_F.
-        """
-        layers = {name: numpy_of(table) for name, table in self.by_layer.items()}
-        product = layers.pop("_product")
-        for key in ("gradient_change", "gradient_cosine", "relative_perturbation"):
-            layers[key] = np.full(product.shape, np.nan)
+    def found(self, others: Found) -> Found:
+        """The tables, and the ratios that are made of them."""
+        frozen = self.frozen
+        layers: dict[str, Floats] = {name: numpy_of(table) for name, table in self.by_layer.items()}
+        product = layers.pop(_PRODUCT)
+        change, cosine, relative = (frozen.table(len(frozen.names)) for _ in range(3))
         for name, k in self.columns.items():
-            change = layers["perturbation_norm"][:, k]
-            layers["relative_perturbation"][:, k] = [ratio(part, weight_norms[name]) for part in change]
-        for name in self.measured:
-            k, size = self.columns[name], gradient_norms[name]
-            layers["gradient_change"][:, k] = [
-                ratio(part, size) for part in layers["gradient_difference"][:, k]
-            ]
-            norms = layers["gradient_norm"][:, k]
+            moved = layers[variables.PERTURBATION_NORM][:, k]
+            relative[:, k] = [ratio(part, frozen.weight_norms[name]) for part in moved]
+        for name in frozen.measured:
+            k, size = self.columns[name], frozen.gradient_norms[name]
+            change[:, k] = [ratio(part, size) for part in layers[variables.GRADIENT_DIFFERENCE][:, k]]
+            norms = layers[variables.GRADIENT_NORM][:, k]
             turned = (norms > 0) & (size > 0)
-            layers["gradient_cosine"][turned, k] = product[turned, k] / norms[turned] / size
-        found: dict[str, Any] = {
-            name: (("checkpoint", "eta"), numpy_of(table)[None]) for name, table in self.by_eta.items()
+            cosine[turned, k] = product[turned, k] / norms[turned] / size
+        examples = self.by_example if frozen.evaluator.has_outputs else {}
+        return {
+            **{name: numpy_of(table) for name, table in (self.by_eta | examples).items()},
+            variables.GRADIENT_NORM: layers[variables.GRADIENT_NORM],
+            variables.GRADIENT_DIFFERENCE: layers[variables.GRADIENT_DIFFERENCE],
+            variables.PERTURBATION_NORM: layers[variables.PERTURBATION_NORM],
+            variables.GRADIENT_CHANGE: change,
+            variables.GRADIENT_COSINE: cosine,
+            variables.RELATIVE_PERTURBATION: relative,
+            variables.PERTURBATION_COSINE: self._cosines(),
+            variables.WEIGHT_NORM: frozen.by_layer(frozen.weight_norms),
+            variables.SLOPE_AT_ZERO: frozen.slope,
+            variables.UPDATE_SIZE: frozen.update_size,
         }
-        found |= {name: (("checkpoint", "eta", "layer"), table[None]) for name, table in layers.items()}
-        if self.evaluator.has_outputs:
-            change = numpy_of(self.by_example["change"])
-            found["output_change"] = (("checkpoint", "eta", "example"), change[None])
-        return found
+
+    def _cosines(self) -> Floats:
+        """The cosine of θ_l, between d_l and −g_l."""
+        frozen = self.frozen
+        cosines: dict[str, float] = {}
+        for name, step in (frozen.direction or {}).items():
+            pair, size = compare(step, frozen.base.gradients[name]), frozen.gradient_norms[name]
+            if float(pair.norm) > 0 and size > 0:
+                cosines[name] = -float(pair.product / pair.norm) / size
+        return frozen.by_layer(cosines)
 
 
 def ratio(part: float, whole: float) -> float:

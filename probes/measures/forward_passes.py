@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
@@ -14,10 +13,10 @@ from torch.func import functional_call, jvp
 from probes.data.batches import Batch
 from probes.errors import lacks_derivative
 from probes.evaluation.evaluator import Evaluator
+from probes.measures.measure import Floats
+from trust import measurements as variables
 
-__all__ = ["Floats", "ForwardPass", "numpy_of"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["ForwardPass", "numpy_of"]
 
 
 class ForwardPass:
@@ -133,14 +132,16 @@ class ForwardPass:
             shifted = self.exact.call(frozen, moved).flatten(1)
         return numpy_of(_norms(shifted - self.outputs))
 
-    def sizes(self) -> dict[str, Floats]:
+    def sizes(self) -> dict[variables.Variable, Floats]:
         """The norms of outputs, inputs and targets; NaN where inputs or targets are no real numbers."""
         unknown, x, y = np.full(len(self.batch), np.nan), self.x, self.batch.targets
         return {
-            "output_norm": numpy_of(_norms(self.outputs)),
-            "input_norm": unknown if x is None else numpy_of(_norms(x)),
-            "input_max": unknown if x is None else numpy_of(_rows(x).abs().amax(1)),
-            "target_norm": unknown if y is None or self._residual() is None else numpy_of(_norms(y.double())),
+            variables.OUTPUT_NORM: numpy_of(_norms(self.outputs)),
+            variables.INPUT_NORM: unknown if x is None else numpy_of(_norms(x)),
+            variables.INPUT_MAX: unknown if x is None else numpy_of(_rows(x).abs().amax(1)),
+            variables.TARGET_NORM: unknown
+            if y is None or self._residual() is None
+            else numpy_of(_norms(y.double())),
         }
 
     def _residual(self) -> Tensor | None:

@@ -10,6 +10,8 @@ from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import norm, relative_difference
 from probes.measures.jacobians import relative_change
+from probes.measures.measure import Found, Frozen
+from trust import measurements as variables
 
 __all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"]
 
@@ -35,6 +37,14 @@ class NoiseFloor:
     gradients: dict[str, float]
     loss: float
     outputs: float
+
+    def found(self, frozen: Frozen) -> Found:
+        """As variables; that of outputs where there are any."""
+        return {
+            variables.NOISE_FLOOR: frozen.by_layer(self.gradients),
+            variables.LOSS_NOISE_FLOOR: self.loss,
+            **({variables.OUTPUT_NOISE_FLOOR: self.outputs} if frozen.evaluator.has_outputs else {}),
+        }
 
 
 @dataclass(frozen=True)

@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from torch import Tensor
-
-from probes.evaluation.evaluator import Evaluator
+from probes.errors import InputError
 from probes.measures.jacobians import Jacobians, gate_change, relative_change
+from probes.measures.measure import Floats, Found, Frozen, Measure, Point
+from probes.measures.settings import SliceSettings
+from trust import measurements as variables
 
 __all__ = ["Sensitivity"]
 
 
-class Sensitivity:
-    """Measures both at any perturbed weights, for the first ``count`` of ``kept`` examples."""
+class Sensitivity(Measure):
+    """Measures both for the first ``--jacobian N`` examples; beyond those that are kept they are NaN."""
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        *,
-        names: list[str],
-        weights: list[str],
-        count: int,
-        kept: int,
-        etas: int,
-    ) -> None:
+    name = "sensitivity"
+    finds = (variables.JACOBIAN_CHANGE, variables.GATE_CHANGE)
+
+    def __init__(self, frozen: Frozen) -> None:
         """Measure what belongs to the frozen weights.
 
-        Args:
-            evaluator: network, data and loss.
-            names: all tensors in forward order.
-            weights: those that are weight matrices.
-            count: how many examples are measured.
-            kept: how many the results have a place for; beyond ``count`` they are NaN.
-            etas: the size of the grid.
+        Raises:
+            InputError: no number of examples was given.
         """
-        self.names, self.weights, self.count = names, weights, count
-        self.probe = Jacobians(evaluator, samples=count, weights=weights)
-        self.before = self.probe.measure(evaluator.frozen)
-        self.jacobian_change = np.full((etas, len(names), kept), np.nan)
-        self.gate_change = np.full((etas, len(names), kept), np.nan)
+        super().__init__(frozen)
+        self.count = min(frozen.settings.jacobian, len(frozen.evaluator))
+        if self.count < 1:
+            raise InputError("--measure sensitivity: on how many examples? add --jacobian N")
+        self.jacobians = Jacobians(frozen.evaluator, samples=self.count, weights=frozen.weights)
+        self.before = self.jacobians.measure(frozen.evaluator.frozen)
+        self.jacobian_change, self.gate_change = (
+            frozen.table(len(frozen.names), frozen.samples) for _ in range(2)
+        )
 
-    def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
-        """Measure at the η of a row of the grid."""
-        after = self.probe.measure(moved)
-        for k, name in enumerate(self.names):
+    @classmethod
+    def by_default(cls, settings: SliceSettings) -> bool:
+        """With ``--jacobian N``."""
+        return settings.jacobian > 0
+
+    @classmethod
+    def fits(cls, frozen: Frozen) -> bool:
+        """Where there are outputs."""
+        return frozen.evaluator.has_outputs
+
+    def record(self, point: Point) -> None:
+        """Measure at one η."""
+        after, row, names = self.jacobians.measure(point.moved), point.row, self.frozen.names
+        for k, name in enumerate(names):
             if name in self.before.jacobians and name in after.jacobians:
                 change = relative_change(self.before.jacobians[name], after.jacobians[name])
                 self.jacobian_change[row, k, : self.count] = change.cpu().numpy()
@@ -55,16 +54,13 @@ class Sensitivity:
                 change = gate_change(self.before.gates[name], after.gates[name])
                 self.gate_change[row, k, : self.count] = change.cpu().numpy()
         if self.before.gates:  # the last layer is linear
-            self.gate_change[row, self.names.index(self.weights[-1]), : self.count] = 0.0
+            self.gate_change[row, names.index(self.frozen.weights[-1]), : self.count] = 0.0
 
-    def tables(self) -> list[npt.NDArray[np.float64]]:
-        """What :meth:`record` fills, row by row."""
+    def tables(self) -> list[Floats]:
+        """Both."""
         return [self.jacobian_change, self.gate_change]
 
-    def variables(self) -> dict[str, Any]:
-        """``jacobian_change`` and, for perceptrons, ``gate_change``, with a ``checkpoint`` of one in front."""
-        dims = ("checkpoint", "eta", "layer", "example")
-        found: dict[str, Any] = {"jacobian_change": (dims, self.jacobian_change[None])}
-        if self.before.gates:
-            found["gate_change"] = (dims, self.gate_change[None])
-        return found
+    def found(self, others: Found) -> Found:
+        """The Jacobians' change and, for perceptrons, the gates'."""
+        found = {variables.JACOBIAN_CHANGE: self.jacobian_change}
+        return found | ({variables.GATE_CHANGE: self.gate_change} if self.before.gates else {})

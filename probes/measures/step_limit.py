@@ -6,9 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 from scipy.optimize import brentq
 
-__all__ = ["StepLimit", "find_step_limit"]
+from probes.measures.measure import Floats, Found, Frozen, Measure
+from probes.measures.settings import SliceSettings
+from trust import measurements as variables
+
+__all__ = ["MeasuredStepLimit", "StepLimit", "find_step_limit"]
 
 
 _LEAST = 1e-6
@@ -17,6 +22,10 @@ _FARTHEST = 4.0
 """How many times as far the search looks at once where the loss has not returned yet."""
 _BLIND = 12.0
 """Above e to this power times the tangent's descent, a loss tells nothing of where it turned up."""
+_NEAR = 1e-3
+"""The η whose slope, where it is measured, tells the curvature for the first guess."""
+_GUESS = 0.1
+"""That guess where nothing tells it."""
 
 
 @dataclass
@@ -158,3 +167,52 @@ def _beyond(search: _Search, before: float, eta: float) -> float:
     steps = -search.height(eta) / rise
     farther: float = (eta / before) ** min(steps, 100.0) * 1.02
     return eta * min(max(farther, 1.1), _FARTHEST)
+
+
+class MeasuredStepLimit(Measure):
+    """The step limit on a line, by root finding from what the grid and the curvature tell."""
+
+    name = "step-limit"
+    finds = (
+        variables.STEP_LIMIT,
+        variables.STEP_LIMIT_SEARCHED_TO,
+        variables.STEP_LIMIT_EVALUATIONS,
+    )
+    uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE)
+
+    @classmethod
+    def by_default(cls, settings: SliceSettings) -> bool:
+        """Unless ``--no-limit``."""
+        return settings.limit
+
+    @classmethod
+    def fits(cls, frozen: Frozen) -> bool:
+        """On a line: where every η has a perturbation of its own there is no limit."""
+        return frozen.direction is not None
+
+    def found(self, others: Found) -> Found:
+        """Search for it."""
+        frozen, etas = self.frozen, self.frozen.etas
+        losses, slopes = (np.asarray(others.get(name, [])) for name in (variables.LOSS, variables.SLOPE))
+        curvature = float(np.asarray(others.get(variables.CURVATURE, math.nan)))
+        guess = _quadratic_limit(frozen.slope, curvature, etas, slopes)
+        known = zip(etas[1:].tolist(), losses[1:].tolist(), strict=True) if len(losses) else ()
+        limit = frozen.evaluator.share.led(
+            lambda loss: find_step_limit(
+                loss, start=frozen.base.loss, slope=frozen.slope, guess=guess, known=dict(known)
+            ),
+            frozen.path.loss,
+        )
+        return {
+            variables.STEP_LIMIT: limit.measured,
+            variables.STEP_LIMIT_SEARCHED_TO: limit.searched_to,
+            variables.STEP_LIMIT_EVALUATIONS: float(limit.evaluations),
+        }
+
+
+def _quadratic_limit(slope: float, curvature: float, etas: Floats, slopes: Floats) -> float:
+    """Where a quadratic loss is back: −2𝓛'/𝓛'' by a difference of slopes, which sees kinks, or the curvature."""
+    row = min(int(np.searchsorted(etas, _NEAR)), len(etas) - 1)
+    measured = (float(slopes[row]) - slope) / float(etas[row]) if len(slopes) else math.nan
+    used = measured if measured > 0 else curvature
+    return 2 * -slope / used if used > 0 else _GUESS

@@ -17,10 +17,10 @@ from probes.data.batches import Batches
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.jacobians import Jacobians
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
+from probes.measures.settings import SliceSettings
 from probes.measures.spectra import spectrum
 from probes.runs.chunk import GradientTimer
 from probes.runs.memory import saved_bytes
-from probes.slices.slice import SliceSettings
 
 __all__ = ["Estimate", "Rates", "Work", "activation_bytes", "count_work", "measure_rates", "memory_of"]
 

@@ -19,6 +19,7 @@ from probes.data.losses import Loss, ModelLoss
 from probes.errors import InputError
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.layers import find_layers
+from probes.measures.settings import SliceSettings
 from probes.runs.chunk import ChunkChoice, GradientTimer, choose_chunk
 from probes.runs.estimate import (
     TWICE,
@@ -34,7 +35,6 @@ from probes.runs.estimate import (
 )
 from probes.runs.folder import RunFolder, read_manifest
 from probes.runs.memory import free_bytes, peak_bytes
-from probes.slices.slice import SliceSettings
 from probes.system.files import writing_errors
 
 __all__ = ["Planned", "Probed", "check_folder", "plan_run", "recorded_choice"]

@@ -21,6 +21,7 @@ from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
 from probes.data.text import is_text_spec
 from probes.errors import InputError
+from probes.measures.settings import SliceSettings
 from probes.networks.frozen_network import (
     FrozenNetwork,
     NetworkRecord,
@@ -32,7 +33,7 @@ from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.runs.estimate import is_worth_saying
 from probes.runs.folder import RunFolder, join
 from probes.runs.planning import Planned, Probed, plan_run, recorded_choice
-from probes.slices.slice import SliceSettings, evaluations_per_slice, measure_slice
+from probes.slices.slice import evaluations_per_slice, measure_slice
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share
 

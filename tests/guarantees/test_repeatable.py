@@ -14,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from probes import SliceSettings, measure_slice
 from probes.data.losses import LOSSES
-from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import Evaluator
-from probes.evaluation.perturbed_weights import PerturbedWeights
+from probes.evaluation.frozen_state import probing
 from probes.measures.breakdown import Breakdown
+from probes.measures.measure import Point
 from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.slices.freezing import freeze
+from trust import measurements as variables
 
 ETAS = np.array([0.0, 1e-3, 1e-2, 0.1])
 
@@ -84,17 +86,15 @@ class _Waits(TorchDispatchMode):
 def test_nothing_waits_inside_the_loop_over_etas() -> None:
     network, x, y = problem()
     evaluator = Evaluator(network, x, y, LOSSES["cross-entropy"], chunk=100)
-    names = list(evaluator.frozen)
-    base = evaluator.evaluate(evaluator.frozen, wanted=names, samples=20)
-    line = PerturbedWeights(evaluator, gradient_direction(evaluator.frozen, base.gradients))
-    table = Breakdown(
-        evaluator, base, names=names, measured=names, moving=names, direction=line.direction, etas=len(ETAS)
-    )
+    settings = SliceSettings(etas=ETAS, samples=20)
+    with probing(network):
+        frozen, _, _ = freeze(evaluator, settings, {name: name for name in evaluator.frozen})
+    table = Breakdown(frozen)
     with _Waits() as waits:
         for row, eta in enumerate(ETAS):
-            found = line.evaluate(float(eta), wanted=names, samples=20)
-            table.record(row, line.at(float(eta)), found)
+            found = frozen.path.evaluate(float(eta), wanted=frozen.measured, samples=20)
+            table.record(Point(row, float(eta), frozen.path.at(float(eta)), found))
         assert waits.seen == []
         float(found.mean_loss)  # the check of the check
         assert waits.seen == ["aten._local_scalar_dense.default"]
-    assert np.isfinite(table.losses()).all()
+    assert np.isfinite(table.found({})[variables.LOSS]).all()

@@ -16,8 +16,9 @@ import xarray as xr
 import trust.claims
 from analysis import Status, judge
 from analysis.verdicts import Verdict
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.slices.slice import SliceSettings, measure_slice
+from probes.slices.slice import measure_slice
 from tests.analysis.synthetic import measured
 from trust.claims import all_claims
 

@@ -22,8 +22,9 @@ from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.cli.main import main
 from probes.measures.bound_ingredients import Ladder
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.slices.slice import SliceSettings, measure_slice
+from probes.slices.slice import measure_slice
 from trust.claims import all_claims
 
 Array = npt.NDArray[np.float64]

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from probes.checkpoints.checkpoint import write_checkpoint
+from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs.run import Source, measure_run
-from probes.slices.slice import SliceSettings
 
 SPEC = PerceptronSpec((2, 3, 2), "tanh", biases=(True, True))
 ETAS = [0.0, 0.01, 0.1]

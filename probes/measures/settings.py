@@ -12,7 +12,7 @@ from probes.evaluation.directions import DIRECTIONS
 from probes.evaluation.frozen_state import BATCHNORMS, PRECISIONS
 from probes.measures.adversarial import Ascent
 
-__all__ = ["SliceSettings", "evaluations_per_slice"]
+__all__ = ["SliceSettings"]
 
 _CHOICES = {
     "direction": tuple(DIRECTIONS),
@@ -42,6 +42,8 @@ class SliceSettings:
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
+        measure: names of measures, or ``file.py:Name`` of one's own; ``default`` are those that the other settings
+            ask for.
         seed: of the noise direction, and of the adversarial search's restarts.
         objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
         ascent_steps: points that each of its ascents tries.
@@ -64,6 +66,7 @@ class SliceSettings:
     limit: bool = True
     curvature: bool = True
     ladder: bool = True
+    measure: tuple[str, ...] = ("default",)
     seed: int = 0
     objective: str = "output"
     ascent_steps: int = 20
@@ -104,9 +107,3 @@ class SliceSettings:
             restarts=self.restarts,
             seed=self.seed,
         )
-
-
-def evaluations_per_slice(settings: SliceSettings) -> int:
-    """How many times a slice reports progress: once for each η, and again where it is looked at more closely."""
-    closer = settings.jacobian > 0 or settings.spectra == "slice" or settings.ladder
-    return len(settings.etas) * (2 if closer and settings.direction != "adversarial" else 1)

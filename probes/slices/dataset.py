@@ -1,0 +1,131 @@
+"""What the measures found as one labelled dataset, with all that is needed to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from probes.errors import InputError
+from probes.evaluation.directions import hash_of
+from probes.measures.measure import Found, Frozen, Measure
+from probes.measures.noise_floor import NoiseFloor
+from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.networks.zoo import spec_of
+from probes.slices.adversarial_path import AdversarialPath
+from trust import measurements as variables
+from trust.measurements import Variable
+
+__all__ = ["assembled", "collected"]
+
+
+def collected(frozen: Frozen, floor: NoiseFloor, measures: Iterable[Measure]) -> dict[Variable, Any]:
+    """All that was found, each variable once.
+
+    Raises:
+        InputError: a measure finds what it did not declare, or an array that its dims do not fit.
+    """
+    found: dict[Variable, Any] = dict(floor.found(frozen))
+    if isinstance(frozen.path, AdversarialPath):
+        values = [frozen.path.value(float(eta)) for eta in frozen.etas]
+        found[variables.ADVERSARIAL_VALUE] = np.array(values)
+    for measure in measures:
+        own = measure.found({name: found[name] for name in measure.uses if name in found})
+        _check(measure, own, frozen)
+        found |= own
+    return found
+
+
+def _check(measure: Measure, found: Found, frozen: Frozen) -> None:
+    sizes = {"eta": len(frozen.etas), "layer": len(frozen.names), "example": frozen.samples}
+    for name, values in found.items():
+        if name not in measure.finds:
+            raise InputError(f"measure {measure.name}: finds {name}, which it does not declare")
+        dims = [dim for dim in name.dims if dim != "checkpoint"]
+        shape = np.shape(values)
+        wanted = tuple(sizes.get(dim, size) for dim, size in zip(dims, shape, strict=False))
+        if len(shape) != len(dims) or shape != wanted:
+            raise InputError(
+                f"measure {measure.name}: {name} came as an array of shape {shape},"
+                f" but its dims are {', '.join(dims) or 'none'} {wanted or ''}".rstrip()
+            )
+
+
+def assembled(frozen: Frozen, label: str, found: dict[Variable, Any]) -> xr.Dataset:
+    """The dataset, with a ``checkpoint`` of one in front of all that belongs to the checkpoint."""
+    data: dict[str, Any] = {}
+    coordinates = _coordinates(frozen, label)
+    for name, values in found.items():
+        array = np.asarray(values)
+        if "checkpoint" in name.dims:
+            data[str(name)] = (name.dims, array[None], name.attributes)
+        else:
+            coordinates[str(name)] = (name.dims, array, name.attributes)
+    return xr.Dataset(data, coords=coordinates, attrs=_attributes(frozen))
+
+
+def _coordinates(frozen: Frozen, label: str) -> dict[str, Any]:
+    layers, weights = frozen.layers, frozen.evaluator.frozen
+    shapes = [tuple(weights[layer.name].flatten(1).shape) if layer.is_weight else (0, 0) for layer in layers]
+    by_layer: dict[Variable, Any] = {
+        variables.IS_WEIGHT: np.array([layer.is_weight for layer in layers]),
+        variables.KIND: [layer.kind for layer in layers],
+        variables.TREATMENT: [layer.treatment for layer in layers],
+        variables.ROWS: np.array([rows for rows, _ in shapes], dtype=np.int32),
+        variables.COLUMNS: np.array([columns for _, columns in shapes], dtype=np.int32),
+        variables.ACTIVATION: _activations(frozen),
+    }
+    return {
+        "checkpoint": [label],
+        "eta": ("eta", frozen.etas, variables.ETA.attributes),
+        "layer": [layer.reported for layer in layers],
+        "example": np.arange(frozen.samples, dtype=np.int32),
+        **{str(name): (name.dims, values, name.attributes) for name, values in by_layer.items()},
+    }
+
+
+def _activations(frozen: Frozen) -> list[str]:
+    """The function that follows each weight matrix, where that is known; empty elsewhere."""
+    network = frozen.evaluator.network
+    found = dict.fromkeys(frozen.names, "")
+    if isinstance(network, Perceptron):
+        found |= dict.fromkeys(frozen.weights, network.spec.activation)
+        found[frozen.weights[-1]] = "identity"
+    return [found[name] for name in frozen.names]
+
+
+def _attributes(frozen: Frozen) -> dict[str, Any]:
+    evaluator, settings = frozen.evaluator, frozen.settings
+    network = evaluator.network
+    spec = spec_of(network)
+    named = any(name.rpartition(".")[2] == "bias" for name in frozen.names)
+    biases = any(spec.biases) if isinstance(spec, PerceptronSpec) else named
+    moved = any(layer.name in frozen.moving and not layer.is_weight for layer in frozen.layers)
+    adversarial = isinstance(frozen.path, AdversarialPath)
+    worst = frozen.path.change if isinstance(frozen.path, AdversarialPath) else None
+    return {
+        "architecture": spec.to_json()["kind"] if spec is not None else type(network).__name__,
+        "residual": str(spec.residual).lower() if spec is not None else "unknown",
+        "norm": spec.norm if spec is not None else "unknown",
+        "biases": str(biases).lower() if spec is not None else "unknown",
+        "biases_moved": str(moved).lower(),
+        "batchnorm": f"{settings.batchnorm} statistics",
+        "perturb": " ".join(settings.perturb),
+        "direction": settings.direction,
+        "direction_hash": hash_of(worst if worst is not None else frozen.direction or {}),
+        "objective": settings.objective if adversarial else "",
+        "layers": settings.layers,
+        "measures": " ".join(settings.measure),
+        "dtype": settings.dtype,
+        "precision": settings.precision,
+        "epsilon": torch.finfo(evaluator.dtype).eps,
+        "device": str(evaluator.device),
+        "chunk": evaluator.chunk,
+        "processes": evaluator.share.size,
+        "seed": str(settings.seed),
+        "number_of_examples": len(evaluator),
+        "outputs": "yes" if evaluator.has_outputs else "no",
+    }
