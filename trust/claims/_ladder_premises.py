@@ -7,9 +7,9 @@ from collections.abc import Callable
 import xarray as xr
 
 from trust.activations import activation, transmission
-from trust.claims._claim import Measurements, Premise
-from trust.claims._premises import everywhere
-from trust.claims._quantities import activations, agd_scale, depth, perturbed, weights
+from trust.claims.claim import Measurements, Premise
+from trust.claims.premises import everywhere
+from trust.claims.quantities import activations, agd_scale, depth, perturbed, weights
 
 __all__ = [
     "LINEAR",

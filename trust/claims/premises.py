@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from trust.activations import activation, transmission
-from trust.claims._claim import Measurements, Premise
-from trust.claims._quantities import activations, condition_number, cos_theta, perturbed, weights
+from trust.claims.claim import Measurements, Premise
+from trust.claims.quantities import activations, condition_number, cos_theta, perturbed, weights
 
 __all__ = [
     "CHAIN",
