@@ -40,10 +40,19 @@ array([[0.301]])
 ['theorem1-function', 'theorem1-function-layerwise', 'theorem1-jacobian']
 """
 
-from trust.claims._ladder_premises import LINEAR, LIPSCHITZ, RELU, SMALL_RHO, ZERO_AT_ZERO
 from trust.claims.claim import Claim, Measurements, Premise, Quantity
 from trust.claims.forms.trial import Condition, Form, Trial
-from trust.claims.premises import CHAIN, INJECTIVE, NO_BIASES, TRANSMISSION
+from trust.claims.premises import (
+    CHAIN,
+    INJECTIVE,
+    LINEAR,
+    LIPSCHITZ,
+    NO_BIASES,
+    RELU,
+    SMALL_RHO,
+    TRANSMISSION,
+    ZERO_AT_ZERO,
+)
 from trust.claims.quantities import log10, output_change, output_change_allowance, perturbed, weights
 from trust.claims.registry import all_claims
 

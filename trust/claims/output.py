@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from trust.claims._ladder_premises import (
+from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.forms import output as forms
+from trust.claims.gradient import linearisation_error
+from trust.claims.premises import (
+    CHAIN,
     LINEAR,
     LIPSCHITZ,
+    NO_BIASES,
     ORTHOGONAL,
     ORTHOGONAL_COSINE,
     RELU,
@@ -26,10 +31,6 @@ from trust.claims._ladder_premises import (
     SQUARE_LOSS,
     ZERO_AT_ZERO,
 )
-from trust.claims.claim import Claim, Measurements, Premise, Quantity
-from trust.claims.forms import output as forms
-from trust.claims.gradient import linearisation_error
-from trust.claims.premises import CHAIN, NO_BIASES
 from trust.claims.quantities import (
     EVIDENCE,
     agd_eta,
