@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         plot_slack,
     )
     from figures.network import Network
-    from figures.report import draw_step_limits, numbers_of_all_step_limits, write_report_figures
+    from figures.report.figures import draw_step_limits, numbers_of_all_step_limits, write_report_figures
     from figures.saving import FORMATS, save_figure
     from figures.steps import numbers_of_step_limits, plot_step_limits
 
@@ -94,7 +94,7 @@ _HOMES = {
         "plot_slack",
     ),
     "network": ("Network",),
-    "report": ("draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"),
+    "report.figures": ("draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"),
     "saving": ("FORMATS", "save_figure"),
     "steps": ("numbers_of_step_limits", "plot_step_limits"),
 }

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from probes.cli.reports import Findings, copy_history, find
+from analysis import Findings, find
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
+from probes.runs.folder import load
+from probes.runs.history import copy_history, read_history
 from probes.runs.run import Source, measure_run
 from probes.runs.training import TrainingPlan, train
 from probes.slices.etas import parse_etas
@@ -120,7 +122,8 @@ def _reproduce(plan: Preset, out: Path, made: DataSet, data: str, seed: int, dev
         )
         measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
         copy_history([str(checkpoints)], measurements)
-        found.append(find(measurements, title=title))
+        history = read_history(measurements)
+        found.append(find(load(measurements), title=title, history=history))
     return found
 
 
