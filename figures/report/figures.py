@@ -11,15 +11,15 @@ import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.bounds import draw_jacobian_bounds, numbers_of_jacobian_bounds
+from figures.bounds import draw_jacobian_bounds, draw_ladder, numbers_of_jacobian_bounds, numbers_of_ladder
 from figures.constants import draw_constants, numbers_of_constants
 from figures.envelopes import about
 from figures.figure1 import draw_figure1, numbers_of_figure1
-from figures.ladder import draw_ladder, draw_slack, numbers_of_ladder, numbers_of_slack
 from figures.legends import gathered_legend
 from figures.network import Network
 from figures.report.findings import Findings
 from figures.saving import save_figure, write_whole
+from figures.slack import draw_slack, numbers_of_slack
 from figures.steps import numbers_of_step_limits, plot_step_limits
 
 __all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
