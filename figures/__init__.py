@@ -47,7 +47,7 @@ _NAMES = {
     "figure1": "draw_figure1 numbers_of_figure1",
     "slices": "plot_loss numbers_of_loss plot_breakdown numbers_of_breakdown",
     "accuracy": "plot_training_accuracy numbers_of_training_accuracy",
-    "bounds": "plot_function_bounds draw_function_bounds numbers_of_function_bounds"
+    "bounds": "plot_function_bounds numbers_of_function_bounds"
     " plot_ladder_through_training numbers_of_ladder_through_training draw_ladder numbers_of_ladder"
     " draw_jacobian_bounds numbers_of_jacobian_bounds",
     "slack": "plot_slack draw_slack numbers_of_slack",

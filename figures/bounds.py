@@ -38,7 +38,6 @@ from figures.labels import (
 from figures.legends import gathered_legend, legend_above
 
 __all__ = [
-    "draw_function_bounds",
     "draw_jacobian_bounds",
     "draw_ladder",
     "numbers_of_function_bounds",
@@ -77,27 +76,6 @@ def plot_function_bounds(
     return ax
 
 
-def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None) -> Figure:
-    """``plot_function_bounds`` for several checkpoints side by side.
-
-    Args:
-        envelopes: as for ``plot_function_bounds``.
-        checkpoints: names or positions; None for the first, the middle and the last.
-    """
-    first = any_envelope(envelopes)
-    chosen = _chosen_checkpoints(envelopes, checkpoints)
-    with style.context():
-        figure = Figure(figsize=(style.FULL_WIDTH, 2.7), layout="constrained")
-        row = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-        panels = Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen)
-        for k, (ax, checkpoint) in enumerate(zip(row, chosen, strict=True)):
-            _draw_along_eta(ax, panels, k, list(envelopes))
-            ax.set_title(checkpoint_title(first, checkpoint_position(first, checkpoint)))
-            ax.label_outer()
-        gathered_legend(figure, row)
-    return figure
-
-
 @in_style
 def plot_ladder_through_training(
     envelopes: Envelopes, *, eta: float = USUAL_ETA, ax: Axes | None = None, legend: bool = True
@@ -132,7 +110,7 @@ def draw_ladder(
         checkpoints: names or positions; None for the first and the last.
     """
     first = any_envelope(envelopes)
-    chosen = _chosen(first, checkpoints)
+    chosen = _chosen_checkpoints(first, checkpoints)
     panels = _panels(envelopes, eta, chosen)
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, 3.4), layout="constrained")
@@ -192,12 +170,9 @@ def draw_jacobian_bounds(
     return figure
 
 
-def numbers_of_function_bounds(
-    envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None
-) -> pd.DataFrame:
-    """What ``draw_function_bounds`` (for one checkpoint ``plot_function_bounds``) draws, one row a point."""
-    chosen = _chosen_checkpoints(envelopes, checkpoints)
-    return Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen).numbers()
+def numbers_of_function_bounds(envelopes: Envelopes, *, checkpoint: str | int = -1) -> pd.DataFrame:
+    """What ``plot_function_bounds`` draws, one row a point."""
+    return Panels.of([envelope_curves(envelopes, checkpoint)]).numbers()
 
 
 def numbers_of_ladder_through_training(envelopes: Envelopes, *, eta: float = USUAL_ETA) -> pd.DataFrame:
@@ -209,7 +184,7 @@ def numbers_of_ladder(
     envelopes: Envelopes, *, eta: float = USUAL_ETA, checkpoints: Sequence[str | int] | None = None
 ) -> pd.DataFrame:
     """What ``draw_ladder`` draws, one row a point; ``panel`` says where."""
-    return _panels(envelopes, eta, _chosen(any_envelope(envelopes), checkpoints)).numbers()
+    return _panels(envelopes, eta, _chosen_checkpoints(any_envelope(envelopes), checkpoints)).numbers()
 
 
 def numbers_of_jacobian_bounds(
@@ -218,12 +193,6 @@ def numbers_of_jacobian_bounds(
     """What ``draw_jacobian_bounds`` draws, one row a point."""
     shown = _chosen_layers(envelopes, checkpoint, layers)
     return Panels.of(envelope_curves(envelopes, checkpoint, layer) for layer in shown).numbers()
-
-
-def _chosen_checkpoints(envelopes: Envelopes, checkpoints: Sequence[str | int] | None) -> list[str | int]:
-    if checkpoints is not None:
-        return list(checkpoints)
-    return list(evenly_chosen(list(range(any_envelope(envelopes).sizes["checkpoint"])), 3))
 
 
 def _chosen_layers(envelopes: Envelopes, checkpoint: str | int, layers: Sequence[str] | None) -> list[str]:
@@ -237,7 +206,7 @@ def _chosen_layers(envelopes: Envelopes, checkpoint: str | int, layers: Sequence
     return evenly_chosen([name for name in everywhere if has_something(name)] or everywhere, _MOST_PANELS)
 
 
-def _chosen(first: xr.Dataset, checkpoints: Sequence[str | int] | None) -> list[int]:
+def _chosen_checkpoints(first: xr.Dataset, checkpoints: Sequence[str | int] | None) -> list[int]:
     if checkpoints is None:
         return sorted({0, first.sizes["checkpoint"] - 1})
     return [checkpoint_position(first, checkpoint) for checkpoint in checkpoints]

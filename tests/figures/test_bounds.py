@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from figures import (
-    draw_function_bounds,
     draw_jacobian_bounds,
     numbers_of_function_bounds,
     numbers_of_jacobian_bounds,
@@ -62,13 +61,11 @@ def test_claims_with_different_left_sides_each_get_their_measured_line():
     assert sum(text.startswith("measured, worst") for text in legend_texts(ax)) == 2
 
 
-def test_the_figure_shows_the_first_the_middle_and_the_last_checkpoint():
+def test_the_numbers_are_of_the_checkpoint_that_is_drawn():
     envelopes = functions(network(checkpoints=7))
-    figure = draw_function_bounds(envelopes)
-    assert [ax.get_title() for ax in figure.axes] == ["epoch-00", "epoch-03", "epoch-06"]
-    numbers = numbers_of_function_bounds(envelopes)
-    assert numbers.checkpoint.unique().tolist() == ["epoch-00", "epoch-03", "epoch-06"]
-    shown = numbers[(numbers.checkpoint == "epoch-03") & (numbers.series == LAYERWISE)]
+    numbers = numbers_of_function_bounds(envelopes, checkpoint="epoch-03")
+    assert numbers.checkpoint.unique().tolist() == ["epoch-03"]
+    shown = numbers[numbers.series == LAYERWISE]
     np.testing.assert_array_equal(shown.y, envelopes[LAYERWISE].log10_bound.values[3])
 
 

@@ -108,7 +108,7 @@ def test_an_axis_is_cut_below_a_bound_far_above_and_says_so():
     texts = legend_texts(ax)
     assert "Theorem 1: above, $10^{77}$ to $10^{81}$" in texts
     assert f"bound runs above $10^{{{top:g}}}$, where the axis is cut" in texts
-    numbers = numbers_of_function_bounds(envelopes, checkpoints=[-1])
+    numbers = numbers_of_function_bounds(envelopes)
     assert set(numbers[numbers.series == FUNCTION].drawn_as) == {"above the axis"}
     ax = axes()
     plot_ladder_through_training(envelopes, ax=ax)
@@ -136,7 +136,7 @@ def test_a_bound_whose_premises_fail_is_faint_and_said_to_be(truth, note, word):
     envelopes, ax = ladder({FUNCTION: 8, "telescoped": 1}, theorem1_function=truth), axes()
     plot_function_bounds(envelopes, ax=ax)
     assert f"Theorem 1{note}" in legend_texts(ax)
-    numbers = numbers_of_function_bounds(envelopes, checkpoints=[-1])
+    numbers = numbers_of_function_bounds(envelopes)
     own = numbers[numbers.series == FUNCTION]
     assert set(own.drawn_as) == word
     faint = [line for line in ax.lines if line.get_alpha() is not None]
