@@ -39,9 +39,9 @@ from analysis.constants import summarise
 from analysis.envelopes import envelope
 from analysis.findings import Findings, find
 from analysis.growth import Growth, compare_growth
-from analysis.ladder import CAUSES, RUNGS, Inversion, inversions, slack
-from analysis.limits import step_limits
 from analysis.selfchecks import CheckOutcome, check_measurements
+from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
+from analysis.step_limits import step_limits
 from analysis.verdicts import Status, Verdict, judge
 
 if TYPE_CHECKING:

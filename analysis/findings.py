@@ -12,9 +12,9 @@ from analysis import tables, wording
 from analysis.constants import summarise
 from analysis.envelopes import envelope
 from analysis.growth import Growth, compare_growth
-from analysis.ladder import Inversion, inversions, slack
-from analysis.limits import step_limits
 from analysis.selfchecks import CheckOutcome, check_measurements
+from analysis.slack import Inversion, inversions, slack
+from analysis.step_limits import step_limits
 from analysis.verdicts import Verdict, judge
 from trust.claims import Claim, all_claims
 

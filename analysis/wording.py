@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import xarray as xr
 
-from analysis.ladder import Inversion
 from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.slack import Inversion
 
 __all__ = [
     "VERDICTS_EXPLAINED",
