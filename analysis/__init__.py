@@ -1,34 +1,79 @@
 """Measurements and claims joined into verdicts; no network is loaded here.
 
-* verdicts: for each claim and checkpoint whether its premises and its inequality hold
-* constants: what the constant that the theory drops really is
-* limits: the step limits side by side
-* growth: which model of trust explains the slice
-* selfchecks: what must hold of any correct measurement
-* envelopes: a claim's two sides, ready to draw
-* ladder: what loosens the bounds, from the measured change up to Theorem 1 as published
+* everything at once: find, which gives Findings
+* verdicts: judge, a Verdict with its Status on each claim at each checkpoint
+* what the theory leaves open: summarise (the constants that it drops), step_limits (side by side), compare_growth
+  (which model of trust explains the slice)
+* the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order
+* for figures: envelope, a claim's two sides
+* what must hold of any correct measurement: check_measurements
+* the search for counterexamples: falsify, and replay of a witness (they need torch, and import it on first use)
+
+A verdict on a claim needs only the variables that the claim speaks of:
+
+>>> import numpy as np, xarray as xr
+>>> from analysis import judge
+>>> from trust.claims import Claim, all_claims
+>>> layer = {"layer": ["0.weight", "1.weight"], "is_weight": ("layer", [True, True])}
+>>> sizes = [[[0.0, 0.0], [0.01, 0.01]]]  # of one checkpoint at η = 0 and 0.01
+>>> dims = ("checkpoint", "eta", "layer")
+>>> run = xr.Dataset(
+...     {
+...         "relative_perturbation": (dims, sizes),
+...         "gradient_change": (dims, 3 * np.array(sizes)),
+...         "perturbation_norm": (dims, sizes),
+...         "noise_floor": (("checkpoint", "layer"), [[1e-7, 1e-7]]),
+...     },
+...     {"checkpoint": ["last"], "eta": [0.0, 0.01], **layer},
+... )
+>>> (verdict,) = judge(run, [all_claims()["deep-relative-trust"]])
+>>> verdict.status.value, round(verdict.to_json()["constant"], 3)  # 0.03 / (1.01² − 1)
+('refuted', 1.493)
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from analysis.constants import summarise
 from analysis.envelopes import envelope
-from analysis.growth import compare_growth
-from analysis.ladder import CAUSES, RUNGS, Inversion, inversions, slack
-from analysis.limits import step_limits
-from analysis.selfchecks import check_measurements
+from analysis.findings import Findings, find
+from analysis.growth import Growth, compare_growth
+from analysis.selfchecks import CheckOutcome, check_measurements
+from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
+from analysis.step_limits import step_limits
 from analysis.verdicts import Status, Verdict, judge
+
+if TYPE_CHECKING:
+    from analysis.falsifier import falsify, replay
 
 __all__ = [
     "CAUSES",
     "RUNGS",
+    "CheckOutcome",
+    "Findings",
+    "Growth",
     "Inversion",
     "Status",
     "Verdict",
     "check_measurements",
     "compare_growth",
     "envelope",
+    "falsify",
+    "find",
     "inversions",
     "judge",
+    "replay",
     "slack",
     "step_limits",
     "summarise",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the falsifier, and with it torch, on first use."""
+    if name in ("falsify", "replay"):
+        from analysis import falsifier
+
+        return getattr(falsifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims._quantities import EVIDENCE, above_noise, effective_constant, log10_trust, smallest_evident
+from trust.claims.quantities import EVIDENCE, above_noise, effective_constant, log10_trust, smallest_evident
 
 __all__ = ["EVIDENCE", "summarise"]
 

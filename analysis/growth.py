@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from trust.claims._quantities import above_noise, log10, log10_trust, perturbed, whole, whole_change
+from trust.claims.quantities import above_noise, log10, log10_trust, perturbed, whole, whole_change
 
 __all__ = ["Growth", "compare_growth"]
 

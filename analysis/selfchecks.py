@@ -2,8 +2,7 @@
 
 Both follow from the fundamental theorem of calculus, so a breach means a fault in the measurement, or a grid
 too coarse to see the slice. Which of the two is decided beforehand, from the slopes alone
-(:func:`trust.claims._resolution.resolved`), never from the size of the breach. What needs no grid is checked
-at
+(:func:`trust.claims.resolution.resolved`), never from the size of the breach. What needs no grid is checked at
 every η: by the law of cosines ‖g̃ − g‖ follows from ‖g̃‖, ‖g‖ and their angle, and so does the slope along a
 gradient slice.
 """
@@ -16,9 +15,9 @@ from enum import Enum
 import numpy as np
 import xarray as xr
 
-from trust.claims._quantities import perturbed, step_norm
-from trust.claims._resolution import loss_noise, resolved, slope_integral
 from trust.claims.gradient import lemma1_bound, linearisation_error
+from trust.claims.quantities import perturbed, step_norm
+from trust.claims.resolution import loss_noise, resolved, slope_integral
 
 __all__ = ["CheckOutcome", "Outcome", "check_measurements"]
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from probes.cli import tables
+from analysis.tables import Rows
+from figures.report.page import markdown_table
+from probes.cli.tables import plain
 
 __all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "size_of", "times_table"]
 
@@ -58,7 +60,7 @@ def insert(page: str, text: str) -> str:
 
 def section(found: dict[str, Any], *, markdown: bool) -> str:
     """A benchmark in words and tables."""
-    table = tables.markdown if markdown else tables.plain
+    table = markdown_table if markdown else plain
     machine = found["machine"]
     where = (
         f"{machine['processor']}, {several(machine['threads'], 'thread')}"
@@ -91,7 +93,7 @@ def comparisons(case: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"of": name, "to": case["baseline"], **ratio} for name, ratio in case.get("ratio", {}).items()]
 
 
-def times_table(found: dict[str, Any]) -> tables.Rows:
+def times_table(found: dict[str, Any]) -> Rows:
     """One row an alternative, and one more for each further peer that it is compared with."""
     heading = ["case", "alternative", "median seconds", "smallest to largest", "compared with"]
     heading += ["ratio", "smallest to largest", "target", "least possible", "by count"]
@@ -124,7 +126,7 @@ def times_table(found: dict[str, Any]) -> tables.Rows:
     return _without_empty_columns(rows)
 
 
-def same_table(found: dict[str, Any]) -> tables.Rows:
+def same_table(found: dict[str, Any]) -> Rows:
     """One row a quantity that both sides compute."""
     rows = [["case", "quantity", "error", "allowed"]]
     for case in _cases(found):
@@ -159,7 +161,7 @@ def _range(low: float, high: float) -> str:
     return f"{_number(low)} to {_number(high)}"
 
 
-def _without_empty_columns(rows: tables.Rows) -> tables.Rows:
+def _without_empty_columns(rows: Rows) -> Rows:
     kept = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:])]
     return [[row[k] for k in kept] for row in rows]
 

@@ -1,16 +1,29 @@
 """Figures: plots of measurements and verdicts. They draw what they are given, and never import torch.
 
-* figure1: the paper's Figure 1, panel for panel, with deep relative trust and Lemma 2's limit drawn in
-* bounds: measured change against its bounds, for the function and for each layer's Jacobian
-* ladder: all bounds on the function, through training too, and what loosens them
-* steps: the four step limits through training
-* constants: the effective constants through training and across layers
-* saving: a figure to files, with the numbers that it drew
-* report: all of these at once
-* style: rcParams dictionaries, to be used in a context, and colours
-
 A plot function takes labelled arrays and an optional ``ax``, returns the ``ax``, computes no statistics and
-changes nothing that it draws. Beside each stands a function that gives the numbers it draws as a tidy table.
+changes nothing that it draws. A draw function makes a whole figure. Beside each stands a function that gives the
+numbers it draws as a tidy table.
+
+* the paper's Figure 1: its panels along the slice, training accuracy, and the whole
+* bounds: the measured change beside them, along η and through training, of the output and of each layer's Jacobian
+* slack: what loosens the bounds
+* constants, and step limits: through training and across layers
+* files: a figure with its numbers, or all figures of a report
+
+>>> import numpy as np, xarray as xr
+>>> from figures import numbers_of_loss, plot_loss
+>>> slices = xr.Dataset(
+...     {"loss": (("checkpoint", "eta"), [[2.3, 2.1, np.inf]])},
+...     {"checkpoint": ["last"], "eta": [0.0, 0.01, 0.1]},
+... )
+>>> ax = plot_loss(slices)
+>>> ax.get_xlabel()
+'perturbation strength η'
+>>> print(numbers_of_loss(slices)[["x", "y", "drawn_as"]].to_string(index=False))  # a log axis has no place for 0
+   x   y  drawn_as
+0.00 2.3 not drawn
+0.01 2.1      line
+0.10 inf  overflow
 """
 
 from __future__ import annotations
@@ -19,127 +32,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from figures.bounds import (
-        draw_function_bounds,
-        draw_jacobian_bounds,
-        numbers_of_function_bounds,
-        numbers_of_jacobian_bounds,
-        plot_function_bounds,
-    )
-    from figures.constants import (
-        draw_constants,
-        numbers_of_constants,
-        numbers_of_constants_across_layers,
-        numbers_of_constants_through_training,
-        plot_constants_across_layers,
-        plot_constants_through_training,
-    )
-    from figures.figure1 import (
-        draw_figure1,
-        numbers_of_breakdown,
-        numbers_of_figure1,
-        numbers_of_loss,
-        numbers_of_training_accuracy,
-        plot_breakdown,
-        plot_loss,
-        plot_training_accuracy,
-    )
-    from figures.ladder import (
-        draw_ladder,
-        draw_slack,
-        numbers_of_ladder,
-        numbers_of_ladder_through_training,
-        numbers_of_slack,
-        plot_ladder_through_training,
-        plot_slack,
-    )
-    from figures.network import Network
-    from figures.report import draw_step_limits, numbers_of_all_step_limits, write_report_figures
-    from figures.saving import FORMATS, save_figure
-    from figures.steps import numbers_of_step_limits, plot_step_limits
+    from figures.accuracy import *
+    from figures.bounds import *
+    from figures.constants import *
+    from figures.figure1 import *
+    from figures.network import *
+    from figures.report.figures import *
+    from figures.saving import *
+    from figures.slack import *
+    from figures.slices import *
+    from figures.steps import *
 
-_HOMES = {
-    "bounds": (
-        "draw_function_bounds",
-        "draw_jacobian_bounds",
-        "numbers_of_function_bounds",
-        "numbers_of_jacobian_bounds",
-        "plot_function_bounds",
-    ),
-    "constants": (
-        "draw_constants",
-        "numbers_of_constants",
-        "numbers_of_constants_across_layers",
-        "numbers_of_constants_through_training",
-        "plot_constants_across_layers",
-        "plot_constants_through_training",
-    ),
-    "figure1": (
-        "draw_figure1",
-        "numbers_of_breakdown",
-        "numbers_of_figure1",
-        "numbers_of_loss",
-        "numbers_of_training_accuracy",
-        "plot_breakdown",
-        "plot_loss",
-        "plot_training_accuracy",
-    ),
-    "ladder": (
-        "draw_ladder",
-        "draw_slack",
-        "numbers_of_ladder",
-        "numbers_of_ladder_through_training",
-        "numbers_of_slack",
-        "plot_ladder_through_training",
-        "plot_slack",
-    ),
-    "network": ("Network",),
-    "report": ("draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"),
-    "saving": ("FORMATS", "save_figure"),
-    "steps": ("numbers_of_step_limits", "plot_step_limits"),
+_NAMES = {
+    "figure1": "draw_figure1 numbers_of_figure1",
+    "slices": "plot_loss numbers_of_loss plot_breakdown numbers_of_breakdown",
+    "accuracy": "plot_training_accuracy numbers_of_training_accuracy",
+    "bounds": "plot_function_bounds numbers_of_function_bounds"
+    " plot_ladder_through_training numbers_of_ladder_through_training draw_ladder numbers_of_ladder"
+    " draw_jacobian_bounds numbers_of_jacobian_bounds",
+    "slack": "plot_slack draw_slack numbers_of_slack",
+    "constants": "plot_constants_through_training numbers_of_constants_through_training"
+    " plot_constants_across_layers numbers_of_constants_across_layers draw_constants numbers_of_constants",
+    "steps": "plot_step_limits numbers_of_step_limits",
+    "network": "Network",
+    "saving": "FORMATS save_figure",
+    "report.figures": "draw_step_limits numbers_of_all_step_limits write_report_figures",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "FORMATS",
-    "Network",
-    "draw_constants",
-    "draw_figure1",
-    "draw_function_bounds",
-    "draw_jacobian_bounds",
-    "draw_ladder",
-    "draw_slack",
-    "draw_step_limits",
-    "numbers_of_all_step_limits",
-    "numbers_of_breakdown",
-    "numbers_of_constants",
-    "numbers_of_constants_across_layers",
-    "numbers_of_constants_through_training",
-    "numbers_of_figure1",
-    "numbers_of_function_bounds",
-    "numbers_of_jacobian_bounds",
-    "numbers_of_ladder",
-    "numbers_of_ladder_through_training",
-    "numbers_of_loss",
-    "numbers_of_slack",
-    "numbers_of_step_limits",
-    "numbers_of_training_accuracy",
-    "plot_breakdown",
-    "plot_constants_across_layers",
-    "plot_constants_through_training",
-    "plot_function_bounds",
-    "plot_ladder_through_training",
-    "plot_loss",
-    "plot_slack",
-    "plot_step_limits",
-    "plot_training_accuracy",
-    "save_figure",
-    "write_report_figures",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: matplotlib and seaborn are slow to load."""
-    if name in _HOME_OF:
-        return getattr(import_module(f"figures.{_HOME_OF[name]}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"figures.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,4 +1,7 @@
-"""Measured change against its bounds along the slice: of the function, and of each layer's Jacobian."""
+"""Measured change beside its bounds: of the output, along η and through training, and of each layer's Jacobian.
+
+All bounds on the output stand in one order, from the lowest to the highest: the ladder.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,43 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.curves import in_panel
 from figures.drawing import axes_or_new, in_style
-from figures.envelopes import Envelopes, Panels, any_envelope, draw_envelopes, envelope_curves, set_eta_axis
-from figures.labels import checkpoint_position, checkpoint_title, evenly_chosen, weight_layers
+from figures.envelopes import (
+    Envelopes,
+    Panels,
+    any_envelope,
+    draw_envelopes,
+    envelope_curves,
+    set_eta_axis,
+    training_curves,
+)
+from figures.labels import (
+    USUAL_ETA,
+    checkpoint_position,
+    checkpoint_title,
+    eta_title,
+    evenly_chosen,
+    set_progress_axis,
+    training_progress,
+    weight_layers,
+)
 from figures.legends import gathered_legend, legend_above
 
 __all__ = [
-    "draw_along_eta",
-    "draw_function_bounds",
     "draw_jacobian_bounds",
+    "draw_ladder",
     "numbers_of_function_bounds",
     "numbers_of_jacobian_bounds",
+    "numbers_of_ladder",
+    "numbers_of_ladder_through_training",
     "plot_function_bounds",
+    "plot_ladder_through_training",
 ]
 
 _MOST_PANELS = 16
@@ -46,36 +70,62 @@ def plot_function_bounds(
         legend: whether to write one above the axes.
     """
     new, ax = ax is None, axes_or_new(ax)
-    draw_along_eta(ax, Panels.of([envelope_curves(envelopes, checkpoint)]), 0, list(envelopes))
+    _draw_along_eta(ax, Panels.of([envelope_curves(envelopes, checkpoint)]), 0, list(envelopes))
     if legend:
         legend_above(ax, grow=new)
     return ax
 
 
-def draw_along_eta(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) -> None:
-    """One of ``panels``, of curves along η of the function's change."""
-    draw_envelopes(ax, panels, panel, claims)
-    set_eta_axis(ax, panels.curves[panel])
-    ax.set_ylabel("relative change of the output")
+@in_style
+def plot_ladder_through_training(
+    envelopes: Envelopes, *, eta: float = USUAL_ETA, ax: Axes | None = None, legend: bool = True
+) -> Axes:
+    """The measured change of the output and what each claim allows, at one η, against training.
 
-
-def draw_function_bounds(envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None) -> Figure:
-    """``plot_function_bounds`` for several checkpoints side by side.
+    Drawn as ``plot_function_bounds`` draws them along η; a bound that is infinite, or beyond the end of the
+    axis, has a triangle at the upper edge. The x axis says which η it is.
 
     Args:
         envelopes: as for ``plot_function_bounds``.
-        checkpoints: names or positions; None for the first, the middle and the last.
+        eta: the measured η nearest to it is drawn.
+        ax: where to draw; None for a new figure.
+        legend: whether to write one above the axes.
+    """
+    new, ax = ax is None, axes_or_new(ax)
+    _draw_training(ax, Panels.of([training_curves(envelopes, eta)]), 0, envelopes)
+    ax.set_xlabel(f"{ax.get_xlabel()}, at {eta_title(any_envelope(envelopes), eta)}")
+    if legend:
+        legend_above(ax, grow=new)
+    return ax
+
+
+def draw_ladder(
+    envelopes: Envelopes, *, eta: float = USUAL_ETA, checkpoints: Sequence[str | int] | None = None
+) -> Figure:
+    """The ladder along η at a few checkpoints, and beside it at one η through training, on one axis.
+
+    Args:
+        envelopes: as for ``plot_function_bounds``.
+        eta: the measured η nearest to it is drawn through training.
+        checkpoints: names or positions; None for the first and the last.
     """
     first = any_envelope(envelopes)
-    chosen = _chosen_checkpoints(envelopes, checkpoints)
+    chosen = _chosen_checkpoints(first, checkpoints)
+    panels = _panels(envelopes, eta, chosen)
     with style.context():
-        figure = Figure(figsize=(style.FULL_WIDTH, 2.7), layout="constrained")
-        row = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
-        panels = Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen)
-        for k, (ax, checkpoint) in enumerate(zip(row, chosen, strict=True)):
-            draw_along_eta(ax, panels, k, list(envelopes))
-            ax.set_title(checkpoint_title(first, checkpoint_position(first, checkpoint)))
+        figure = Figure(figsize=(style.FULL_WIDTH, 3.4), layout="constrained")
+        row = figure.subplots(1, len(panels.curves), squeeze=False, sharey=True)[0]
+        for k, place in enumerate(chosen):
+            _draw_along_eta(row[k], panels, k, list(envelopes))
+            row[k].set_title(checkpoint_title(first, place))
+        _draw_training(row[-1], panels, len(chosen), envelopes)
+        row[-1].set_title(f"through training, {eta_title(first, eta)}")
+        for ax in row:
             ax.label_outer()
+            ax.tick_params(labelbottom=True)
+        for ax in row[:-1]:
+            ax.set_xlabel("perturbation strength η")
+        row[-1].set_xlabel(training_progress(first).title)
         gathered_legend(figure, row)
     return figure
 
@@ -120,12 +170,21 @@ def draw_jacobian_bounds(
     return figure
 
 
-def numbers_of_function_bounds(
-    envelopes: Envelopes, *, checkpoints: Sequence[str | int] | None = None
+def numbers_of_function_bounds(envelopes: Envelopes, *, checkpoint: str | int = -1) -> pd.DataFrame:
+    """What ``plot_function_bounds`` draws, one row a point."""
+    return Panels.of([envelope_curves(envelopes, checkpoint)]).numbers()
+
+
+def numbers_of_ladder_through_training(envelopes: Envelopes, *, eta: float = USUAL_ETA) -> pd.DataFrame:
+    """What ``plot_ladder_through_training`` draws, one row a point."""
+    return Panels.of([training_curves(envelopes, eta)]).numbers()
+
+
+def numbers_of_ladder(
+    envelopes: Envelopes, *, eta: float = USUAL_ETA, checkpoints: Sequence[str | int] | None = None
 ) -> pd.DataFrame:
-    """What ``draw_function_bounds`` (for one checkpoint ``plot_function_bounds``) draws, one row a point."""
-    chosen = _chosen_checkpoints(envelopes, checkpoints)
-    return Panels.of(envelope_curves(envelopes, checkpoint) for checkpoint in chosen).numbers()
+    """What ``draw_ladder`` draws, one row a point; ``panel`` says where."""
+    return _panels(envelopes, eta, _chosen_checkpoints(any_envelope(envelopes), checkpoints)).numbers()
 
 
 def numbers_of_jacobian_bounds(
@@ -134,12 +193,6 @@ def numbers_of_jacobian_bounds(
     """What ``draw_jacobian_bounds`` draws, one row a point."""
     shown = _chosen_layers(envelopes, checkpoint, layers)
     return Panels.of(envelope_curves(envelopes, checkpoint, layer) for layer in shown).numbers()
-
-
-def _chosen_checkpoints(envelopes: Envelopes, checkpoints: Sequence[str | int] | None) -> list[str | int]:
-    if checkpoints is not None:
-        return list(checkpoints)
-    return list(evenly_chosen(list(range(any_envelope(envelopes).sizes["checkpoint"])), 3))
 
 
 def _chosen_layers(envelopes: Envelopes, checkpoint: str | int, layers: Sequence[str] | None) -> list[str]:
@@ -151,3 +204,30 @@ def _chosen_layers(envelopes: Envelopes, checkpoint: str | int, layers: Sequence
         return any(curve.shown.any() for curve in envelope_curves(envelopes, checkpoint, layer))
 
     return evenly_chosen([name for name in everywhere if has_something(name)] or everywhere, _MOST_PANELS)
+
+
+def _chosen_checkpoints(first: xr.Dataset, checkpoints: Sequence[str | int] | None) -> list[int]:
+    if checkpoints is None:
+        return sorted({0, first.sizes["checkpoint"] - 1})
+    return [checkpoint_position(first, checkpoint) for checkpoint in checkpoints]
+
+
+def _panels(envelopes: Envelopes, eta: float, chosen: Sequence[int]) -> Panels:
+    first = any_envelope(envelopes)
+    along = [in_panel(checkpoint_title(first, place), envelope_curves(envelopes, place)) for place in chosen]
+    through = in_panel(f"through training, {eta_title(first, eta)}", training_curves(envelopes, eta))
+    return Panels.of([*along, through])
+
+
+def _draw_along_eta(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) -> None:
+    """One of ``panels``, of curves along η of the function's change."""
+    draw_envelopes(ax, panels, panel, claims)
+    set_eta_axis(ax, panels.curves[panel])
+    ax.set_ylabel("relative change of the output")
+
+
+def _draw_training(ax: Axes, panels: Panels, panel: int, envelopes: Envelopes) -> None:
+    first = any_envelope(envelopes)
+    draw_envelopes(ax, panels, panel, list(envelopes))
+    set_progress_axis(ax, training_progress(first))
+    ax.set_ylabel("relative change of the output")

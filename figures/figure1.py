@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.accuracy import accuracy_curves, numbers_of_training_accuracy, plot_training_accuracy
+from figures.accuracy import accuracy_curves, plot_training_accuracy
 from figures.curves import Curve, in_panel, table
 from figures.labels import label_of, training_progress, weight_layers
 from figures.legends import color_key, gathered_legend
@@ -19,23 +19,12 @@ from figures.slices import (
     breakdown_curves,
     limit_curves,
     loss_curves,
-    numbers_of_breakdown,
-    numbers_of_loss,
     plot_breakdown,
     plot_loss,
     trust_curves,
 )
 
-__all__ = [
-    "draw_figure1",
-    "numbers_of_breakdown",
-    "numbers_of_figure1",
-    "numbers_of_loss",
-    "numbers_of_training_accuracy",
-    "plot_breakdown",
-    "plot_loss",
-    "plot_training_accuracy",
-]
+__all__ = ["draw_figure1", "numbers_of_figure1"]
 
 
 def draw_figure1(networks: Sequence[Network]) -> Figure:

@@ -13,11 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 __all__ = [
+    "USUAL_ETA",
     "Progress",
     "checkpoint_names",
     "checkpoint_position",
     "checkpoint_title",
     "claim_label",
+    "eta_title",
     "evenly_chosen",
     "label_of",
     "nearest_eta",
@@ -28,6 +30,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+USUAL_ETA = 0.01
+"""The η that is shown where only one is."""
 
 _CLAIMS = {
     "theorem1-function": "Theorem 1",
@@ -166,3 +171,8 @@ def nearest_eta(data: xr.Dataset, eta: float) -> int:
     if not (etas > 0).any():
         raise ValueError("no η > 0 was measured")
     return int(np.argmin(np.where(etas > 0, np.abs(etas - eta), np.inf)))
+
+
+def eta_title(data: xr.Dataset, eta: float) -> str:
+    """The measured η nearest to ``eta``, as figures name it."""
+    return f"η = {float(data['eta'].values[nearest_eta(data, eta)]):.3g}"

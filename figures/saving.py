@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import style
@@ -47,7 +46,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def save_figure(
     figure: Figure,
     path_stem: Path,
-    numbers: pd.DataFrame | xr.Dataset,
+    numbers: pd.DataFrame,
     *,
     formats: Sequence[str] = ("png", "pdf"),
     write: Callable[[Path, bytes], object] = write_whole,
@@ -60,7 +59,7 @@ def save_figure(
     Args:
         figure: to save.
         path_stem: folder and name; each file adds its ending. The folder is made if it is missing.
-        numbers: what the figure drew; a Dataset becomes a table with one row a coordinate.
+        numbers: what the figure drew.
         formats: of ``FORMATS``.
         write: writes one whole file or none, and raises if it cannot.
 
@@ -82,8 +81,7 @@ def save_figure(
             figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
         written.append(_with_ending(path_stem, name))
         write(written[-1], content.getvalue())
-    frame = numbers.to_dataframe().reset_index() if isinstance(numbers, xr.Dataset) else numbers
-    text = frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
+    text = numbers.to_csv(index=False, lineterminator="\n", na_rep="nan")
     written.append(_with_ending(path_stem, "csv"))
     write(written[-1], text.encode())
     return written

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from probes.cli.reports import Findings, copy_history, find
+from analysis import Findings, find
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
+from probes.runs.folder import load
+from probes.runs.history import copy_history, read_history
 from probes.runs.run import Source, measure_run
 from probes.runs.training import TrainingPlan, train
 from probes.slices.etas import parse_etas
@@ -98,39 +100,40 @@ def reproduce(
     Raises:
         InputError: another reproduction is in the folder, or it cannot be written.
     """
-    plan = PRESETS[preset]()
+    size = PRESETS[preset]()
     made = load_data(data)
     with _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}):
-        return _reproduce(plan, out, made, data, seed, device)
+        return _reproduce(size, out, made, data, seed, device)
 
 
-def _reproduce(plan: Preset, out: Path, made: DataSet, data: str, seed: int, device: str) -> list[Findings]:
+def _reproduce(size: Preset, out: Path, made: DataSet, data: str, seed: int, device: str) -> list[Findings]:
     found: list[Findings] = []
     for number, (name, (title, depth, residual)) in enumerate(_NETWORKS.items(), 1):
         checkpoints, measurements = out / name / "checkpoints", out / name / "measurements"
         print(f"[{number}/{len(_NETWORKS)}] {title}: training, then probing", file=sys.stderr, flush=True)
         train(
-            _training(plan, name, depth, residual, made, data, seed),
+            _training(size, name, depth, residual, made, data, seed),
             checkpoints,
             data=made,
             what=f"train {name}",
         )
         settings = SliceSettings(
-            etas=plan.etas, jacobian=plan.jacobian, curvature=plan.curvature, chunk=plan.chunk, device=device
+            etas=size.etas, jacobian=size.jacobian, curvature=size.curvature, chunk=size.chunk, device=device
         )
         measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
         copy_history([str(checkpoints)], measurements)
-        found.append(find(measurements, title=title))
+        history = read_history(measurements)
+        found.append(find(load(measurements), title=title, history=history))
     return found
 
 
 def _training(
-    plan: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
+    size: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
 ) -> TrainingPlan:
-    epochs, epoch_steps, decay, checkpoints = plan.schedule[name]
+    epochs, epoch_steps, decay, checkpoints = size.schedule[name]
     inputs = math.prod(data.x.shape[1:])
     network = PerceptronSpec(
-        widths=(inputs, *[plan.width] * (depth - 1), 10),
+        widths=(inputs, *[size.width] * (depth - 1), 10),
         activation="relu",
         residual=residual,
         biases=(True,) * depth,
@@ -142,26 +145,26 @@ def _training(
         epoch_steps=epoch_steps,
         lr=0.01,
         lr_decay=decay,
-        batch_size=plan.batch_size,
+        batch_size=size.batch_size,
         checkpoints=checkpoints,
         seed=seed,
     )
 
 
-def _claim_folder(out: Path, plan: dict[str, object]) -> FolderLock:
+def _claim_folder(out: Path, identity: dict[str, object]) -> FolderLock:
     """Make the folder this reproduction's, or continue it, with its lock held."""
-    lock = claim_folder(out, lambda: _refuse_another(out, plan))
+    lock = claim_folder(out, lambda: _refuse_another(out, identity))
     try:
         marker = out / "figure1.json"
         if not marker.is_file():
-            write_atomically(marker, (json.dumps(plan) + "\n").encode())
+            write_atomically(marker, (json.dumps(identity) + "\n").encode())
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _refuse_another(out: Path, plan: dict[str, object]) -> None:
+def _refuse_another(out: Path, identity: dict[str, object]) -> None:
     """Refuse a folder that holds something else.
 
     Raises:
@@ -173,7 +176,7 @@ def _refuse_another(out: Path, plan: dict[str, object]) -> None:
             existing = json.loads(marker.read_text("utf-8"))
         except ValueError:
             existing = None
-        if existing != plan:
+        if existing != identity:
             raise InputError(
                 f"{out}: holds another reproduction (its figure1.json differs); choose another --out"
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.falsifier import Outcome, Replay, UnsupportedError, WitnessError, falsify, replay
 from analysis.falsifier.intervals import Interval
-from probes.cli import tables
+from figures.report.page import markdown_table
 from probes.cli.claims import claim_named
 from probes.errors import InputError
 from probes.runs.run import versions
@@ -271,7 +271,7 @@ def _page(found: Sequence[tuple[Claim, Outcome]], left_out: Sequence[str], setti
             " about gradients and losses are tested with the loss ½‖f(x) − y‖² of one example. An approach of 1"
             " means that the bound is attained.",
             "",
-            tables.markdown(rows),
+            markdown_table(rows),
             "",
             *([f"Not searched: {'; '.join(left_out)}.", ""] if left_out else []),
         ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from probes.cli import tables
+from probes.cli.tables import plain
 from probes.data.losses import resolve_loss
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluator
@@ -59,7 +59,7 @@ def listing_lines(layers: Sequence[Layer]) -> str:
     moving = [layer for layer in layers if layer.treatment == PERTURBED]
     weights = sum(layer.is_weight for layer in layers)
     lines = [
-        tables.plain(rows),
+        plain(rows),
         f"{len(moving)} of {len(layers)} parameters are perturbed; L = {weights} weight matrices,"
         f" {sum(layer.is_weight for layer in moving)} of them perturbed",
     ]

@@ -339,9 +339,11 @@ def run(
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from analysis import check_measurements
+    from analysis.wording import noise_line
     from probes.cli.dry_run import dry_run
-    from probes.cli.reports import copy_history, noise_line, self_check_lines
+    from probes.cli.reports import self_check_lines
     from probes.runs.folder import load
+    from probes.runs.history import copy_history
     from probes.runs.run import measure_run
     from probes.slices.etas import parse_etas
 
@@ -438,13 +440,13 @@ def report(
 ) -> None:
     """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
     from probes.cli.claims import chosen_claims
-    from probes.cli.reports import find, report_json, terminal_summary, write_report
+    from probes.cli.reports import findings_in, report_document, terminal_summary, write_report
 
-    findings = find(folder, claims=list(chosen_claims(user_claims).values()))
+    findings = findings_in(folder, claims=chosen_claims(user_claims).values())
     target = out or folder / "report"
     figures = write_report([findings], target, formats=formats)
     if as_json:
-        _print_json(report_json([findings], figures))
+        _print_json(report_document([findings], figures))
         return
     click.echo(terminal_summary(findings))
     click.echo(f"figures, their numbers and report.md are in {target}")
@@ -475,13 +477,13 @@ def figure1(
     preset: str, data: str, seed: int, device: str, formats: tuple[str, ...], out: Path, as_json: bool
 ) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
-    from probes.cli.reports import report_json, terminal_summary, write_report
+    from probes.cli.reports import report_document, terminal_summary, write_report
     from studies.figure1 import reproduce
 
     findings = reproduce(preset, out, data=data, seed=seed, device=device)
     figures = write_report(findings, out / "report", formats=formats)
     if as_json:
-        _print_json(report_json(findings, figures))
+        _print_json(report_document(findings, figures))
         return
     for one in findings:
         click.echo(terminal_summary(one))
@@ -608,8 +610,10 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     import numpy as np
 
     from analysis import step_limits
-    from probes.cli import tables
-    from probes.cli.reports import limits_json, noise_line
+    from analysis.documents import limit_rows
+    from analysis.tables import limits_table
+    from analysis.wording import noise_line
+    from probes.cli.tables import plain
     from probes.runs.run import measure
 
     auto = options["chunk"] == "auto"
@@ -627,9 +631,9 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         return
     limits = step_limits(measurements)
     if as_json:
-        _print_json(limits_json(measurements, limits))
+        _print_json(limit_rows(measurements, limits))
         return
-    click.echo(tables.plain(tables.limits_table(limits)))
+    click.echo(plain(limits_table(limits)))
     if options["precision"] != "full":
         click.echo(noise_line(measurements))
 
@@ -641,17 +645,18 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 @_JSON
 def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
-    from probes.cli import tables
+    from analysis.wording import number
     from probes.cli.distance import distance_between_files
+    from probes.cli.tables import plain
 
     found = distance_between_files(before, after, key=key)
     if as_json:
         _print_json(found)
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
-    rows += [[layer["name"], tables.number(layer["relative"])] for layer in found["layers"]]
-    click.echo(tables.plain(rows))
-    click.echo(f"deep relative trust ∏(1 + r) − 1 = {tables.number(found['distance'], 6)}")
+    rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
+    click.echo(plain(rows))
+    click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
 @main.command()
@@ -659,10 +664,10 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
 @_JSON
 def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
     """What can be tested: each claim's statement, premises and source."""
+    from analysis.documents import claim_rows
     from probes.cli.claims import chosen_claims
-    from probes.cli.reports import claims_json
 
-    found = claims_json(chosen_claims(user_claims).values())
+    found = claim_rows(chosen_claims(user_claims).values())
     if as_json:
         _print_json(found)
         return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -9,11 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures import Network
-
 ETAS = np.array([0.0, 1e-3, 1e-2, 1e-1, 1.0])
 LAYERS = ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias", "layers.2.weight"]
 IS_WEIGHT = np.array([True, False, True, False, True])
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a report of one network is made from."""
+
+    title: str
+    measurements: xr.Dataset
+    summary: xr.Dataset
+    limits: xr.Dataset
+    history: pd.DataFrame | None
+    envelopes: Mapping[str, xr.Dataset]
+    slack: xr.Dataset | None
+    introduction: tuple[str, ...] = ()
+    sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True, seed: int = 0) -> Network:

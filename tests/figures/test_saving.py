@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from matplotlib.figure import Figure
 
 from figures import FORMATS, draw_step_limits, numbers_of_all_step_limits, save_figure, write_report_figures
@@ -26,14 +25,6 @@ def test_each_format_and_the_numbers_are_written_and_nothing_else(tmp_path):
     back = back.assign(x=back.x.map(float), y=back.y.map(float))  # every digit counts
     back = back.astype({name: numbers[name].dtype for name in numbers})
     pd.testing.assert_frame_equal(back, numbers, check_exact=True)
-
-
-def test_a_dataset_of_numbers_becomes_a_table(tmp_path):
-    data = xr.Dataset(
-        {"loss": (("checkpoint", "eta"), [[1.0, np.inf]])}, {"checkpoint": ["a"], "eta": [0.0, 0.1]}
-    )
-    (path,) = save_figure(Figure(), tmp_path / "x", data, formats=())
-    assert path.read_text() == "checkpoint,eta,loss\na,0.0,1.0\na,0.1,inf\n"
 
 
 def test_the_same_figure_gives_the_same_bytes_and_no_date(tmp_path):

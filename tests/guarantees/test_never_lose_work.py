@@ -22,7 +22,7 @@ import probes
 from probes import InputError
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.cli.main import main
-from probes.cli.reports import find, terminal_summary
+from probes.cli.reports import findings_in, terminal_summary
 from probes.runs.folder import RunFolder, read_manifest
 from probes.runs.seals import digest_of, seal, seal_holds
 from probes.system.files import remove_leftovers, write_atomically
@@ -107,7 +107,7 @@ def test_results_of_every_schema_are_read(schema: int) -> None:
             for name, g in gradients.items():
                 change = np.linalg.norm(moved[name] - g) / np.linalg.norm(g)
                 assert float(one["gradient_change"].sel(layer=name)) == pytest.approx(change, abs=1e-5)
-    assert "deep-relative-trust" in terminal_summary(find(folder))
+    assert "deep-relative-trust" in terminal_summary(findings_in(folder))
 
 
 def test_a_run_of_an_older_schema_goes_on(tmp_path: Path) -> None:

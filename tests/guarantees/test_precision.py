@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from analysis.wording import noise_line
 from probes import InputError, SliceSettings, measure_slice
-from probes.cli.reports import noise_line
 from probes.evaluation.frozen_state import probing
 
 ETAS = np.array([0.0, 1e-3, 0.1])

@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
-import trust.claims
+import trust.claims.registry
 from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.measures.settings import SliceSettings
@@ -80,17 +80,19 @@ def test_one_object_through_an_entry_point_adds_a_claim(monkeypatch: pytest.Monk
         CLAIMS["deep-relative-trust"], id="mine", bound=lambda m: CLAIMS["lemma2"].measured(m) * 0 - 9
     )
     other = replace(mine, id="other")
-    monkeypatch.setattr(trust.claims, "entry_points", offered(mine, [other]))
+    monkeypatch.setattr(trust.claims.registry, "entry_points", offered(mine, [other]))
     assert list(all_claims()) == [*CLAIMS, "mine", "other"]
     found = {v.claim: v.status for v in judge(measured(ETAS))}
     assert found["mine"] is Status.REFUTED
 
 
 def test_entry_points_that_clash_or_are_no_claims_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust.claims, "entry_points", offered(replace(CLAIMS["lemma2"], source="me")))
+    monkeypatch.setattr(
+        trust.claims.registry, "entry_points", offered(replace(CLAIMS["lemma2"], source="me"))
+    )
     with pytest.raises(ValueError, match="lemma2 is there already"):
         all_claims()
-    monkeypatch.setattr(trust.claims, "entry_points", offered("text"))
+    monkeypatch.setattr(trust.claims.registry, "entry_points", offered("text"))
     with pytest.raises(ValueError, match="is a str, not a Claim"):
         all_claims()
 

@@ -1,21 +1,60 @@
-"""The registry of claims: what can be tested, its source, its premises and both of its sides.
+"""Claims: what can be tested, its source, its premises, and both of its sides as functions of the measurements.
 
-Each module beside this one that does not start with an underscore holds claims; other distributions add
-theirs through the entry-point group ``trust.claims``, whose entries name a :class:`Claim` or a list of them.
-Nothing else is needed.
+* what a claim is: Claim, Premise, Quantity (labelled measurements to labelled numbers); and all_claims, the registry
+* premises to build on: CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE, LIPSCHITZ, ZERO_AT_ZERO, RELU, LINEAR, SMALL_RHO
+* quantities to build sides from, all in log10: output_change, output_change_allowance, log10; weights (the weight
+  matrices alone) and perturbed (without η = 0) choose from the measurements
+* a claim's form, so that counterexamples are searched along gradients: Form, Condition, Trial
+
+Each module of this package may hold claims; other distributions add theirs through the entry-point group
+``trust.claims``, whose entries name a :class:`Claim` or a list of them. Nothing else is needed. A bound of one's own:
+
+>>> from trust.claims import CHAIN, Claim, all_claims, log10, output_change, perturbed, weights
+>>> def hundredfold(measurements):
+...     return log10(100 * perturbed(weights(measurements))["relative_perturbation"].sum("layer"))
+>>> mine = Claim(
+...     id="hundredfold",
+...     source="an example",
+...     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ 100 Σ_k r_k",
+...     left="relative output change",
+...     measured=output_change,
+...     bound=hundredfold,
+...     premises=(CHAIN,),
+...     needs=("output_change",),
+... )
+
+Both of its sides are functions of labelled measurements:
+
+>>> import xarray as xr
+>>> layer = {"layer": ["0.weight", "0.bias", "1.weight"], "is_weight": ("layer", [True, False, True])}
+>>> run = xr.Dataset(
+...     {"relative_perturbation": (("checkpoint", "eta", "layer"), [[[0.0, 0.0, 0.0], [0.01, 0.2, 0.01]]])},
+...     {"checkpoint": ["last"], "eta": [0.0, 0.01], **layer},
+... )
+>>> mine.bound(run).round(4).values  # log10 of 100 · (0.01 + 0.01)
+array([[0.301]])
+
+``probe report --claim mine.py:mine`` and :func:`analysis.judge` take it as they take ours:
+
+>>> list(all_claims())[:3]
+['theorem1-function', 'theorem1-function-layerwise', 'theorem1-jacobian']
 """
 
-from __future__ import annotations
-
-import importlib
-import pkgutil
-from importlib.metadata import entry_points
-
-from trust.claims._claim import Claim, Measurements, Premise
-from trust.claims._forms import Condition, Form, Trial
-from trust.claims._ladder_premises import LINEAR, LIPSCHITZ, RELU, SMALL_RHO, ZERO_AT_ZERO
-from trust.claims._premises import CHAIN, INJECTIVE, NO_BIASES, TRANSMISSION
-from trust.claims._quantities import log10, output_change, output_change_allowance, perturbed, weights
+from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.forms.trial import Condition, Form, Trial
+from trust.claims.premises import (
+    CHAIN,
+    INJECTIVE,
+    LINEAR,
+    LIPSCHITZ,
+    NO_BIASES,
+    RELU,
+    SMALL_RHO,
+    TRANSMISSION,
+    ZERO_AT_ZERO,
+)
+from trust.claims.quantities import log10, output_change, output_change_allowance, perturbed, weights
+from trust.claims.registry import all_claims
 
 __all__ = [
     "CHAIN",
@@ -32,6 +71,7 @@ __all__ = [
     "Form",
     "Measurements",
     "Premise",
+    "Quantity",
     "Trial",
     "all_claims",
     "log10",
@@ -40,33 +80,3 @@ __all__ = [
     "perturbed",
     "weights",
 ]
-
-
-def all_claims() -> dict[str, Claim]:
-    """Every claim that is installed, by its id, ours first.
-
-    Raises:
-        ValueError: two claims share an id, or an entry point names something else than a claim.
-    """
-    found: dict[str, Claim] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
-        if not info.name.startswith("_"):
-            for value in vars(importlib.import_module(f"{__name__}.{info.name}")).values():
-                if isinstance(value, Claim):
-                    _add(found, value, info.name)
-    found = dict(sorted(found.items(), key=lambda item: item[1].number))
-    for entry in entry_points(group="trust.claims"):
-        loaded = entry.load()
-        for value in loaded if isinstance(loaded, list | tuple) else [loaded]:
-            if not isinstance(value, Claim):
-                raise ValueError(
-                    f"entry point {entry.name} ({entry.value}) is a {type(value).__name__}, not a Claim"
-                )
-            _add(found, value, entry.value)
-    return found
-
-
-def _add(found: dict[str, Claim], claim: Claim, place: str) -> None:
-    if claim.id in found and found[claim.id] is not claim:
-        raise ValueError(f"{place}: a claim named {claim.id} is there already")
-    found[claim.id] = claim

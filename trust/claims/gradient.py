@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims import _descent_forms as forms
-from trust.claims._claim import Claim, Measurements, Premise
-from trust.claims._quantities import (
+from trust.claims.claim import Claim, Measurements, Premise
+from trust.claims.forms import descent as forms
+from trust.claims.quantities import (
     EVIDENCE,
     above_noise,
     change_allowance,
@@ -20,7 +20,7 @@ from trust.claims._quantities import (
     whole_change,
     whole_noise,
 )
-from trust.claims._resolution import loss_noise, resolved
+from trust.claims.resolution import loss_noise, resolved
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from trust.claims import _descent_forms as forms
-from trust.claims._claim import Claim, Measurements, Premise, Quantity
-from trust.claims._premises import DESCENT, STEP_SIZE
-from trust.claims._quantities import (
+from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.forms import descent as forms
+from trust.claims.premises import DESCENT, STEP_SIZE
+from trust.claims.quantities import (
     constant_at_small_eta,
     cos_theta,
     depth,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims import _theorem1_forms as forms
-from trust.claims._claim import Claim, Measurements
-from trust.claims._premises import CHAIN, INJECTIVE, KAPPA, NO_BIASES, TRANSMISSION, VALLEY
-from trust.claims._quantities import (
+from trust.claims.claim import Claim, Measurements
+from trust.claims.forms import theorem1 as forms
+from trust.claims.premises import CHAIN, INJECTIVE, KAPPA, NO_BIASES, TRANSMISSION, VALLEY
+from trust.claims.quantities import (
     along_layers,
     change_allowance,
     condition_number,

@@ -32,7 +32,7 @@ from trust.claims import (
     perturbed,
     weights,
 )
-from trust.claims._forms import Trial
+from trust.claims.forms.trial import Trial
 
 MP = mpmath.MPContext()
 MP.prec = 200

@@ -15,7 +15,7 @@ import torch
 
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.cli.reports import find, terminal_summary
+from probes.cli.reports import findings_in, terminal_summary
 from tests.conftest import Probe
 from trust import distance_between
 
@@ -76,7 +76,7 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     assert trust[2]["constant"] == pytest.approx(expected, rel=1e-9)
     assert all(Path(figure).is_file() for figure in document["figures"])
     assert (tmp_path / "report" / "report.md").read_text().count("![") >= 4
-    table = terminal_summary(find(measured))
+    table = terminal_summary(findings_in(measured))
     assert "deep-relative-trust" in table
     assert "Lemma 1" in table
 
@@ -135,7 +135,7 @@ def test_other_directions(probe: Probe, trained: Path, tmp_path: Path, direction
     measurements = probes.load(tmp_path / "run")
     assert measurements.attrs["direction"] == direction
     assert measurements.sizes["checkpoint"] == (2 if direction == "update" else 3)
-    statuses = {verdict.claim: verdict.status.value for verdict in find(tmp_path / "run").verdicts}
+    statuses = {verdict.claim: verdict.status.value for verdict in findings_in(tmp_path / "run").verdicts}
     assert statuses["lemma1"] != "refuted"
     assert statuses["theorem1-jacobian"] == "not measured"
 
@@ -174,6 +174,6 @@ def test_spectra_can_be_left_out(probe: Probe, trained: Path, tmp_path: Path) ->
     result = probe("run", trained, "--spectra", "none", "--etas", "0.001,0.01", "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert bool(probes.load(tmp_path / "run")["condition_number"].isnull().all())
-    statuses = {verdict.claim: verdict.status.value for verdict in find(tmp_path / "run").verdicts}
+    statuses = {verdict.claim: verdict.status.value for verdict in findings_in(tmp_path / "run").verdicts}
     assert statuses["deep-relative-trust"] == "refuted"
     assert statuses["lemma2-with-constant"] == "not measured"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from trust.claims._forms import Form
+from trust.claims.forms.trial import Form
 
 __all__ = ["Claim", "Measurements", "Premise", "Quantity"]
 

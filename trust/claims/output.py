@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from trust.claims import _function_forms as forms
-from trust.claims._claim import Claim, Measurements, Premise, Quantity
-from trust.claims._ladder_premises import (
+from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.forms import output as forms
+from trust.claims.gradient import linearisation_error
+from trust.claims.premises import (
+    CHAIN,
     LINEAR,
     LIPSCHITZ,
+    NO_BIASES,
     ORTHOGONAL,
     ORTHOGONAL_COSINE,
     RELU,
@@ -28,8 +31,7 @@ from trust.claims._ladder_premises import (
     SQUARE_LOSS,
     ZERO_AT_ZERO,
 )
-from trust.claims._premises import CHAIN, NO_BIASES
-from trust.claims._quantities import (
+from trust.claims.quantities import (
     EVIDENCE,
     agd_eta,
     along_layers,
@@ -43,8 +45,7 @@ from trust.claims._quantities import (
     perturbed,
     weights,
 )
-from trust.claims._resolution import loss_noise
-from trust.claims.gradient import linearisation_error
+from trust.claims.resolution import loss_noise
 from trust.function_bounds import (
     log10_agd_curvature_bound,
     log10_input_sensitivity_bound,

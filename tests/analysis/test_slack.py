@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from analysis import CAUSES, RUNGS, envelope, inversions, slack
-from probes.cli import tables
-from probes.cli.reports import inversion_lines
+from analysis.tables import slack_table
+from analysis.wording import inversion_lines
 from tests.analysis.synthetic import measured
 from trust.claims import Claim, Premise, all_claims
 
@@ -224,7 +224,7 @@ def test_examples_with_nothing_measured_make_no_envelope_infinite() -> None:
 
 def test_the_table_has_a_row_a_checkpoint_at_the_chosen_eta() -> None:
     found = found_of(run().assign_coords(rows=("layer", [4, 5])))
-    heading, row = tables.slack_table(found, eta=0.09)
+    heading, row = slack_table(found, eta=0.09)
     assert heading == ["checkpoint", "measured (η = 0.1)", *CAUSES, "total", "published bound"]
     measured_mean, alignment, norms = (
         float(found[name][k, 0, 1]) for name, k in (("log10_rung", 0), ("share", 0), ("share", 1))

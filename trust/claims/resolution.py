@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims._claim import Measurements
-from trust.claims._quantities import perturbed, slope_noise
+from trust.claims.claim import Measurements
+from trust.claims.quantities import perturbed, slope_noise
 
 __all__ = ["loss_noise", "resolved", "slope_integral"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from trust.claims._quantities import constant_at_small_eta, cos_theta
+from trust.claims.quantities import constant_at_small_eta, cos_theta
 from trust.claims.steps import calibrated_limit, curvature_limit, lemma2_limit
 from trust.descent import curvature_step_limit
 

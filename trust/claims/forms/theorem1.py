@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trust.claims._forms import Form, Number, Trial, distance, product
+from trust.claims.forms.trial import Form, Number, Trial, distance, product
 
 __all__ = ["FUNCTION_FORM", "GATED_FORM", "JACOBIAN_FORM", "LAYERWISE_FORM", "published_constant"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from trust.activations import KNOWN_ACTIVATIONS, modelled_transmission, transmission
-from trust.claims._claim import Measurements
+from trust.claims.claim import Measurements
 from trust.distance import log10_deep_relative_trust
 
 __all__ = [

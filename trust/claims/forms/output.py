@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
-from trust.claims._forms import Condition, Form, Matrix, Number, Trial, Vector, product
+from trust.claims.forms.trial import Condition, Form, Matrix, Number, Trial, Vector, product
 
 __all__ = [
     "AGD_FORM",

@@ -1,4 +1,4 @@
-"""The ladder of bounds on the function, along η and through training, and where the bounds lose their tightness."""
+"""Where the bounds lose their tightness: a bar from the measured change to Theorem 1 as published."""
 
 from __future__ import annotations
 
@@ -17,41 +17,22 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator
 
 from figures import style
-from figures.bounds import draw_along_eta
-from figures.curves import Curve, in_panel, table
+from figures.curves import Curve, table
 from figures.drawing import axes_or_new, in_style
-from figures.envelopes import (
-    Envelopes,
-    Panels,
-    any_envelope,
-    draw_envelopes,
-    envelope_curves,
-    power_axis,
-    training_curves,
-)
+from figures.envelopes import power_axis
 from figures.labels import (
+    USUAL_ETA,
     checkpoint_names,
-    checkpoint_position,
-    checkpoint_title,
     claim_label,
+    eta_title,
     label_of,
     nearest_eta,
-    set_progress_axis,
     training_progress,
 )
 from figures.legends import gathered_legend, legend_above
 
-__all__ = [
-    "draw_ladder",
-    "draw_slack",
-    "numbers_of_ladder",
-    "numbers_of_ladder_through_training",
-    "numbers_of_slack",
-    "plot_ladder_through_training",
-    "plot_slack",
-]
+__all__ = ["draw_slack", "numbers_of_slack", "plot_slack"]
 
-_ETA = 0.01
 _MEASURED = "measured"
 _MOST_LABELS = 10
 _MANY_DECADES = 8
@@ -60,97 +41,9 @@ _ENDLESS, _DOWNWARDS = "/////", "....."
 
 
 @in_style
-def plot_ladder_through_training(
-    envelopes: Envelopes, *, eta: float = _ETA, ax: Axes | None = None, legend: bool = True
+def plot_slack(
+    slack: xr.Dataset, *, eta: float = USUAL_ETA, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """The measured change of the output and what each claim allows, at one η, against training.
-
-    Drawn as ``plot_function_bounds`` draws them along η; a bound that is infinite, or beyond the end of the
-    axis, has a triangle at the upper edge. The x axis says which η it is.
-
-    Args:
-        envelopes: as for ``plot_function_bounds``.
-        eta: the measured η nearest to it is drawn.
-        ax: where to draw; None for a new figure.
-        legend: whether to write one above the axes.
-    """
-    new, ax = ax is None, axes_or_new(ax)
-    _draw_training(ax, Panels.of([training_curves(envelopes, eta)]), 0, envelopes)
-    ax.set_xlabel(f"{ax.get_xlabel()}, at {_eta_title(any_envelope(envelopes), eta)}")
-    if legend:
-        legend_above(ax, grow=new)
-    return ax
-
-
-def draw_ladder(
-    envelopes: Envelopes, *, eta: float = _ETA, checkpoints: Sequence[str | int] | None = None
-) -> Figure:
-    """The ladder along η at a few checkpoints, and beside it at one η through training, on one axis.
-
-    Args:
-        envelopes: as for ``plot_function_bounds``.
-        eta: the measured η nearest to it is drawn through training.
-        checkpoints: names or positions; None for the first and the last.
-    """
-    first = any_envelope(envelopes)
-    chosen = _chosen(first, checkpoints)
-    panels = _panels(envelopes, eta, chosen)
-    with style.context():
-        figure = Figure(figsize=(style.FULL_WIDTH, 3.4), layout="constrained")
-        row = figure.subplots(1, len(panels.curves), squeeze=False, sharey=True)[0]
-        for k, place in enumerate(chosen):
-            draw_along_eta(row[k], panels, k, list(envelopes))
-            row[k].set_title(checkpoint_title(first, place))
-        _draw_training(row[-1], panels, len(chosen), envelopes)
-        row[-1].set_title(f"through training, {_eta_title(first, eta)}")
-        for ax in row:
-            ax.label_outer()
-            ax.tick_params(labelbottom=True)
-        for ax in row[:-1]:
-            ax.set_xlabel("perturbation strength η")
-        row[-1].set_xlabel(training_progress(first).title)
-        gathered_legend(figure, row)
-    return figure
-
-
-def numbers_of_ladder_through_training(envelopes: Envelopes, *, eta: float = _ETA) -> pd.DataFrame:
-    """What ``plot_ladder_through_training`` draws, one row a point."""
-    return Panels.of([training_curves(envelopes, eta)]).numbers()
-
-
-def numbers_of_ladder(
-    envelopes: Envelopes, *, eta: float = _ETA, checkpoints: Sequence[str | int] | None = None
-) -> pd.DataFrame:
-    """What ``draw_ladder`` draws, one row a point; ``panel`` says where."""
-    return _panels(envelopes, eta, _chosen(any_envelope(envelopes), checkpoints)).numbers()
-
-
-def _chosen(first: xr.Dataset, checkpoints: Sequence[str | int] | None) -> list[int]:
-    if checkpoints is None:
-        return sorted({0, first.sizes["checkpoint"] - 1})
-    return [checkpoint_position(first, checkpoint) for checkpoint in checkpoints]
-
-
-def _panels(envelopes: Envelopes, eta: float, chosen: Sequence[int]) -> Panels:
-    first = any_envelope(envelopes)
-    along = [in_panel(checkpoint_title(first, place), envelope_curves(envelopes, place)) for place in chosen]
-    through = in_panel(f"through training, {_eta_title(first, eta)}", training_curves(envelopes, eta))
-    return Panels.of([*along, through])
-
-
-def _eta_title(data: xr.Dataset, eta: float) -> str:
-    return f"η = {float(data['eta'].values[nearest_eta(data, eta)]):.3g}"
-
-
-def _draw_training(ax: Axes, panels: Panels, panel: int, envelopes: Envelopes) -> None:
-    first = any_envelope(envelopes)
-    draw_envelopes(ax, panels, panel, list(envelopes))
-    set_progress_axis(ax, training_progress(first))
-    ax.set_ylabel("relative change of the output")
-
-
-@in_style
-def plot_slack(slack: xr.Dataset, *, eta: float = _ETA, ax: Axes | None = None, legend: bool = True) -> Axes:
     """What loosens the bound, checkpoint by checkpoint: a bar from the measured change to Theorem 1 as published.
 
     Each part of a bar is one step of the chain. What a step gains instead of losing is stacked downwards from
@@ -191,7 +84,7 @@ def plot_slack(slack: xr.Dataset, *, eta: float = _ETA, ax: Axes | None = None, 
         decades = np.arange(math.floor(floor), ceiling)
         ax.yaxis.set_minor_locator(FixedLocator(np.add.outer(decades, np.log10(np.arange(2, 10))).ravel()))
         ax.set_ylim(floor, ceiling)
-    ax.set_xlabel(f"{ax.get_xlabel()}, at {_eta_title(slack, eta)}")
+    ax.set_xlabel(f"{ax.get_xlabel()}, at {eta_title(slack, eta)}")
     ax.set_ylabel("relative change of the output")
     if not np.isfinite(base).any():
         ax.text(0.5, 0.5, "no change above the noise", transform=ax.transAxes, ha="center", color="0.4")
@@ -200,7 +93,7 @@ def plot_slack(slack: xr.Dataset, *, eta: float = _ETA, ax: Axes | None = None, 
     return ax
 
 
-def draw_slack(slack: xr.Dataset, *, eta: float = _ETA) -> Figure:
+def draw_slack(slack: xr.Dataset, *, eta: float = USUAL_ETA) -> Figure:
     """``plot_slack`` as a figure of its own, one column wide."""
     with style.context():
         figure = Figure(figsize=(style.COLUMN_WIDTH, 3.2), layout="constrained")
@@ -209,7 +102,7 @@ def draw_slack(slack: xr.Dataset, *, eta: float = _ETA) -> Figure:
     return figure
 
 
-def numbers_of_slack(slack: xr.Dataset, *, eta: float = _ETA) -> pd.DataFrame:
+def numbers_of_slack(slack: xr.Dataset, *, eta: float = USUAL_ETA) -> pd.DataFrame:
     """What ``plot_slack`` draws, one row a part: the ends of each bar in log10, its parts in orders of magnitude."""
     return table(_slack_curves(slack, eta))
 
@@ -223,7 +116,7 @@ def _slack_curves(slack: xr.Dataset, eta: float) -> list[Curve]:
     progress = training_progress(slack)
     common: dict[str, Any] = {
         "checkpoint": tuple(checkpoint_names(slack)),
-        "panel": _eta_title(slack, eta),
+        "panel": eta_title(slack, eta),
         "log_x": False,
         "log_y": False,
         "mark_all": True,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from trust.claims._forms import Condition, Form, Matrix, Number, Trial, distance
-from trust.claims._theorem1_forms import published_constant
+from trust.claims.forms.theorem1 import published_constant
+from trust.claims.forms.trial import Condition, Form, Matrix, Number, Trial, distance
 
 __all__ = [
     "BREAKDOWN_FORM",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.bounds import draw_jacobian_bounds, numbers_of_jacobian_bounds
+from figures.bounds import draw_jacobian_bounds, draw_ladder, numbers_of_jacobian_bounds, numbers_of_ladder
 from figures.constants import draw_constants, numbers_of_constants
 from figures.envelopes import about
 from figures.figure1 import draw_figure1, numbers_of_figure1
-from figures.ladder import draw_ladder, draw_slack, numbers_of_ladder, numbers_of_slack
 from figures.legends import gathered_legend
 from figures.network import Network
+from figures.report.findings import Findings
 from figures.saving import save_figure, write_whole
+from figures.slack import draw_slack, numbers_of_slack
 from figures.steps import numbers_of_step_limits, plot_step_limits
 
 __all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
@@ -24,7 +27,7 @@ __all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figur
 
 def write_report_figures(
     folder: Path,
-    networks: Sequence[Network],
+    networks: Sequence[Findings],
     *,
     formats: Sequence[str] = ("png", "pdf"),
     write: Callable[[Path, bytes], object] = write_whole,
@@ -48,35 +51,32 @@ def write_report_figures(
         ValueError: no network, an unknown format, or two networks of the same file name.
         OSError: a file cannot be written.
     """
-    slugs = [network.slug for network in networks]
+    slugs = [_slug(network.title) for network in networks]
     if len(set(slugs)) != len(slugs):
         raise ValueError(f"networks need different titles, got {', '.join(repr(n.title) for n in networks)}")
     written: list[Path] = []
 
-    def save(name: str, figure: Figure, numbers: pd.DataFrame) -> None:
-        written.extend(save_figure(figure, folder / name, numbers, formats=formats, write=write))
+    def save(
+        name: str, draw: Callable[[Any], Figure], numbers_of: Callable[[Any], pd.DataFrame], what: Any
+    ) -> None:
+        written.extend(save_figure(draw(what), folder / name, numbers_of(what), formats=formats, write=write))
 
-    save("figure1", draw_figure1(networks), numbers_of_figure1(networks))
-    save("limits", draw_step_limits(networks), numbers_of_all_step_limits(networks))
-    for network in networks:
-        save(
-            f"constants-{network.slug}",
-            draw_constants(network.summary),
-            numbers_of_constants(network.summary),
-        )
-        function = about(network.envelopes, "function", layered=False)
-        if function:
-            save(f"ladder-{network.slug}", draw_ladder(function), numbers_of_ladder(function))
+    save("figure1", draw_figure1, numbers_of_figure1, networks)
+    save("limits", draw_step_limits, numbers_of_all_step_limits, networks)
+    for slug, network in zip(slugs, networks, strict=True):
+        save(f"constants-{slug}", draw_constants, numbers_of_constants, network.summary)
+        if function := about(network.envelopes, "function", layered=False):
+            save(f"ladder-{slug}", draw_ladder, numbers_of_ladder, function)
         if network.slack is not None:
-            save(f"slack-{network.slug}", draw_slack(network.slack), numbers_of_slack(network.slack))
-        jacobian = about(network.envelopes, "jacobian", layered=True)
-        if jacobian:
-            save(
-                f"jacobian-{network.slug}",
-                draw_jacobian_bounds(jacobian),
-                numbers_of_jacobian_bounds(jacobian),
-            )
+            save(f"slack-{slug}", draw_slack, numbers_of_slack, network.slack)
+        if jacobian := about(network.envelopes, "jacobian", layered=True):
+            save(f"jacobian-{slug}", draw_jacobian_bounds, numbers_of_jacobian_bounds, jacobian)
     return written
+
+
+def _slug(title: str) -> str:
+    """A title as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "network"
 
 
 def draw_step_limits(networks: Sequence[Network]) -> Figure:

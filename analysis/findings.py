@@ -1,0 +1,118 @@
+"""Findings: everything that the analysis says of one run, for tables, figures and pages to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from analysis import tables, wording
+from analysis.constants import summarise
+from analysis.envelopes import envelope
+from analysis.growth import Growth, compare_growth
+from analysis.selfchecks import CheckOutcome, check_measurements
+from analysis.slack import Inversion, inversions, slack
+from analysis.step_limits import step_limits
+from analysis.verdicts import Verdict, judge
+from trust.claims import Claim, all_claims
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Findings", "find"]
+
+_SLACK_EXPLAINED = (
+    "The gap between the measured change of the output and Theorem 1 as published, step by step, in orders of"
+    " magnitude (means of log10 over the same examples). Nothing can be told after a step to an infinite"
+    " bound; a share in brackets leads to a bound a premise of which is not known to hold."
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the analysis says of one run.
+
+    Attributes:
+        title: what the run is called.
+        measurements: of the run.
+        summary: what :func:`analysis.summarise` found, and so on.
+        limits: of :func:`analysis.step_limits`.
+        verdicts: on each claim at each checkpoint.
+        checks: the self-checks.
+        growth: which model of trust explains the slice.
+        slack: what loosens the bounds; None where the run did not measure it.
+        inversions: where the bounds' order inverts.
+        envelopes: for each claim's id its two sides; without those that the run did not measure.
+        history: the training run (step, epoch, loss, accuracy); None where it is not known.
+    """
+
+    title: str
+    measurements: xr.Dataset
+    summary: xr.Dataset
+    limits: xr.Dataset
+    verdicts: Sequence[Verdict]
+    checks: Sequence[CheckOutcome]
+    growth: Sequence[Growth]
+    slack: xr.Dataset | None
+    inversions: Sequence[Inversion]
+    envelopes: Mapping[str, xr.Dataset]
+    history: pd.DataFrame | None
+
+    @property
+    def introduction(self) -> list[str]:
+        """Paragraphs on what was measured."""
+        return [wording.run_line(self.measurements), f"The {wording.noise_line(self.measurements)}."]
+
+    @property
+    def sections(self) -> list[tuple[str, str, tables.Rows]]:
+        """Heading, explanation (which may be empty) and table of each."""
+        found = [
+            ("Verdicts", "", tables.verdict_table(self.verdicts)),
+            ("Step limits", "", tables.limits_table(self.limits)),
+            ("Effective constants", "", tables.constants_table(self.summary)),
+            ("Which model of trust explains the slice", "", tables.growth_table(self.growth)),
+            ("Self-checks", "", tables.checks_table(self.checks)),
+        ]
+        if self.slack is not None:
+            table = tables.slack_table(self.slack)
+            found.append(("Where the bounds lose their tightness", _SLACK_EXPLAINED, table))
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each place where the order of the bounds inverts."""
+        return wording.inversion_lines(self.inversions)
+
+
+def find(
+    measurements: xr.Dataset,
+    *,
+    title: str,
+    claims: Iterable[Claim] | None = None,
+    history: pd.DataFrame | None = None,
+) -> Findings:
+    """Analyse a run.
+
+    Args:
+        measurements: of the run.
+        title: what to call it.
+        claims: to be judged; None for all that are installed.
+        history: the training run, for figures: columns step, epoch, loss and accuracy.
+    """
+    chosen = list(all_claims().values()) if claims is None else list(claims)
+    pairs = {claim.id: envelope(measurements, claim) for claim in chosen}
+    return Findings(
+        title=title,
+        measurements=measurements,
+        summary=summarise(measurements),
+        limits=step_limits(measurements),
+        verdicts=judge(measurements, chosen),
+        checks=check_measurements(measurements),
+        growth=compare_growth(measurements),
+        slack=slack(measurements),
+        inversions=inversions(measurements, chosen),
+        envelopes={name: pair for name, pair in pairs.items() if pair is not None},
+        history=history,
+    )

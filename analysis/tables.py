@@ -1,0 +1,172 @@
+"""Findings as tables, for a terminal and for a page: numbers in, rows of words out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from analysis.growth import Growth
+from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.verdicts import Verdict
+from analysis.wording import number, power, span
+
+__all__ = [
+    "Rows",
+    "checks_table",
+    "constants_table",
+    "growth_table",
+    "limits_table",
+    "slack_table",
+    "verdict_table",
+]
+
+Rows = list[list[str]]
+"""The first row is the heading."""
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
+    """One row a claim: how often each status came out over the checkpoints, the worst ratio and the constant."""
+    rows = [["claim", "verdict (checkpoints)", "worst ratio (> 1 breaks it)", "constant", "why"]]
+    for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.claim == claim]
+        counts = Counter(verdict.status.value for verdict in own)
+        outcome = ", ".join(f"{status} {count}" for status, count in counts.most_common())
+        ratios = [verdict.worst_log10_ratio for verdict in own]
+        known = [ratio for ratio in ratios if not math.isnan(ratio)]
+        reasons = Counter(verdict.remark for verdict in own if verdict.remark)
+        rows.append(
+            [
+                claim,
+                outcome,
+                power(max(known)) if known else "–",
+                span([verdict.log10_constant for verdict in own], power),
+                reasons.most_common(1)[0][0] if reasons else "",
+            ]
+        )
+    return rows
+
+
+def limits_table(limits: xr.Dataset) -> Rows:
+    """One row a checkpoint: the four step limits and the constant."""
+    rows = [["checkpoint", "cos θ", "C (small η)", "Lemma 2", "calibrated", "slice curvature", "measured"]]
+    for place, label in enumerate(limits["checkpoint"].values):
+        one = limits.isel(checkpoint=place)
+        measured = float(one["measured"])
+        searched = float(one["searched_to"])
+        beyond = math.isnan(measured) and not math.isnan(searched)
+        shown = f"> {number(searched)}" if beyond else number(measured)
+        numbers = [
+            number(float(one[name]))
+            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature")
+        ]
+        rows.append([str(label), *numbers, shown])
+    return rows
+
+
+def constants_table(summary: xr.Dataset) -> Rows:
+    """One row a checkpoint: C_l of the input layer, and the smallest and largest over weight matrices, at small η."""
+    own = summary.isel(layer=np.flatnonzero(summary["is_weight"].values))
+    rows = [
+        [
+            "checkpoint",
+            "input layer's C",
+            "C at η → 0",
+            "smallest C_l",
+            "largest C_l",
+            "of layer",
+            "measurable from η",
+        ]
+    ]
+    for place, label in enumerate(own["checkpoint"].values):
+        one = own.isel(checkpoint=place)
+        constants = one["constant"].values
+        largest = "–"
+        if np.isfinite(constants).any():
+            largest = str(one["layer"].values[int(np.nanargmax(constants))])
+        low, high = _ends(constants)
+        rows.append(
+            [
+                str(label),
+                number(float(constants[0])),
+                number(float(one["constant_limit"].values[0])),
+                number(low),
+                number(high),
+                largest,
+                number(float(np.nanmin(one["constant_eta"].values, initial=np.inf))),
+            ]
+        )
+    return rows
+
+
+def _ends(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
+
+
+def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:
+    """One row a checkpoint at the η nearest to ``eta``: the measured change, what each step adds, and the bound.
+
+    A share in brackets leads to a bound a premise of which is not known to hold.
+    """
+    one = slack.isel(eta=int(abs(slack["eta"] - eta).argmin("eta")))
+    causes = [str(cause) for cause in one["cause"].values]
+    heading = f"measured (η = {number(float(one['eta']))})"
+    rows = [["checkpoint", heading, *causes, "total", "published bound"]]
+    for place, label in enumerate(one["checkpoint"].values):
+        at = one.isel(checkpoint=place)
+        shares = [
+            number(share, 2) if holds or math.isnan(share) else f"({number(share, 2)})"
+            for share, holds in zip(at["share"].values, at["premises_hold"].values[1:], strict=True)
+        ]
+        measured, published = (power(float(at["log10_rung"][k])) for k in (0, -1))
+        rows.append([str(label), measured, *shares, number(float(at["total"])), published])
+    return rows
+
+
+def growth_table(growths: Sequence[Growth]) -> Rows:
+    """One row a checkpoint for the whole gradient: each model's error on the η that it has not seen, and the better."""
+    rows = [
+        [
+            "checkpoint",
+            "fitted to η",
+            "judged to η",
+            "deep relative trust errs by",
+            "Euclidean trust errs by",
+            "better",
+        ]
+    ]
+    rows += [
+        [
+            growth.checkpoint,
+            number(growth.fitted_to),
+            number(growth.judged_to),
+            f"10^{number(growth.deep_relative_trust)}",
+            f"10^{number(growth.euclidean)}",
+            growth.better,
+        ]
+        for growth in growths
+        if growth.layer == "all parameters"
+    ]
+    return rows
+
+
+def checks_table(checks: Sequence[CheckOutcome]) -> Rows:
+    """One row a check: how often it came out how, the worst breach, and how far the grid resolves the slice."""
+    names = {"lemma1": "Lemma 1", "integral": "integral of the slope = change of the loss"}
+    rows = [["self-check", "outcome (checkpoints)", "worst gap", "grid resolves up to η"]]
+    for check in dict.fromkeys(outcome.check for outcome in checks):
+        own = [outcome for outcome in checks if outcome.check == check]
+        counts = Counter(outcome.outcome for outcome in own)
+        rows.append(
+            [
+                names.get(check, check),
+                "; ".join(f"{outcome.value} ({counts[outcome]})" for outcome in Outcome if counts[outcome]),
+                number(max((outcome.worst for outcome in own), default=math.nan)),
+                span([outcome.resolved_to for outcome in own]),
+            ]
+        )
+    return rows

@@ -1,0 +1,49 @@
+"""What a report of one network is made from: data for its figures, and what its page says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import xarray as xr
+
+from figures.network import Network
+
+__all__ = ["Findings", "Section"]
+
+Section = tuple[str, str, Sequence[Sequence[str]]]
+"""Heading, explanation (which may be empty) and a table, whose first row is its heading."""
+
+
+class Findings(Network, Protocol):
+    """A network with bounds beside its measurements, and sentences and tables on it.
+
+    Anything with these attributes will do; ``analysis.Findings`` has them.
+    """
+
+    @property
+    def envelopes(self) -> Mapping[str, xr.Dataset]:
+        """For each claim's id what was measured and what it allows.
+
+        ``log10_measured``, ``log10_measured_median`` and ``log10_bound`` over (checkpoint, eta) or (checkpoint,
+        eta, layer), where known ``premises_hold`` too, and the attribute ``subject``.
+        """
+
+    @property
+    def slack(self) -> xr.Dataset | None:
+        """``log10_rung`` and ``premises_hold`` (rung, checkpoint, eta), ``share`` (cause, checkpoint, eta).
+
+        None where the run did not measure the ladder.
+        """
+
+    @property
+    def introduction(self) -> Sequence[str]:
+        """Paragraphs below the title."""
+
+    @property
+    def sections(self) -> Sequence[Section]:
+        """Tables, each with its heading and an explanation."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """A sentence for each place where the order of the bounds inverts."""

@@ -1,0 +1,87 @@
+"""Findings hold what each part of the analysis says of the same measurements, and say it in words and JSON."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from analysis import check_measurements, find, judge, step_limits, summarise
+from analysis.documents import claim_rows, limit_rows, verdict_rows
+from analysis.wording import failure_lines, number, power, span
+from tests.analysis.synthetic import measured
+from trust.claims import all_claims
+
+ETAS = np.array([0.0, 0.001, 0.01, 0.05])
+ATTRIBUTES = {"biases_moved": "true", "number_of_examples": 7, "direction": "gradient", "dtype": "float64"}
+
+
+def run(**replaced: object) -> xr.Dataset:
+    return measured(ETAS, **replaced).assign_attrs(ATTRIBUTES)  # type: ignore[arg-type]
+
+
+def test_every_part_is_of_the_given_measurements_and_claims() -> None:
+    claims = [all_claims()[name] for name in ("lemma2", "theorem1-jacobian", "path-metric")]
+    found = find(run(), title="a net", claims=claims)
+    assert (found.title, found.history, found.slack, found.warnings) == ("a net", None, None, [])
+    assert list(found.verdicts) == judge(run(), claims)
+    assert list(found.checks) == check_measurements(run())
+    xr.testing.assert_identical(found.limits, step_limits(run()))
+    xr.testing.assert_identical(found.summary, summarise(run()))
+    assert list(found.envelopes) == ["theorem1-jacobian"]  # a limit has no eta; no paths were counted
+    assert [verdict.claim for verdict in find(run(), title="").verdicts] == list(all_claims())
+
+
+def test_what_was_measured_is_said_and_every_section_is_a_whole_table() -> None:
+    found = find(run(noise_floor=0.0123), title="a net")
+    assert found.introduction[0] == (
+        "7 examples of unknown data, direction gradient, float64, biases moved ()."
+    )
+    assert "(float64): 0.012;" in found.introduction[1]
+    headings = [heading for heading, _, _ in found.sections]
+    assert headings[:2] == ["Verdicts", "Step limits"]
+    assert len(headings) == 5  # without the slack, which was not measured
+    for _, _, rows in found.sections:
+        assert len({len(row) for row in rows}) == 1
+        assert len(rows) > 1
+    assert [row[0] for row in found.sections[0][2][1:]] == list(all_claims())
+
+
+def test_documents_are_json_without_numbers_that_are_not_finite() -> None:
+    found = find(run(step_limit=np.nan), title="a net", claims=[all_claims()["lemma2"]])
+    (limits,) = limit_rows(found.measurements, found.limits)
+    assert limits["measured"] is None
+    assert limits["depth"] == 2
+    other = find(run(), title="another", claims=[all_claims()["lemma2"]])
+    assert "network" not in verdict_rows([found])[0]
+    assert [row["network"] for row in verdict_rows([found, other])] == ["a net", "another"]
+    rows = [limits, *verdict_rows([found, other]), *claim_rows(all_claims().values())]
+    json.dumps(rows, allow_nan=False)
+
+
+def test_a_failed_check_is_named_once_and_none_where_all_hold() -> None:
+    assert failure_lines(check_measurements(run())) == []
+    wrong = run()
+    wrong["loss"] = wrong["loss"] * (1 + 5 * (wrong["eta"] > 0))
+    (line,) = failure_lines(check_measurements(wrong))
+    assert "is violated" in line
+    assert line.endswith("at c0; trust no number of it")
+
+
+def test_numbers_in_words() -> None:
+    assert [number(value) for value in (np.nan, np.inf, -np.inf, -1234.5, 1e-9)] == [
+        "–",
+        "∞",
+        "−∞",
+        "−1.23e+03",
+        "1e−09",
+    ]
+    assert [power(value) for value in (0.0, 5.0, 300.0, -7.25, np.inf)] == [
+        "1",
+        "1e+05",
+        "10^300",
+        "10^−7.25",
+        "∞",
+    ]
+    assert [span(values) for values in ([np.nan], [2.0, 2.0001], [3.0, np.nan, 1.0])] == ["–", "2", "1 to 3"]

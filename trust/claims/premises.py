@@ -1,0 +1,222 @@
+"""Premises that several claims share: of the network, its activations, its data, and the sizes of weights and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from trust.activations import activation, transmission
+from trust.claims.claim import Measurements, Premise
+from trust.claims.quantities import (
+    activations,
+    agd_scale,
+    condition_number,
+    cos_theta,
+    depth,
+    perturbed,
+    weights,
+)
+
+__all__ = [
+    "CHAIN",
+    "DESCENT",
+    "INJECTIVE",
+    "KAPPA",
+    "LINEAR",
+    "LIPSCHITZ",
+    "NO_BIASES",
+    "ORTHOGONAL",
+    "ORTHOGONAL_COSINE",
+    "RELU",
+    "SAME",
+    "SCALED_DATA",
+    "SCALED_STEP",
+    "SCALED_WEIGHTS",
+    "SMALL_RHO",
+    "SQUARE_LOSS",
+    "STEP_SIZE",
+    "TRANSMISSION",
+    "VALLEY",
+    "ZERO_AT_ZERO",
+]
+
+SAME = 1e-3
+"""How far, relatively, a scaling may be off."""
+ORTHOGONAL_COSINE = 1e-2
+"""How large the cosine between residual and linearisation error may be."""
+
+
+def _everywhere(measurements: Measurements, value: bool) -> xr.DataArray:
+    """One truth for all checkpoints."""
+    labels = measurements["checkpoint"]
+    return xr.DataArray(np.full(labels.size, value), coords={"checkpoint": labels.values}, dims="checkpoint")
+
+
+def _is_chain(measurements: Measurements) -> xr.DataArray:
+    attributes = measurements.attrs
+    plain = attributes.get("architecture") == "perceptron" and attributes.get("residual") == "false"
+    return _everywhere(measurements, plain and attributes.get("norm") == "none")
+
+
+def _has_no_biases(measurements: Measurements) -> xr.DataArray:
+    return _everywhere(measurements, measurements.attrs.get("biases") == "false")
+
+
+def _covers(measurements: Measurements) -> xr.DataArray:
+    """Whether κ covers every W̃_k at η: by its definition where they were measured, and else by Weyl.
+
+    |σ(W̃) − σ(W)| ≤ ‖ΔW‖₂ for the largest and the smallest singular value bounds κ(W̃) from above: κ covers it
+    (1), or the frozen spectra cannot tell (NaN).
+    """
+    own = perturbed(weights(measurements))
+    kappa = condition_number(measurements)
+    if "perturbed_condition_number" in own:
+        return kappa.notnull().where(kappa.notnull())
+    if "perturbation_spectral_norm" in own:
+        size = own["perturbation_spectral_norm"]
+    else:
+        size = own["eta"] * own["direction_spectral_norm"].fillna(0.0)
+    largest, smallest = own["spectral_norm"], own["spectral_norm"] / own["condition_number"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        upper = xr.where(smallest > size, (largest + size) / (smallest - size), np.inf)
+    covered = (kappa >= upper).all("layer")
+    return covered.astype(float).where(covered)
+
+
+def _injective(measurements: Measurements) -> xr.DataArray:
+    own = weights(measurements)
+    return ((own["rows"] >= own["columns"]) & np.isfinite(own["condition_number"])).all("layer")
+
+
+def _valley(measurements: Measurements) -> xr.DataArray:
+    """J at layer l's input passes through layers l..L: once a width has grown, none after it may shrink."""
+    own = weights(measurements)
+    grows = (own["rows"] > own["columns"]).values
+    shrinks = (own["rows"] < own["columns"]).values
+    good = [not any(grows[k:place].any() for place in np.flatnonzero(shrinks)) for k in range(grows.size)]
+    return _everywhere(measurements, True) & xr.DataArray(
+        good, coords={"layer": own["layer"].values}, dims="layer"
+    )
+
+
+def _descends(measurements: Measurements) -> xr.DataArray:
+    """A layer that moves although it has no gradient has no θ_l < 90°."""
+    moves = (measurements["perturbation_norm"] > 0).any("eta")
+    lost = (moves & measurements["perturbation_cosine"].isnull()).any("layer")
+    return (cos_theta(measurements) > 0) & ~lost
+
+
+def _step_size(measurements: Measurements) -> xr.DataArray:
+    """r_l ≤ η but for the rounding of W̃ in float32."""
+    own = perturbed(weights(measurements))
+    return own["relative_perturbation"] <= own["eta"] * (1 + 1e-3)
+
+
+def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
+    def check(measurements: Measurements) -> xr.DataArray:
+        names = activations(measurements)
+        return _everywhere(measurements, names is not None and all(holds(name) for name in names))
+
+    return check
+
+
+def _relu(measurements: Measurements) -> xr.DataArray:
+    names = activations(measurements)
+    known = names is not None and set(names[:-1]) <= {"relu"} and names[-1] in ("relu", "identity")
+    return _everywhere(measurements, known)
+
+
+def _square_loss(measurements: Measurements) -> xr.DataArray:
+    """By its name; NaN where the measurements do not say which loss it was."""
+    named = "loss" in measurements.attrs
+    return _everywhere(measurements, measurements.attrs.get("loss") == "mse").astype(float).where(named)
+
+
+def _small_rho(measurements: Measurements) -> xr.DataArray:
+    own = perturbed(weights(measurements))
+    return (own["perturbation_operator_norm"] * depth(measurements) <= own["operator_norm"]).all("layer")
+
+
+def _of_all_examples(holds: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """The same where it fails; where it holds for a part of the data alone, nobody can tell (NaN)."""
+    sampled = measurements.sizes["example"] >= measurements.attrs.get("number_of_examples", 0)
+    return holds.astype(float).where(sampled | ~holds.astype(bool))
+
+
+def _scaled_data(measurements: Measurements) -> xr.DataArray:
+    own = weights(measurements)
+    wanted = {"input_norm": own["columns"].values[0], "target_norm": own["rows"].values[-1]}
+    good = [abs(measurements[name] / float(size) ** 0.5 - 1) <= SAME for name, size in wanted.items()]
+    return _of_all_examples(good[0] & good[1], measurements)
+
+
+def _scaled_weights(measurements: Measurements) -> xr.DataArray:
+    own = weights(measurements)
+    return (abs(own["operator_norm"] / agd_scale(own) - 1) <= SAME).all("layer")
+
+
+def _scaled_step(measurements: Measurements) -> xr.DataArray:
+    """Whether ‖ΔW_k‖₂/√(d_k/d_{k−1}) is the same for all k: η/L."""
+    own = perturbed(weights(measurements))
+    share = own["perturbation_operator_norm"] / agd_scale(own)
+    return (share >= share.max("layer") * (1 - SAME)).all("layer")
+
+
+def _orthogonal(measurements: Measurements) -> xr.DataArray:
+    cosine = perturbed(measurements)["linearisation_cosine"]
+    holds = _of_all_examples(abs(cosine) <= ORTHOGONAL_COSINE, measurements)
+    return holds.where(cosine.notnull())
+
+
+CHAIN = Premise(
+    "plain chain", "f is a multilayer perceptron without residual connections and norm layers", _is_chain
+)
+NO_BIASES = Premise("no biases", "no layer has a bias", _has_no_biases)
+TRANSMISSION = Premise(
+    "transmission",
+    "φ_k(0) = 0 and α_k‖x − y‖ ≤ ‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with α_k > 0",
+    _each_activation(lambda name: activation(name).zero_at_zero and transmission(name).alpha > 0),
+)
+KAPPA = Premise(
+    "kappa", "κ ≥ the condition number of every W_k, W̃_k and ΔW_k", _covers, add="--spectra slice"
+)
+INJECTIVE = Premise(
+    "injective", "every W_k is injective (no layer is narrower than the one before)", _injective
+)
+VALLEY = Premise("valley widths", "from layer l on the widths shrink up to some layer and then grow", _valley)
+DESCENT = Premise(
+    "descent direction", "θ = max_l θ_l < 90°", _descends, ("perturbation_cosine", "perturbation_norm")
+)
+STEP_SIZE = Premise("step size", "r_l ≤ η for every weight matrix", _step_size, ("relative_perturbation",))
+LIPSCHITZ = Premise(
+    "1-Lipschitz", "|φ_k(x) − φ_k(y)| ≤ |x − y|", _each_activation(lambda name: transmission(name).beta <= 1)
+)
+ZERO_AT_ZERO = Premise("φ(0) = 0", "φ_k(0) = 0", _each_activation(lambda name: activation(name).zero_at_zero))
+RELU = Premise("ReLU", "φ is ReLU at every hidden layer; the last layer is linear or ReLU too", _relu)
+LINEAR = Premise(
+    "linear", "φ is the identity at every layer", _each_activation(lambda name: name == "identity")
+)
+SMALL_RHO = Premise(
+    "small ρ", "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k", _small_rho, ("perturbation_operator_norm", "operator_norm")
+)
+SQUARE_LOSS = Premise("square loss", "𝓛 is the mean squared error", _square_loss)
+SCALED_DATA = Premise(
+    "scaled data",
+    "‖x‖ = √d_0 and ‖y‖ = √d_L",
+    _scaled_data,
+    ("input_norm", "target_norm"),
+    "--samples with all examples",
+)
+SCALED_WEIGHTS = Premise("scaled weights", "‖W_k‖₂ = √(d_k/d_{k−1})", _scaled_weights, ("operator_norm",))
+SCALED_STEP = Premise(
+    "scaled step", "‖ΔW_k‖₂ = √(d_k/d_{k−1}) η/L for every k", _scaled_step, ("perturbation_operator_norm",)
+)
+ORTHOGONAL = Premise(
+    "orthogonal",
+    "the linearisation error is orthogonal to the residual f − y",
+    _orthogonal,
+    ("linearisation_cosine",),
+    "--samples with all examples",
+)
