@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from analysis.findings import Findings
+from trust import measurements as variables
 from trust.claims import Claim
 
 __all__ = ["claim_rows", "limit_rows", "verdict_rows"]
@@ -26,7 +27,7 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
 def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, Any]]:
     """The step limits of each checkpoint, and how many times the loss was evaluated for them."""
     found = []
-    depth = int(measurements["is_weight"].sum())
+    depth = int(measurements[variables.IS_WEIGHT].sum())
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers = {

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10, log10_trust, perturbed, whole, whole_change
 
 __all__ = ["Growth", "compare_growth"]
@@ -54,18 +55,18 @@ def compare_growth(measurements: xr.Dataset) -> list[Growth]:
     """
     own = perturbed(measurements)
     trust = log10_trust(own)
-    moved = log10(whole(own["perturbation_norm"]))
+    moved = log10(whole(own[variables.PERTURBATION_NORM]))
     evident = above_noise(own)
     total = whole_change(measurements)
-    etas = own["eta"].values
+    etas = own[variables.ETA].values
     found: list[Growth] = []
     for place, checkpoint in enumerate(own["checkpoint"].values):
         at = {"checkpoint": place}
         models = trust.isel(at).values, moved.isel(at).values
         change = total.isel(at).values
         found.append(_judge(str(checkpoint), _WHOLE, etas, change, np.isfinite(change), *models))
-        for index in np.flatnonzero(own["is_weight"].values):
-            change = log10(own["gradient_change"].isel({**at, "layer": index})).values
+        for index in np.flatnonzero(own[variables.IS_WEIGHT].values):
+            change = log10(own[variables.GRADIENT_CHANGE].isel({**at, "layer": index})).values
             layer = str(own["layer"].values[index])
             mask = evident.isel({**at, "layer": index}).values
             found.append(_judge(str(checkpoint), layer, etas, change, mask, *models))

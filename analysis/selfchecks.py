@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.gradient import lemma1_bound, linearisation_error
 from trust.claims.quantities import perturbed, step_norm
 from trust.claims.resolution import loss_noise, resolved, slope_integral
@@ -62,7 +63,7 @@ def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
     for place in range(measurements.sizes["checkpoint"]):
         one = measurements.isel(checkpoint=[place])
         label = str(one["checkpoint"].values[0])
-        if not bool(one["slope"].notnull().any()):
+        if not bool(one[variables.SLOPE].notnull().any()):
             along = one.attrs.get("direction") != "adversarial"
             why = Outcome.NOT_MEASURED if along else Outcome.NO_SLICE
             found += [CheckOutcome(c, label, why, np.nan, 0.0) for c in ("lemma1", "integral")]
@@ -74,7 +75,7 @@ def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
 def _integral(one: xr.Dataset, label: str) -> CheckOutcome:
     """𝓛(η) − 𝓛(0) against the slope's integral, which is known to within its uncertainty."""
     slopes = slope_integral(one)
-    gap = abs(slopes["integral"] - (one["loss"] - one["loss"].isel(eta=0, drop=True)))
+    gap = abs(slopes["integral"] - (one[variables.LOSS] - one[variables.LOSS].isel(eta=0, drop=True)))
     noise = _NOISE * loss_noise(one)
     allowed = slopes["uncertainty"] + _SHARE * slopes["size"] + noise
     seen = resolved(one)
@@ -96,14 +97,14 @@ def _lemma1(one: xr.Dataset, label: str) -> CheckOutcome:
 
 def _cosine_breach(one: xr.Dataset) -> xr.DataArray:
     """‖g̃ − g‖² = ‖g̃‖² + ‖g‖² − 2‖g̃‖‖g‖cos, layer by layer, relative to the right side's terms (eta)."""
-    after = one["gradient_norm"].astype(float)
+    after = one[variables.GRADIENT_NORM].astype(float)
     before = after.isel(eta=0, drop=True)
     product = (after * before).where((after * before) > 0, 0.0)
-    cosine = one["gradient_cosine"].where(product > 0, 0.0)
+    cosine = one[variables.GRADIENT_COSINE].where(product > 0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         implied = after**2 + before**2 - 2 * product * cosine
         size = after**2 + before**2
-        breach = abs(one["gradient_difference"] ** 2 - implied) / size.where(size > 0)
+        breach = abs(one[variables.GRADIENT_DIFFERENCE] ** 2 - implied) / size.where(size > 0)
     # near η = 0 the difference is far below both norms, and its square rounds with theirs
     rounding = 100 * one.attrs.get("epsilon", 2.0**-52)
     allowed = (_ALGEBRA * implied / size.where(size > 0)).clip(min=rounding)
@@ -116,16 +117,18 @@ def _slope_breach(one: xr.Dataset) -> xr.DataArray:
     With θ the angle from d to −g and ψ that from g̃ to g, ⟨g̃, d⟩ lies within ‖g̃‖‖d‖ sin θ sin ψ of
     −‖g̃‖‖d‖ cos θ cos ψ: along a gradient slice θ = 0 and the slope is given by norms and cosines alone.
     """
-    theta, psi = one["perturbation_cosine"], one["gradient_cosine"]
-    size = one["gradient_norm"] * step_norm(one)
+    theta, psi = one[variables.PERTURBATION_COSINE], one[variables.GRADIENT_COSINE]
+    size = one[variables.GRADIENT_NORM] * step_norm(one)
     known = theta.notnull() & psi.notnull()
     middle = (-size * theta * psi).where(known, 0.0)
     spread = size * ((1 - theta**2).clip(min=0.0) * (1 - psi**2).clip(min=0.0)) ** 0.5
     spread = spread.where(known, size)
-    gap = abs(one["slope"] - middle.sum("layer", skipna=False)) - spread.sum("layer", skipna=False)
+    gap = abs(one[variables.SLOPE] - middle.sum("layer", skipna=False)) - spread.sum("layer", skipna=False)
     total = size.sum("layer", skipna=False)
     breach = gap / total.where(total > 0)
-    return perturbed(breach.where((breach > _ALGEBRA) & np.isfinite(breach), 0.0)).reindex_like(one["eta"])
+    return perturbed(breach.where((breach > _ALGEBRA) & np.isfinite(breach), 0.0)).reindex_like(
+        one[variables.ETA]
+    )
 
 
 def _outcome(
@@ -137,7 +140,7 @@ def _outcome(
     seen: xr.DataArray,
 ) -> CheckOutcome:
     worst = float(breach.max())
-    resolved_to = float(seen["eta"].where(seen).max(skipna=True).fillna(0.0))
+    resolved_to = float(seen[variables.ETA].where(seen).max(skipna=True).fillna(0.0))
     outcome = Outcome.COARSE if bool(unknown.any()) else Outcome.PASSED
     if bool(failed.any()):
         outcome = Outcome.FAILED

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from analysis.verdicts import ROUNDING, standing_of_premises
+from trust import measurements as variables
 from trust.claims import Claim, all_claims
 
 __all__ = ["CAUSES", "RUNGS", "Inversion", "inversions", "slack"]
@@ -159,7 +160,7 @@ def _worst(lower: str, upper: str, excess: xr.DataArray, allowance: xr.DataArray
             one = excess.isel(checkpoint=place).where(points, -np.inf)
             at = one.argmax(list(one.dims))
             example = int(one["example"][at["example"]]) if "example" in one.coords else None
-            eta = float(one["eta"][at["eta"]])
+            eta = float(one[variables.ETA][at["eta"]])
             found.append(
                 Inversion(lower, upper, str(label), int(points.sum()), eta, example, float(one.max()))
             )

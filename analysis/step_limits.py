@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.quantities import constant_at_small_eta, cos_theta
 from trust.claims.steps import calibrated_limit, curvature_limit, lemma2_limit
 from trust.descent import curvature_step_limit
@@ -25,17 +26,17 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
         "lemma2": 10.0 ** lemma2_limit(measurements),
         "calibrated": 10.0 ** calibrated_limit(measurements),
         "curvature": 10.0 ** curvature_limit(measurements),
-        "measured": _optional(measurements, "step_limit"),
-        "searched_to": _optional(measurements, "step_limit_searched_to"),
+        "measured": _optional(measurements, variables.STEP_LIMIT),
+        "searched_to": _optional(measurements, variables.STEP_LIMIT_SEARCHED_TO),
         "cos_theta": cos_theta(measurements),
         "constant": constant_at_small_eta(measurements),
-        "evaluations": _optional(measurements, "step_limit_evaluations"),
+        "evaluations": _optional(measurements, variables.STEP_LIMIT_EVALUATIONS),
     }
     hessian = _optional(measurements, "curvature")
-    known = hessian.notnull() & measurements["slope_at_zero"].notnull()
+    known = hessian.notnull() & measurements[variables.SLOPE_AT_ZERO].notnull()
     limits["curvature_hessian"] = xr.apply_ufunc(
         lambda slope, curvature: curvature_step_limit(slope=slope, curvature=curvature),
-        measurements["slope_at_zero"].fillna(-1.0),
+        measurements[variables.SLOPE_AT_ZERO].fillna(-1.0),
         hessian.fillna(1.0),
     ).where(known)
     return xr.Dataset(limits)
@@ -45,4 +46,4 @@ def _optional(measurements: xr.Dataset, name: str) -> xr.DataArray:
     """A variable (checkpoint), NaN where the run left it out."""
     if name in measurements:
         return measurements[name]
-    return xr.full_like(measurements["slope_at_zero"], np.nan)
+    return xr.full_like(measurements[variables.SLOPE_AT_ZERO], np.nan)

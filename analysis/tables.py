@@ -13,6 +13,7 @@ from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
 from analysis.wording import number, power, span
+from trust import measurements as variables
 
 __all__ = [
     "Rows",
@@ -69,7 +70,7 @@ def limits_table(limits: xr.Dataset) -> Rows:
 
 def constants_table(summary: xr.Dataset) -> Rows:
     """One row a checkpoint: C_l of the input layer, and the smallest and largest over weight matrices, at small η."""
-    own = summary.isel(layer=np.flatnonzero(summary["is_weight"].values))
+    own = summary.isel(layer=np.flatnonzero(summary[variables.IS_WEIGHT].values))
     rows = [
         [
             "checkpoint",
@@ -112,9 +113,9 @@ def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:
 
     A share in brackets leads to a bound a premise of which is not known to hold.
     """
-    one = slack.isel(eta=int(abs(slack["eta"] - eta).argmin("eta")))
+    one = slack.isel(eta=int(abs(slack[variables.ETA] - eta).argmin("eta")))
     causes = [str(cause) for cause in one["cause"].values]
-    heading = f"measured (η = {number(float(one['eta']))})"
+    heading = f"measured (η = {number(float(one[variables.ETA]))})"
     rows = [["checkpoint", heading, *causes, "total", "published bound"]]
     for place, label in enumerate(one["checkpoint"].values):
         at = one.isel(checkpoint=place)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims import Claim, Premise, all_claims
 
 __all__ = ["ROUNDING", "Status", "Verdict", "judge", "standing_of_premises"]
@@ -93,14 +94,14 @@ def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> li
 
 
 _WITHOUT_OUTPUTS = {
-    "gradient_change",
-    "gradient_difference",
-    "perturbation_cosine",
-    "perturbation_norm",
+    variables.GRADIENT_CHANGE,
+    variables.GRADIENT_DIFFERENCE,
+    variables.PERTURBATION_COSINE,
+    variables.PERTURBATION_NORM,
     "slope",
-    "slope_at_zero",
-    "step_limit",
-    "step_limit_searched_to",
+    variables.SLOPE_AT_ZERO,
+    variables.STEP_LIMIT,
+    variables.STEP_LIMIT_SEARCHED_TO,
 }
 """What is measured whether the network's outputs can be seen or not."""
 

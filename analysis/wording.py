@@ -9,6 +9,7 @@ import xarray as xr
 
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.slack import Inversion
+from trust import measurements as variables
 
 __all__ = [
     "VERDICTS_EXPLAINED",
@@ -66,7 +67,7 @@ def run_line(measurements: xr.Dataset) -> str:
 
 def noise_line(measurements: xr.Dataset) -> str:
     """The run's noise floor in a sentence."""
-    floor = float(measurements["noise_floor"].max())
+    floor = float(measurements[variables.NOISE_FLOOR].max())
     precision = measurements.attrs.get("precision", "full")
     layers = "" if precision == "full" else f", layers in {precision}"
     return (

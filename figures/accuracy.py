@@ -12,6 +12,7 @@ from figures.curves import Curve, table
 from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import checkpoint_names, set_progress_axis, training_progress
 from figures.legends import legend_above
+from trust import measurements as variables
 
 __all__ = ["accuracy_curves", "numbers_of_training_accuracy", "plot_training_accuracy"]
 
@@ -63,10 +64,10 @@ def numbers_of_training_accuracy(
 def accuracy_curves(measurements: xr.Dataset, history: pd.DataFrame | None) -> tuple[Curve | None, Curve]:
     """The training run, None where it cannot be placed, and the checkpoints."""
     progress = training_progress(measurements)
-    if "train_accuracy" in measurements.coords or "train_accuracy" in measurements:
-        accuracy = measurements["train_accuracy"].values
+    if variables.TRAIN_ACCURACY in measurements.coords or variables.TRAIN_ACCURACY in measurements:
+        accuracy = measurements[variables.TRAIN_ACCURACY].values
     else:
-        accuracy = measurements["accuracy"].sel(eta=0.0).values
+        accuracy = measurements[variables.ACCURACY].sel(eta=0.0).values
     y = np.asarray(accuracy, dtype=np.float64).reshape(progress.values.shape)
     names = tuple(checkpoint_names(measurements))
     dots = Curve(

@@ -28,6 +28,7 @@ from figures.labels import (
     nearest_eta,
     training_progress,
 )
+from trust import measurements as variables
 
 __all__ = [
     "Envelopes",
@@ -89,7 +90,9 @@ def envelope_curves(envelopes: Envelopes, checkpoint: str | int, layer: str = ""
     for claim, envelope in envelopes.items():
         part = envelope.isel(checkpoint=checkpoint_position(envelope, checkpoint))
         parts[claim] = part.sel(layer=layer) if layer else part
-    places = {claim: np.asarray(part["eta"].values, dtype=np.float64) for claim, part in parts.items()}
+    places = {
+        claim: np.asarray(part[variables.ETA].values, dtype=np.float64) for claim, part in parts.items()
+    }
     return _curves(parts, places, x_name="eta", checkpoint=name, layer=layer, log_y=False)
 
 

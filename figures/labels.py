@@ -12,6 +12,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from trust import measurements as variables
+
 __all__ = [
     "USUAL_ETA",
     "Progress",
@@ -119,9 +121,9 @@ def shortened(name: str, most: int = 18) -> str:
 def weight_layers(data: xr.Dataset) -> list[str]:
     """The names of the weight matrices in forward order; all layers where data do not say which."""
     names = [str(name) for name in data["layer"].values]
-    if "is_weight" not in data.coords:
+    if variables.IS_WEIGHT not in data.coords:
         return names
-    kept = np.asarray(data["is_weight"].values, dtype=bool)
+    kept = np.asarray(data[variables.IS_WEIGHT].values, dtype=bool)
     return [name for name, weight in zip(names, kept, strict=True) if weight]
 
 
@@ -167,7 +169,7 @@ def nearest_eta(data: xr.Dataset, eta: float) -> int:
     Raises:
         ValueError: no η > 0 was measured.
     """
-    etas = np.asarray(data["eta"].values, dtype=np.float64)
+    etas = np.asarray(data[variables.ETA].values, dtype=np.float64)
     if not (etas > 0).any():
         raise ValueError("no η > 0 was measured")
     return int(np.argmin(np.where(etas > 0, np.abs(etas - eta), np.inf)))
@@ -175,4 +177,4 @@ def nearest_eta(data: xr.Dataset, eta: float) -> int:
 
 def eta_title(data: xr.Dataset, eta: float) -> str:
     """The measured η nearest to ``eta``, as figures name it."""
-    return f"η = {float(data['eta'].values[nearest_eta(data, eta)]):.3g}"
+    return f"η = {float(data[variables.ETA].values[nearest_eta(data, eta)]):.3g}"

@@ -21,6 +21,7 @@ from figures.curves import Curve, table
 from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty, set_log_limits
 from figures.labels import checkpoint_names, weight_layers
 from figures.legends import legend_above
+from trust import measurements as variables
 
 __all__ = [
     "Limit",
@@ -116,7 +117,7 @@ def numbers_of_breakdown(
 
 def loss_curves(measurements: xr.Dataset) -> list[Curve]:
     """Each checkpoint's loss; a missing value after a finite one is an overflow."""
-    values = measurements["loss"].transpose("checkpoint", "eta").values
+    values = measurements[variables.LOSS].transpose("checkpoint", "eta").values
     x = _etas(measurements)
     names = checkpoint_names(measurements)
     return [
@@ -128,7 +129,7 @@ def loss_curves(measurements: xr.Dataset) -> list[Curve]:
 def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) -> list[Curve]:
     """Each checkpoint's breakdown of one layer, faded where it is below the noise floor."""
     order = ("checkpoint", "eta")
-    values = measurements["gradient_change"].sel(layer=layer).transpose(*order).values
+    values = measurements[variables.GRADIENT_CHANGE].sel(layer=layer).transpose(*order).values
     above = summary["above_noise"].sel(layer=layer).transpose(*order).values.astype(bool)
     x = _etas(measurements)
     return [
@@ -137,7 +138,7 @@ def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) 
             x,
             values[k],
             "eta",
-            "gradient_change",
+            variables.GRADIENT_CHANGE,
             faded=~above[k],
             checkpoint=name,
             layer=layer,
@@ -173,7 +174,7 @@ def limit_curves(measurements: xr.Dataset, limit: Limit) -> list[Curve]:
 
 
 def _etas(data: xr.Dataset) -> npt.NDArray[np.float64]:
-    return np.asarray(data["eta"].values, dtype=np.float64)
+    return np.asarray(data[variables.ETA].values, dtype=np.float64)
 
 
 def _draw_slices(ax: Axes, curves: Sequence[Curve], count: int) -> None:

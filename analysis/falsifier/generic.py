@@ -17,7 +17,9 @@ import xarray as xr
 from analysis.falsifier.exact import ExactTrial
 from analysis.falsifier.floats import FloatTrial
 from analysis.falsifier.intervals import Interval, interval
+from trust import measurements as variables
 from trust.claims import Claim, Condition, Form, Premise, Trial, output_change
+from trust.measurements import Variable
 
 __all__ = ["UnsupportedError", "form_of", "measurements_of"]
 
@@ -61,7 +63,7 @@ def _sides(claim: Claim, trial: Trial) -> tuple[Any, Any]:
             measured, bound = _floats(claim, data)
             return torch.pow(10.0, measured), torch.pow(10.0, bound)
         if claim.measured is output_change:
-            left: Any = data["output_change"].isel(eta=1).values.item()
+            left: Any = data[variables.OUTPUT_CHANGE].isel(eta=1).values.item()
         else:
             left = _only(10.0 ** _exponents(claim.measured(data)))
         return left, _only(10.0 ** _exponents(claim.bound(data)))
@@ -166,20 +168,20 @@ def _measured(trial: Trial) -> xr.Dataset:
     step_norms = [trial.spectral(dW) for dW in trial.changes]
     step_conditions = [trial.condition(dW) for dW in trial.changes]
     per_layer = {
-        "weight_norm": sizes,
-        "operator_norm": largest,
-        "spectral_norm": largest,
-        "condition_number": smallest,
-        "direction_operator_norm": step_norms,
-        "direction_spectral_norm": step_norms,
-        "direction_condition_number": step_conditions,
+        variables.WEIGHT_NORM: sizes,
+        variables.OPERATOR_NORM: largest,
+        variables.SPECTRAL_NORM: largest,
+        variables.CONDITION_NUMBER: smallest,
+        variables.DIRECTION_OPERATOR_NORM: step_norms,
+        variables.DIRECTION_SPECTRAL_NORM: step_norms,
+        variables.DIRECTION_CONDITION_NUMBER: step_conditions,
     }
     along = {
-        "relative_perturbation": [step / size for step, size in zip(steps, sizes, strict=True)],
-        "perturbation_norm": steps,
-        "perturbation_operator_norm": step_norms,
-        "perturbed_operator_norm": [trial.spectral(W) for W in trial.moved],
-        "perturbed_condition_number": [trial.condition(W) for W in trial.moved],
+        variables.RELATIVE_PERTURBATION: [step / size for step, size in zip(steps, sizes, strict=True)],
+        variables.PERTURBATION_NORM: steps,
+        variables.PERTURBATION_OPERATOR_NORM: step_norms,
+        variables.PERTURBED_OPERATOR_NORM: [trial.spectral(W) for W in trial.moved],
+        variables.PERTURBED_CONDITION_NUMBER: [trial.condition(W) for W in trial.moved],
     }
     responses = [trial.norm(trial.apply(dW, h)) for dW, h in zip(trial.changes, before, strict=False)]
     gates = [trial.gate(z) for z in arguments]
@@ -187,39 +189,39 @@ def _measured(trial: Trial) -> xr.Dataset:
         trial.largest((trial.gate(z) - gate) / gate) if trial.activation not in ("relu", "tanh") else None
         for z, gate in zip(moved_arguments, gates, strict=True)
     ]
-    by_example: dict[str, list[Any]] = {"perturbation_response": responses}
+    by_example: dict[Variable, list[Any]] = {variables.PERTURBATION_RESPONSE: responses}
     if all(change is not None for change in changes):
-        by_example["gate_change"] = changes
+        by_example[variables.GATE_CHANGE] = changes
     once = {
-        "input_norm": trial.norm(trial.x),
-        "input_max": trial.largest(trial.x),
-        "output_norm": trial.norm(f),
+        variables.INPUT_NORM: trial.norm(trial.x),
+        variables.INPUT_MAX: trial.largest(trial.x),
+        variables.OUTPUT_NORM: trial.norm(f),
     }
     output = {
-        "output_change": trial.norm(difference) / trial.norm(f),
-        "output_difference_l1": trial.norm1(difference),
+        variables.OUTPUT_CHANGE: trial.norm(difference) / trial.norm(f),
+        variables.OUTPUT_DIFFERENCE_L1: trial.norm1(difference),
     }
     if trial.moves(trial.input_change) if isinstance(trial, ExactTrial) else True:
         shifted = trial.states(trial.weights, trial.biases, trial.x + trial.input_change)[0][-1]
-        output["input_response"] = trial.norm(shifted - f)
+        output[variables.INPUT_RESPONSE] = trial.norm(shifted - f)
     gradients = zip(trial.gradients(trial.weights), trial.gradients(trial.moved), strict=True)
     differences, lengths, moved_lengths = [], [], []
     for one, other in gradients:
         differences.append(trial.norm(other - one))
         lengths.append(trial.norm(one))
         moved_lengths.append(trial.norm(other))
-    along["gradient_difference"] = differences
+    along[variables.GRADIENT_DIFFERENCE] = differences
     return _dataset(trial, depth, per_layer, along, by_example, once, output, lengths, moved_lengths)
 
 
 def _dataset(
     trial: Trial,
     depth: int,
-    per_layer: dict[str, list[Any]],
-    along: dict[str, list[Any]],
-    by_example: dict[str, list[Any]],
-    once: dict[str, Any],
-    output: dict[str, Any],
+    per_layer: dict[Variable, list[Any]],
+    along: dict[Variable, list[Any]],
+    by_example: dict[Variable, list[Any]],
+    once: dict[Variable, Any],
+    output: dict[Variable, Any],
     lengths: list[Any],
     moved_lengths: list[Any],
 ) -> xr.Dataset:
@@ -242,32 +244,37 @@ def _dataset(
         return np.stack([values * 0, values], axis=1)
 
     with np.errstate(all="ignore"):
-        variables: dict[str, Any] = {n: (("checkpoint", "layer"), stacked(v)) for n, v in per_layer.items()}
-        variables |= {n: (("checkpoint", "eta", "layer"), from_zero(stacked(v))) for n, v in along.items()}
-        variables |= {
+        data: dict[str, Any] = {n: (("checkpoint", "layer"), stacked(v)) for n, v in per_layer.items()}
+        data |= {n: (("checkpoint", "eta", "layer"), from_zero(stacked(v))) for n, v in along.items()}
+        data |= {
             n: (("checkpoint", "eta", "layer", "example"), from_zero(stacked(v))[..., None])
             for n, v in by_example.items()
         }
-        variables |= {n: (("checkpoint", "example"), column(v)[:, None]) for n, v in once.items()}
-        variables |= {
+        data |= {n: (("checkpoint", "example"), column(v)[:, None]) for n, v in once.items()}
+        data |= {
             n: (("checkpoint", "eta", "example"), from_zero(column(v))[..., None]) for n, v in output.items()
         }
         norms = np.stack([stacked(lengths), stacked(moved_lengths)], axis=1)
-        variables["gradient_norm"] = (("checkpoint", "eta", "layer"), norms)
+        data[variables.GRADIENT_NORM] = (("checkpoint", "eta", "layer"), norms)
         if floats or all(bool(length > 0) for length in lengths):
-            change = [d / length for d, length in zip(along["gradient_difference"], lengths, strict=True)]
-            variables["gradient_change"] = (("checkpoint", "eta", "layer"), from_zero(stacked(change)))
-    variables["output_noise_floor"] = ("checkpoint", np.zeros(count))
-    variables["noise_floor"] = (("checkpoint", "layer"), np.zeros((count, depth)))
+            change = [
+                d / length for d, length in zip(along[variables.GRADIENT_DIFFERENCE], lengths, strict=True)
+            ]
+            data[variables.GRADIENT_CHANGE] = (
+                ("checkpoint", "eta", "layer"),
+                from_zero(stacked(change)),
+            )
+    data[variables.OUTPUT_NOISE_FLOOR] = ("checkpoint", np.zeros(count))
+    data[variables.NOISE_FLOOR] = (("checkpoint", "layer"), np.zeros((count, depth)))
     shapes = [(int(W.shape[-2]), int(W.shape[-1])) for W in trial.weights]
     return xr.Dataset(
-        variables,
+        data,
         coords={
             "checkpoint": np.arange(count),
             "eta": [0.0, 1.0],
             "layer": [f"layers.{k}.weight" for k in range(depth)],
             "example": [0],
-            "is_weight": ("layer", np.ones(depth, dtype=bool)),
+            variables.IS_WEIGHT: ("layer", np.ones(depth, dtype=bool)),
             "rows": ("layer", np.array([rows for rows, _ in shapes])),
             "columns": ("layer", np.array([columns for _, columns in shapes])),
             "activation": ("layer", [trial.activation] * depth),

@@ -21,7 +21,8 @@ import probes.slices.slice
 from analysis import Status, judge
 from analysis.verdicts import Verdict
 from probes.cli.main import main
-from probes.measures.bound_ingredients import Ladder
+from probes.measures.bound_ingredients import BoundIngredients
+from probes.measures.measure import Point
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import measure_slice
@@ -81,15 +82,16 @@ def measured(network: Perceptron, x: Tensor, y: Tensor, **settings: Any) -> Case
     seen: list[Mapping[str, Tensor]] = []
     following = settings.pop("following", None)
 
-    class Spy(Ladder):
-        def record(self, row: int, moved: Mapping[str, Tensor]) -> None:
-            seen.append({name: tensor.clone() for name, tensor in moved.items()})
-            super().record(row, moved)
+    record = BoundIngredients.record
+
+    def spy(self: BoundIngredients, point: Point) -> None:
+        seen.append({name: tensor.clone() for name, tensor in point.moved.items()})
+        record(self, point)
 
     settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
     settings.setdefault("samples", 6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probes.slices.slice, "Ladder", Spy)
+        patch.setattr(BoundIngredients, "record", spy)
         found = measure_slice(
             network, x, y, settings=SliceSettings(**settings), loss="mse", following=following
         )

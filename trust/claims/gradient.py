@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.claim import Claim, Measurements, Premise
 from trust.claims.forms import descent as forms
 from trust.claims.quantities import (
@@ -27,17 +28,17 @@ _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 def _breakdown(measurements: Measurements) -> xr.DataArray:
     own = weights(measurements)
-    return perturbed(log10(own["gradient_change"]).where(above_noise(own)))
+    return perturbed(log10(own[variables.GRADIENT_CHANGE]).where(above_noise(own)))
 
 
 def _breakdown_allowance(measurements: Measurements) -> xr.DataArray:
     own = perturbed(weights(measurements))
-    return change_allowance(own["gradient_change"], own["noise_floor"])
+    return change_allowance(own[variables.GRADIENT_CHANGE], own[variables.NOISE_FLOOR])
 
 
 def _moved(measurements: Measurements) -> xr.DataArray:
     """log10 ‖ΔW‖, all parameters as one vector (checkpoint, eta)."""
-    return log10(whole(perturbed(measurements)["perturbation_norm"]))
+    return log10(whole(perturbed(measurements)[variables.PERTURBATION_NORM]))
 
 
 def _fitted(measurements: Measurements) -> xr.DataArray:
@@ -67,9 +68,9 @@ def _euclidean_allowance(measurements: Measurements) -> xr.DataArray:
 
 def linearisation_error(measurements: Measurements) -> xr.DataArray:
     """𝓛(η) − 𝓛(0) − η 𝓛'(0): by how much the loss leaves its tangent (checkpoint, eta)."""
-    loss = measurements["loss"]
+    loss = measurements[variables.LOSS]
     start = loss.isel(eta=0, drop=True)
-    return loss - start - measurements["eta"] * measurements["slope_at_zero"]
+    return loss - start - measurements[variables.ETA] * measurements[variables.SLOPE_AT_ZERO]
 
 
 def _lemma1_measured(measurements: Measurements) -> xr.DataArray:
@@ -85,13 +86,13 @@ def _lemma1_allowance(measurements: Measurements) -> xr.DataArray:
 
 
 def _resolved(measurements: Measurements) -> xr.DataArray:
-    measured = measurements["slope"].notnull().any("eta")
+    measured = measurements[variables.SLOPE].notnull().any("eta")
     return perturbed(resolved(measurements).astype(float).where(measured))
 
 
 def lemma1_bound(measurements: Measurements) -> xr.DataArray:
     """Σ_l ‖ΔW_l‖ max_{t ≤ η} ‖g_l(t) − g_l‖, the maximum over the grid (checkpoint, eta)."""
-    change = measurements["gradient_difference"]
+    change = measurements[variables.GRADIENT_DIFFERENCE]
     worst = xr.apply_ufunc(
         np.maximum.accumulate,
         change,
@@ -99,7 +100,7 @@ def lemma1_bound(measurements: Measurements) -> xr.DataArray:
         output_core_dims=[["eta"]],
         kwargs={"axis": -1},
     )
-    moved = measurements["perturbation_norm"]
+    moved = measurements[variables.PERTURBATION_NORM]
     product = (moved * worst).where(moved > 0, 0.0)
     return product.sum("layer", skipna=False)
 
@@ -111,7 +112,7 @@ DEEP_RELATIVE_TRUST = Claim(
     left="gradient breakdown, layer by layer",
     measured=_breakdown,
     bound=lambda measurements: log10_trust(perturbed(measurements)),
-    needs=("gradient_change",),
+    needs=(variables.GRADIENT_CHANGE,),
     log10_constant=lambda measurements: log10(constant_at_small_eta(weights(measurements))),
     log10_allowance=_breakdown_allowance,
     number=30,
@@ -124,7 +125,7 @@ RESOLVED = Premise(
     "fine grid",
     "the η do not leap, and the slope's integral is known to within half of ∫|slope|",
     _resolved,
-    ("slope", "slope_at_zero"),
+    (variables.SLOPE, variables.SLOPE_AT_ZERO),
     "a finer grid (--etas)",
 )
 
@@ -136,7 +137,7 @@ LEMMA1 = Claim(
     measured=_lemma1_measured,
     bound=lambda measurements: perturbed(log10(lemma1_bound(measurements))),
     premises=(RESOLVED,),
-    needs=("gradient_difference", "slope_at_zero"),
+    needs=(variables.GRADIENT_DIFFERENCE, variables.SLOPE_AT_ZERO),
     add="--layers all",
     log10_allowance=_lemma1_allowance,
     number=40,
@@ -152,7 +153,7 @@ EUCLIDEAN_TRUST = Claim(
     left="change of the whole gradient, at the η that K has not seen",
     measured=whole_change,
     bound=_euclidean,
-    needs=("gradient_difference", "perturbation_norm"),
+    needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM),
     add="--layers all and at least two η at which the gradient's change is above the noise",
     log10_constant=euclidean_constant,
     log10_allowance=_euclidean_allowance,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.claim import Claim, Measurements, Premise, Quantity
 from trust.claims.forms import output as forms
 from trust.claims.gradient import linearisation_error
@@ -72,13 +73,13 @@ _OUTPUT = "relative output change, example by example (the bound divided by ‖f
 
 
 def _relative(log10_bound: xr.DataArray, measurements: Measurements) -> xr.DataArray:
-    return log10_bound - log10(measurements["output_norm"])
+    return log10_bound - log10(measurements[variables.OUTPUT_NORM])
 
 
 def _infinite(measurements: Measurements) -> xr.DataArray:
     """Where an activation is not known nothing is claimed."""
     own = perturbed(measurements)
-    return xr.full_like(own["eta"] * own["output_norm"], np.inf, dtype=float)
+    return xr.full_like(own[variables.ETA] * own[variables.OUTPUT_NORM], np.inf, dtype=float)
 
 
 def _of_norms(bound: Callable[..., Any]) -> Quantity:
@@ -90,10 +91,10 @@ def _of_norms(bound: Callable[..., Any]) -> Quantity:
             return _infinite(measurements)
         found = along_layers(
             lambda steps, sizes, beta, x: bound(steps, spectral_norms=sizes, betas=beta, input_norm=x),
-            own["perturbation_operator_norm"],
-            own["operator_norm"],
+            own[variables.PERTURBATION_OPERATOR_NORM],
+            own[variables.OPERATOR_NORM],
             betas,
-            own["input_norm"],
+            own[variables.INPUT_NORM],
         )
         return _relative(found, measurements)
 
@@ -114,8 +115,8 @@ def _telescoped(measurements: Measurements) -> xr.DataArray:
         lambda responses, sizes, beta, steps: log10_telescoped_bound(
             responses, perturbed_spectral_norms=sizes, betas=beta, bias_changes=steps
         ),
-        own["perturbation_response"],
-        own["perturbed_operator_norm"],
+        own[variables.PERTURBATION_RESPONSE],
+        own[variables.PERTURBED_OPERATOR_NORM],
         betas,
         _bias_changes(perturbed(measurements)),
     )
@@ -124,9 +125,9 @@ def _telescoped(measurements: Measurements) -> xr.DataArray:
 
 def _bias_changes(measurements: Measurements) -> xr.DataArray:
     """For each weight matrix ‖Δb‖ of the vectors between it and the next (checkpoint, eta, layer, example)."""
-    is_weight = measurements["is_weight"].values
+    is_weight = measurements[variables.IS_WEIGHT].values
     owner = np.maximum(np.cumsum(is_weight) - 1, 0)
-    response = measurements["perturbation_response"]
+    response = measurements[variables.PERTURBATION_RESPONSE]
     parts = []
     for k in range(int(is_weight.sum())):
         vectors = np.flatnonzero(~is_weight & (owner == k))
@@ -137,7 +138,7 @@ def _bias_changes(measurements: Measurements) -> xr.DataArray:
 
 def _input_change(measurements: Measurements) -> xr.DataArray:
     own = perturbed(measurements)
-    change = own["input_response"] / own["output_norm"]
+    change = own[variables.INPUT_RESPONSE] / own[variables.OUTPUT_NORM]
     return evident_change(change, measurements)
 
 
@@ -147,8 +148,8 @@ def _input_bound(measurements: Measurements) -> xr.DataArray:
         return _infinite(measurements)
     found = along_layers(
         lambda change, sizes, beta: log10_input_sensitivity_bound(change, spectral_norms=sizes, betas=beta),
-        own["eta"] * own["input_norm"],
-        own["operator_norm"],
+        own[variables.ETA] * own[variables.INPUT_NORM],
+        own[variables.OPERATOR_NORM],
         betas,
     )
     return _relative(found, measurements)
@@ -156,30 +157,31 @@ def _input_bound(measurements: Measurements) -> xr.DataArray:
 
 def _input_allowance(measurements: Measurements) -> xr.DataArray:
     own = perturbed(measurements)
-    return change_allowance(own["input_response"] / own["output_norm"], measurements["output_noise_floor"])
+    change = own[variables.INPUT_RESPONSE] / own[variables.OUTPUT_NORM]
+    return change_allowance(change, measurements[variables.OUTPUT_NOISE_FLOOR])
 
 
 def _path_change(measurements: Measurements) -> xr.DataArray:
     own = perturbed(measurements)
-    return evident_change(own["output_difference_l1"] / own["output_norm"], measurements)
+    return evident_change(own[variables.OUTPUT_DIFFERENCE_L1] / own[variables.OUTPUT_NORM], measurements)
 
 
 def _path_allowance(measurements: Measurements) -> xr.DataArray:
     """The outputs' noise is known in ‖·‖₂, and ‖·‖₁ is at most √(number of outputs) times it."""
     own = perturbed(measurements)
-    outputs = int(weights(measurements)["rows"].values[-1])
-    change = own["output_difference_l1"] / own["output_norm"]
-    return change_allowance(change, outputs**0.5 * measurements["output_noise_floor"])
+    outputs = int(weights(measurements)[variables.ROWS].values[-1])
+    change = own[variables.OUTPUT_DIFFERENCE_L1] / own[variables.OUTPUT_NORM]
+    return change_allowance(change, outputs**0.5 * measurements[variables.OUTPUT_NOISE_FLOOR])
 
 
 def _path_bound(distance: str) -> Quantity:
     def quantity(measurements: Measurements) -> xr.DataArray:
         own = perturbed(measurements)
-        known = own[distance].notnull() & own["input_max"].notnull()  # of tokens there is no size
+        known = own[distance].notnull() & own[variables.INPUT_MAX].notnull()  # of tokens there is no size
         found = xr.apply_ufunc(
             lambda log10_distance, size: log10_path_metric_bound(log10_distance, input_max=size),
             own[distance].where(known, 0.0),
-            own["input_max"].fillna(0.0),
+            own[variables.INPUT_MAX].fillna(0.0),
         )
         return _relative(found.where(known), measurements)
 
@@ -189,20 +191,22 @@ def _path_bound(distance: str) -> Quantity:
 def _rounding(measurements: Measurements) -> xr.DataArray:
     """What float64's rounding can do to f̃ − f − ∂_W f·ΔW: L n ε times the product of all norms."""
     own = perturbed(weights(measurements))
-    sizes = (own["perturbed_operator_norm"].clip(min=own["operator_norm"])).prod("layer", skipna=False)
-    terms = own.sizes["layer"] * float(np.maximum(own["rows"], own["columns"]).max())
-    return terms * 2.0**-52 * sizes * own["input_norm"]
+    sizes = (own[variables.PERTURBED_OPERATOR_NORM].clip(min=own[variables.OPERATOR_NORM])).prod(
+        "layer", skipna=False
+    )
+    terms = own.sizes["layer"] * float(np.maximum(own[variables.ROWS], own[variables.COLUMNS]).max())
+    return terms * 2.0**-52 * sizes * own[variables.INPUT_NORM]
 
 
 def _remainder(measurements: Measurements) -> xr.DataArray:
     own = perturbed(measurements)
-    error = own["linearisation_error"]
+    error = own[variables.LINEARISATION_ERROR]
     evident = (error >= EVIDENCE * _rounding(measurements)) & np.isfinite(error) & (error > 0)
-    return log10(error / own["output_norm"]).where(evident)
+    return log10(error / own[variables.OUTPUT_NORM]).where(evident)
 
 
 def _remainder_allowance(measurements: Measurements) -> xr.DataArray:
-    error = perturbed(measurements)["linearisation_error"]
+    error = perturbed(measurements)[variables.LINEARISATION_ERROR]
     return log10(1 + _rounding(measurements) / error.where(error > 0))
 
 
@@ -258,7 +262,12 @@ def _claim(
     )
 
 
-_NORMS = ("perturbation_operator_norm", "operator_norm", "input_norm", "output_norm")
+_NORMS = (
+    variables.PERTURBATION_OPERATOR_NORM,
+    variables.OPERATOR_NORM,
+    variables.INPUT_NORM,
+    variables.OUTPUT_NORM,
+)
 
 INPUT_SENSITIVITY = _claim(
     "input-sensitivity",
@@ -267,7 +276,7 @@ INPUT_SENSITIVITY = _claim(
     _input_bound,
     (CHAIN, LIPSCHITZ),
     80,
-    ("input_response", "operator_norm", "input_norm"),
+    (variables.INPUT_RESPONSE, variables.OPERATOR_NORM, variables.INPUT_NORM),
     left="relative change of the output where the input moves by η‖x‖ along the gradient of its loss",
     measured=_input_change,
     log10_allowance=_input_allowance,
@@ -307,7 +316,7 @@ TELESCOPED = _claim(
     _telescoped,
     (CHAIN,),
     83,
-    ("perturbation_response", "perturbed_operator_norm", "output_norm"),
+    (variables.PERTURBATION_RESPONSE, variables.PERTURBED_OPERATOR_NORM, variables.OUTPUT_NORM),
     proved=True,
     form=forms.TELESCOPED_FORM,
 )
@@ -316,10 +325,10 @@ PATH_METRIC = _claim(
     "path-metric",
     "Gonon, Brisebarre, Riccietti and Gribonval 2025, through the midpoint of both networks",
     "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · [PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
-    _path_bound("log10_path_distance"),
+    _path_bound(variables.LOG10_PATH_DISTANCE),
     (CHAIN, RELU),
     84,
-    ("log10_path_distance", "output_difference_l1", "input_max"),
+    (variables.LOG10_PATH_DISTANCE, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
     left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
     measured=_path_change,
     log10_allowance=_path_allowance,
@@ -331,10 +340,10 @@ PATH_METRIC_DIRECT = _claim(
     "path-metric-direct",
     "Gonon, Brisebarre, Riccietti and Gribonval 2025, as restated here without a premise on signs",
     "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · ‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products",
-    _path_bound("log10_path_difference"),
+    _path_bound(variables.LOG10_PATH_DIFFERENCE),
     (CHAIN, RELU),
     85,
-    ("log10_path_difference", "output_difference_l1", "input_max"),
+    (variables.LOG10_PATH_DIFFERENCE, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
     add="a network of at most 100,000 paths (they are counted one by one)",
     left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
     measured=_path_change,
@@ -351,7 +360,7 @@ LINEARISATION_REMAINDER = _claim(
     _of_norms(_without_betas(log10_linearisation_remainder_bound)),
     (CHAIN, NO_BIASES, LINEAR),
     86,
-    (*_NORMS, "linearisation_error"),
+    (*_NORMS, variables.LINEARISATION_ERROR),
     left="norm of the output's second-order remainder over ‖f(x)‖, example by example",
     measured=_remainder,
     log10_allowance=_remainder_allowance,
@@ -377,7 +386,7 @@ AGD_MAJORISATION = _claim(
         ORTHOGONAL,
     ),
     87,
-    ("perturbation_operator_norm", "slope_at_zero", "linearisation_cosine"),
+    (variables.PERTURBATION_OPERATOR_NORM, variables.SLOPE_AT_ZERO, variables.LINEARISATION_COSINE),
     left="loss above its linearisation",
     measured=_agd_rise,
     log10_allowance=_agd_allowance,

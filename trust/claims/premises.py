@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.activations import activation, transmission
 from trust.claims.claim import Measurements, Premise
 from trust.claims.quantities import (
@@ -72,13 +73,16 @@ def _covers(measurements: Measurements) -> xr.DataArray:
     """
     own = perturbed(weights(measurements))
     kappa = condition_number(measurements)
-    if "perturbed_condition_number" in own:
+    if variables.PERTURBED_CONDITION_NUMBER in own:
         return kappa.notnull().where(kappa.notnull())
-    if "perturbation_spectral_norm" in own:
-        size = own["perturbation_spectral_norm"]
+    if variables.PERTURBATION_SPECTRAL_NORM in own:
+        size = own[variables.PERTURBATION_SPECTRAL_NORM]
     else:
-        size = own["eta"] * own["direction_spectral_norm"].fillna(0.0)
-    largest, smallest = own["spectral_norm"], own["spectral_norm"] / own["condition_number"]
+        size = own[variables.ETA] * own[variables.DIRECTION_SPECTRAL_NORM].fillna(0.0)
+    largest, smallest = (
+        own[variables.SPECTRAL_NORM],
+        own[variables.SPECTRAL_NORM] / own[variables.CONDITION_NUMBER],
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         upper = xr.where(smallest > size, (largest + size) / (smallest - size), np.inf)
     covered = (kappa >= upper).all("layer")
@@ -87,14 +91,16 @@ def _covers(measurements: Measurements) -> xr.DataArray:
 
 def _injective(measurements: Measurements) -> xr.DataArray:
     own = weights(measurements)
-    return ((own["rows"] >= own["columns"]) & np.isfinite(own["condition_number"])).all("layer")
+    return (
+        (own[variables.ROWS] >= own[variables.COLUMNS]) & np.isfinite(own[variables.CONDITION_NUMBER])
+    ).all("layer")
 
 
 def _valley(measurements: Measurements) -> xr.DataArray:
     """J at layer l's input passes through layers l..L: once a width has grown, none after it may shrink."""
     own = weights(measurements)
-    grows = (own["rows"] > own["columns"]).values
-    shrinks = (own["rows"] < own["columns"]).values
+    grows = (own[variables.ROWS] > own[variables.COLUMNS]).values
+    shrinks = (own[variables.ROWS] < own[variables.COLUMNS]).values
     good = [not any(grows[k:place].any() for place in np.flatnonzero(shrinks)) for k in range(grows.size)]
     return _everywhere(measurements, True) & xr.DataArray(
         good, coords={"layer": own["layer"].values}, dims="layer"
@@ -103,15 +109,15 @@ def _valley(measurements: Measurements) -> xr.DataArray:
 
 def _descends(measurements: Measurements) -> xr.DataArray:
     """A layer that moves although it has no gradient has no θ_l < 90°."""
-    moves = (measurements["perturbation_norm"] > 0).any("eta")
-    lost = (moves & measurements["perturbation_cosine"].isnull()).any("layer")
+    moves = (measurements[variables.PERTURBATION_NORM] > 0).any("eta")
+    lost = (moves & measurements[variables.PERTURBATION_COSINE].isnull()).any("layer")
     return (cos_theta(measurements) > 0) & ~lost
 
 
 def _step_size(measurements: Measurements) -> xr.DataArray:
     """r_l ≤ η but for the rounding of W̃ in float32."""
     own = perturbed(weights(measurements))
-    return own["relative_perturbation"] <= own["eta"] * (1 + 1e-3)
+    return own[variables.RELATIVE_PERTURBATION] <= own[variables.ETA] * (1 + 1e-3)
 
 
 def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
@@ -136,7 +142,9 @@ def _square_loss(measurements: Measurements) -> xr.DataArray:
 
 def _small_rho(measurements: Measurements) -> xr.DataArray:
     own = perturbed(weights(measurements))
-    return (own["perturbation_operator_norm"] * depth(measurements) <= own["operator_norm"]).all("layer")
+    return (
+        own[variables.PERTURBATION_OPERATOR_NORM] * depth(measurements) <= own[variables.OPERATOR_NORM]
+    ).all("layer")
 
 
 def _of_all_examples(holds: xr.DataArray, measurements: Measurements) -> xr.DataArray:
@@ -147,25 +155,28 @@ def _of_all_examples(holds: xr.DataArray, measurements: Measurements) -> xr.Data
 
 def _scaled_data(measurements: Measurements) -> xr.DataArray:
     own = weights(measurements)
-    wanted = {"input_norm": own["columns"].values[0], "target_norm": own["rows"].values[-1]}
+    wanted = {
+        variables.INPUT_NORM: own[variables.COLUMNS].values[0],
+        variables.TARGET_NORM: own[variables.ROWS].values[-1],
+    }
     good = [abs(measurements[name] / float(size) ** 0.5 - 1) <= SAME for name, size in wanted.items()]
     return _of_all_examples(good[0] & good[1], measurements)
 
 
 def _scaled_weights(measurements: Measurements) -> xr.DataArray:
     own = weights(measurements)
-    return (abs(own["operator_norm"] / agd_scale(own) - 1) <= SAME).all("layer")
+    return (abs(own[variables.OPERATOR_NORM] / agd_scale(own) - 1) <= SAME).all("layer")
 
 
 def _scaled_step(measurements: Measurements) -> xr.DataArray:
     """Whether ‖ΔW_k‖₂/√(d_k/d_{k−1}) is the same for all k: η/L."""
     own = perturbed(weights(measurements))
-    share = own["perturbation_operator_norm"] / agd_scale(own)
+    share = own[variables.PERTURBATION_OPERATOR_NORM] / agd_scale(own)
     return (share >= share.max("layer") * (1 - SAME)).all("layer")
 
 
 def _orthogonal(measurements: Measurements) -> xr.DataArray:
-    cosine = perturbed(measurements)["linearisation_cosine"]
+    cosine = perturbed(measurements)[variables.LINEARISATION_COSINE]
     holds = _of_all_examples(abs(cosine) <= ORTHOGONAL_COSINE, measurements)
     return holds.where(cosine.notnull())
 
@@ -187,9 +198,14 @@ INJECTIVE = Premise(
 )
 VALLEY = Premise("valley widths", "from layer l on the widths shrink up to some layer and then grow", _valley)
 DESCENT = Premise(
-    "descent direction", "θ = max_l θ_l < 90°", _descends, ("perturbation_cosine", "perturbation_norm")
+    "descent direction",
+    "θ = max_l θ_l < 90°",
+    _descends,
+    (variables.PERTURBATION_COSINE, variables.PERTURBATION_NORM),
 )
-STEP_SIZE = Premise("step size", "r_l ≤ η for every weight matrix", _step_size, ("relative_perturbation",))
+STEP_SIZE = Premise(
+    "step size", "r_l ≤ η for every weight matrix", _step_size, (variables.RELATIVE_PERTURBATION,)
+)
 LIPSCHITZ = Premise(
     "1-Lipschitz", "|φ_k(x) − φ_k(y)| ≤ |x − y|", _each_activation(lambda name: transmission(name).beta <= 1)
 )
@@ -199,24 +215,32 @@ LINEAR = Premise(
     "linear", "φ is the identity at every layer", _each_activation(lambda name: name == "identity")
 )
 SMALL_RHO = Premise(
-    "small ρ", "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k", _small_rho, ("perturbation_operator_norm", "operator_norm")
+    "small ρ",
+    "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k",
+    _small_rho,
+    (variables.PERTURBATION_OPERATOR_NORM, variables.OPERATOR_NORM),
 )
 SQUARE_LOSS = Premise("square loss", "𝓛 is the mean squared error", _square_loss)
 SCALED_DATA = Premise(
     "scaled data",
     "‖x‖ = √d_0 and ‖y‖ = √d_L",
     _scaled_data,
-    ("input_norm", "target_norm"),
+    (variables.INPUT_NORM, variables.TARGET_NORM),
     "--samples with all examples",
 )
-SCALED_WEIGHTS = Premise("scaled weights", "‖W_k‖₂ = √(d_k/d_{k−1})", _scaled_weights, ("operator_norm",))
+SCALED_WEIGHTS = Premise(
+    "scaled weights", "‖W_k‖₂ = √(d_k/d_{k−1})", _scaled_weights, (variables.OPERATOR_NORM,)
+)
 SCALED_STEP = Premise(
-    "scaled step", "‖ΔW_k‖₂ = √(d_k/d_{k−1}) η/L for every k", _scaled_step, ("perturbation_operator_norm",)
+    "scaled step",
+    "‖ΔW_k‖₂ = √(d_k/d_{k−1}) η/L for every k",
+    _scaled_step,
+    (variables.PERTURBATION_OPERATOR_NORM,),
 )
 ORTHOGONAL = Premise(
     "orthogonal",
     "the linearisation error is orthogonal to the residual f − y",
     _orthogonal,
-    ("linearisation_cosine",),
+    (variables.LINEARISATION_COSINE,),
     "--samples with all examples",
 )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.activations import KNOWN_ACTIVATIONS, modelled_transmission, transmission
 from trust.claims.claim import Measurements
 from trust.distance import log10_deep_relative_trust
@@ -20,7 +21,7 @@ __all__ = [
     "agd_scale",
     "along_layers",
     "change_allowance",
-    "condition_number",
+    variables.CONDITION_NUMBER,
     "constant_at_small_eta",
     "cos_theta",
     "depth",
@@ -29,7 +30,7 @@ __all__ = [
     "lipschitz",
     "log10",
     "log10_trust",
-    "output_change",
+    variables.OUTPUT_CHANGE,
     "output_change_allowance",
     "perturbed",
     "slope_noise",
@@ -57,17 +58,17 @@ def log10(values: xr.DataArray) -> xr.DataArray:
 
 def weights(measurements: Measurements) -> Measurements:
     """The weight matrices alone: they count towards L."""
-    return measurements.isel(layer=np.flatnonzero(measurements["is_weight"].values))
+    return measurements.isel(layer=np.flatnonzero(measurements[variables.IS_WEIGHT].values))
 
 
 def perturbed(measurements: _Labelled) -> _Labelled:
     """Without η = 0, where every claim says 0 ≤ 0."""
-    return measurements.isel(eta=np.flatnonzero(measurements["eta"].values > 0))
+    return measurements.isel(eta=np.flatnonzero(measurements[variables.ETA].values > 0))
 
 
 def depth(measurements: Measurements) -> int:
     """L, the number of weight matrices."""
-    return int(measurements["is_weight"].sum())
+    return int(measurements[variables.IS_WEIGHT].sum())
 
 
 def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.DataArray:
@@ -88,7 +89,7 @@ def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.Data
 
 def log10_trust(measurements: Measurements) -> xr.DataArray:
     """log10 D(r), r the weight matrices' relative perturbations as measured (checkpoint, eta)."""
-    relative = weights(measurements)["relative_perturbation"]
+    relative = weights(measurements)[variables.RELATIVE_PERTURBATION]
     return along_layers(log10_deep_relative_trust, relative)
 
 
@@ -97,8 +98,8 @@ def above_noise(measurements: Measurements) -> xr.DataArray:
 
     A gradient that did not change at all is below any floor; one that was zero has no relative change.
     """
-    change = measurements["gradient_change"]
-    return (change > 0) & (change >= EVIDENCE * measurements["noise_floor"]) & np.isfinite(change)
+    change = measurements[variables.GRADIENT_CHANGE]
+    return (change > 0) & (change >= EVIDENCE * measurements[variables.NOISE_FLOOR]) & np.isfinite(change)
 
 
 def change_allowance(change: xr.DataArray, floor: xr.DataArray) -> xr.DataArray:
@@ -111,25 +112,29 @@ def change_allowance(change: xr.DataArray, floor: xr.DataArray) -> xr.DataArray:
 
 def evident_change(change: xr.DataArray, measurements: Measurements) -> xr.DataArray:
     """log10 of a relative change, NaN where rounding could have made it, its reference is zero, or it overflowed."""
-    known = (change > 0) & (change >= EVIDENCE * measurements["output_noise_floor"]) & np.isfinite(change)
+    known = (
+        (change > 0) & (change >= EVIDENCE * measurements[variables.OUTPUT_NOISE_FLOOR]) & np.isfinite(change)
+    )
     return log10(change).where(known)
 
 
 def output_change(measurements: Measurements) -> xr.DataArray:
     """log10 of the relative output change ‖f̃(x) − f(x)‖/‖f(x)‖ (checkpoint, eta, example); NaN below the noise."""
-    return evident_change(perturbed(measurements)["output_change"], measurements)
+    return evident_change(perturbed(measurements)[variables.OUTPUT_CHANGE], measurements)
 
 
 def output_change_allowance(measurements: Measurements) -> xr.DataArray:
     """By how much, in log10, noise can have raised :func:`output_change`."""
-    return change_allowance(perturbed(measurements)["output_change"], measurements["output_noise_floor"])
+    return change_allowance(
+        perturbed(measurements)[variables.OUTPUT_CHANGE], measurements[variables.OUTPUT_NOISE_FLOOR]
+    )
 
 
 def effective_constant(measurements: Measurements) -> xr.DataArray:
     """C_l(η) = ‖g̃_l − g_l‖/‖g_l‖ / D(r(η)); NaN where it is not above the noise, or D is 0 or infinite."""
     log_trust = log10_trust(measurements)
-    known = above_noise(measurements) & np.isfinite(log_trust) & (measurements["eta"] > 0)
-    return 10.0 ** (log10(measurements["gradient_change"]) - log_trust).where(known)
+    known = above_noise(measurements) & np.isfinite(log_trust) & (measurements[variables.ETA] > 0)
+    return 10.0 ** (log10(measurements[variables.GRADIENT_CHANGE]) - log_trust).where(known)
 
 
 def smallest_evident(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -138,7 +143,7 @@ def smallest_evident(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     place = known.argmax("eta")
     some = known.any("eta")
     value = values.isel(eta=place).where(some)
-    eta = values["eta"].isel(eta=place).where(some)
+    eta = values[variables.ETA].isel(eta=place).where(some)
     return value.drop_vars("eta", errors="ignore"), eta.drop_vars("eta", errors="ignore")
 
 
@@ -147,7 +152,7 @@ def constant_at_small_eta(measurements: Measurements) -> xr.DataArray:
 
     Lemma 1 sums over everything that moves, so biases that move count too.
     """
-    moves = (measurements["perturbation_norm"] > 0).any("eta")
+    moves = (measurements[variables.PERTURBATION_NORM] > 0).any("eta")
     return smallest_evident(effective_constant(measurements))[0].where(moves).max("layer")
 
 
@@ -156,7 +161,7 @@ def cos_theta(measurements: Measurements) -> xr.DataArray:
 
     Biases that move count too. Layers that do not move, or have no gradient, have no angle.
     """
-    return measurements["perturbation_cosine"].min("layer").clip(-1.0, 1.0)
+    return measurements[variables.PERTURBATION_COSINE].min("layer").clip(-1.0, 1.0)
 
 
 def whole(values: xr.DataArray) -> xr.DataArray:
@@ -164,19 +169,21 @@ def whole(values: xr.DataArray) -> xr.DataArray:
 
     Frozen parameters have no gradient to measure, and are no part of the vector.
     """
-    if "treatment" in values.coords:
-        values = values.isel(layer=np.flatnonzero(values["treatment"].values != "left alone: frozen"))
+    if variables.TREATMENT in values.coords:
+        values = values.isel(layer=np.flatnonzero(values[variables.TREATMENT].values != "left alone: frozen"))
     return (values**2).sum("layer", skipna=False) ** 0.5
 
 
 def whole_noise(measurements: Measurements) -> xr.DataArray:
     """How much of the whole gradient's change rounding alone can make (checkpoint)."""
-    return whole(measurements["noise_floor"] * measurements["gradient_norm"].isel(eta=0, drop=True))
+    return whole(
+        measurements[variables.NOISE_FLOOR] * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
+    )
 
 
 def whole_change(measurements: Measurements) -> xr.DataArray:
     """log10 ‖g̃ − g‖, all layers as one vector; NaN where it is no evidence, or a layer was not measured."""
-    change = whole(measurements["gradient_difference"])
+    change = whole(measurements[variables.GRADIENT_DIFFERENCE])
     evident = (change > 0) & (change >= EVIDENCE * whole_noise(measurements)) & np.isfinite(change)
     return perturbed(log10(change).where(evident))
 
@@ -186,15 +193,15 @@ def step_norm(measurements: Measurements) -> xr.DataArray:
 
     Read off the largest η, where rounding of W(η) to the working precision matters least.
     """
-    return (perturbed(measurements)["perturbation_norm"] / perturbed(measurements)["eta"]).isel(
-        eta=-1, drop=True
-    )
+    return (
+        perturbed(measurements)[variables.PERTURBATION_NORM] / perturbed(measurements)[variables.ETA]
+    ).isel(eta=-1, drop=True)
 
 
 def slope_noise(measurements: Measurements) -> xr.DataArray:
     """How much of 𝓛'(0) = Σ⟨g_l, d_l⟩ rounding alone can make (checkpoint)."""
-    floor = np.maximum(measurements["noise_floor"], measurements.attrs.get("epsilon", 2.0**-52))
-    gradient = measurements["gradient_norm"].isel(eta=0, drop=True)
+    floor = np.maximum(measurements[variables.NOISE_FLOOR], measurements.attrs.get("epsilon", 2.0**-52))
+    gradient = measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
     return (floor * gradient * step_norm(measurements)).sum("layer")
 
 
@@ -209,23 +216,29 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
     """
     own = weights(measurements)
     step = step_condition_number(own)
-    kappa = xr.where(step > own["condition_number"], step, own["condition_number"]).max("layer")
-    if after and "perturbed_condition_number" in own:
-        kappa = np.maximum(kappa, perturbed(own)["perturbed_condition_number"].max("layer", skipna=False))
+    kappa = xr.where(step > own[variables.CONDITION_NUMBER], step, own[variables.CONDITION_NUMBER]).max(
+        "layer"
+    )
+    if after and variables.PERTURBED_CONDITION_NUMBER in own:
+        kappa = np.maximum(
+            kappa, perturbed(own)[variables.PERTURBED_CONDITION_NUMBER].max("layer", skipna=False)
+        )
     return kappa
 
 
 def step_condition_number(own: Measurements) -> xr.DataArray:
     """κ(ΔW_k), 1 for a layer that does not move; the same for all η, unless every η has a step of its own."""
-    if "perturbation_condition_number" in own:
+    if variables.PERTURBATION_CONDITION_NUMBER in own:
         moved = perturbed(own)
-        return moved["perturbation_condition_number"].where(moved["perturbation_norm"] > 0, 1.0)
-    return own["direction_condition_number"].where(own["direction_spectral_norm"] > 0, 1.0)
+        return moved[variables.PERTURBATION_CONDITION_NUMBER].where(
+            moved[variables.PERTURBATION_NORM] > 0, 1.0
+        )
+    return own[variables.DIRECTION_CONDITION_NUMBER].where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
 
 
 def activations(measurements: Measurements) -> list[str] | None:
     """The name of each weight matrix's activation, or None where one of them is not known."""
-    names = [str(name) for name in weights(measurements)["activation"].values]
+    names = [str(name) for name in weights(measurements)[variables.ACTIVATION].values]
     return names if all(name.partition(":")[0] in KNOWN_ACTIVATIONS for name in names) else None
 
 
@@ -261,11 +274,11 @@ def lipschitz(measurements: Measurements) -> xr.DataArray | None:
 
 def agd_scale(own: Measurements) -> xr.DataArray:
     """√(d_k/d_{k−1}) of each weight matrix (layer)."""
-    return (own["rows"] / own["columns"]) ** 0.5
+    return (own[variables.ROWS] / own[variables.COLUMNS]) ** 0.5
 
 
 def agd_eta(measurements: Measurements) -> xr.DataArray:
     """The smallest η with ‖ΔW_k‖₂ ≤ √(d_k/d_{k−1}) η/L for every k (checkpoint, eta)."""
     own = perturbed(weights(measurements))
-    share = own["perturbation_operator_norm"] / agd_scale(own)
+    share = own[variables.PERTURBATION_OPERATOR_NORM] / agd_scale(own)
     return depth(measurements) * share.max("layer", skipna=False)

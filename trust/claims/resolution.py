@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.claim import Measurements
 from trust.claims.quantities import perturbed, slope_noise
 
@@ -24,14 +25,14 @@ def slope_integral(measurements: Measurements) -> Measurements:
         between neighbouring η, as it is on a fine enough grid, a trapezoid errs by at most ½ Δη |Δslope|. The
         ``uncertainty`` is the sum of these.
     """
-    eta = measurements["eta"]
-    slope = measurements["slope"].where(eta > 0, measurements["slope_at_zero"]).astype(float)
+    eta = measurements[variables.ETA]
+    slope = measurements[variables.SLOPE].where(eta > 0, measurements[variables.SLOPE_AT_ZERO]).astype(float)
     before, width = slope.shift(eta=1), eta - eta.shift(eta=1)
     first = eta == perturbed(eta).min()
     with np.errstate(over="ignore", invalid="ignore"):
-        turned = (measurements["perturbation_norm"] * measurements["gradient_difference"]).sum(
-            "layer", skipna=False
-        )
+        turned = (
+            measurements[variables.PERTURBATION_NORM] * measurements[variables.GRADIENT_DIFFERENCE]
+        ).sum("layer", skipna=False)
         parts = {
             "integral": width * (before + slope) / 2,
             "uncertainty": xr.where(first, turned, width * abs(slope - before) / 2),
@@ -49,9 +50,9 @@ def resolved(measurements: Measurements) -> xr.DataArray:
     before.
     """
     found = slope_integral(measurements)
-    eta = measurements["eta"]
+    eta = measurements[variables.ETA]
     ratio = eta / eta.shift(eta=1).where(eta.shift(eta=1) > 0)
-    finite = (abs(found["integral"]) < np.inf) & (abs(measurements["loss"]) < np.inf)
+    finite = (abs(found["integral"]) < np.inf) & (abs(measurements[variables.LOSS]) < np.inf)
     followed = finite & (ratio.isnull() | (ratio <= _STRIDE))
     known = found["uncertainty"] <= _UNCERTAIN * found["size"]
     started = (known & (eta > 0)).cumsum("eta") > 0
@@ -65,10 +66,14 @@ def loss_noise(measurements: Measurements) -> xr.DataArray:
     Rounding of both losses, of the slope, and of the perturbed weights.
     """
     epsilon = measurements.attrs.get("epsilon", 2.0**-52)
-    loss = abs(measurements["loss"])
-    losses = (loss + loss.isel(eta=0, drop=True)) * np.maximum(measurements["loss_noise_floor"], epsilon)
-    gradient = measurements["gradient_norm"].isel(eta=0, drop=True)
-    weights = epsilon * (gradient * measurements["weight_norm"]).sum("layer")
+    loss = abs(measurements[variables.LOSS])
+    losses = (loss + loss.isel(eta=0, drop=True)) * np.maximum(
+        measurements[variables.LOSS_NOISE_FLOOR], epsilon
+    )
+    gradient = measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
+    weights = epsilon * (gradient * measurements[variables.WEIGHT_NORM]).sum("layer")
     return (
-        losses + measurements["eta"] * slope_noise(measurements) + weights.where(measurements["eta"] > 0, 0.0)
+        losses
+        + measurements[variables.ETA] * slope_noise(measurements)
+        + weights.where(measurements[variables.ETA] > 0, 0.0)
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.claim import Claim, Measurements, Premise, Quantity
 from trust.claims.forms import descent as forms
 from trust.claims.premises import DESCENT, STEP_SIZE
@@ -75,16 +76,18 @@ def slice_curvature(measurements: Measurements) -> xr.DataArray:
 
 def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.DataArray]:
     """The slice curvature, and the η that it was read off."""
-    rise = measurements["slope"] - measurements["slope_at_zero"]
+    rise = measurements[variables.SLOPE] - measurements[variables.SLOPE_AT_ZERO]
     noise = slope_noise(measurements)
-    evident = (measurements["eta"] > 0) & (abs(rise) >= 100 * noise) & np.isfinite(rise)
-    return smallest_evident((rise / measurements["eta"].where(measurements["eta"] > 0)).where(evident))
+    evident = (measurements[variables.ETA] > 0) & (abs(rise) >= 100 * noise) & np.isfinite(rise)
+    return smallest_evident(
+        (rise / measurements[variables.ETA].where(measurements[variables.ETA] > 0)).where(evident)
+    )
 
 
 def curvature_limit(measurements: Measurements) -> xr.DataArray:
     """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint); NaN where the slopes were not measured."""
     curvature = slice_curvature(measurements)
-    slope = measurements["slope_at_zero"]
+    slope = measurements[variables.SLOPE_AT_ZERO]
     known = curvature.notnull() & slope.notnull()
     found = xr.apply_ufunc(
         lambda s, c: curvature_step_limit(slope=s, curvature=c), slope.fillna(-1.0), curvature.fillna(1.0)
@@ -98,8 +101,8 @@ def _measured_limit(claimed: xr.DataArray, measurements: Measurements) -> xr.Dat
     The latter only where the search went as far as claimed (else NaN: it cannot tell); +inf where the claimed
     limit is 0, which claims nothing.
     """
-    searched = log10(measurements["step_limit_searched_to"])
-    limit = log10(measurements["step_limit"]).fillna(searched.where(claimed <= searched))
+    searched = log10(measurements[variables.STEP_LIMIT_SEARCHED_TO])
+    limit = log10(measurements[variables.STEP_LIMIT]).fillna(searched.where(claimed <= searched))
     return limit.where(~np.isneginf(claimed), np.inf)
 
 
@@ -112,11 +115,11 @@ def _no_faster(
     some η inside, or no η lies inside.
     """
     own = perturbed(measurements)
-    inside = own["eta"] <= 10.0**limit
-    moves = own["perturbation_norm"] > 0
+    inside = own[variables.ETA] <= 10.0**limit
+    moves = own[variables.PERTURBATION_NORM] > 0
     excess = effective_constant(own) > constant * (1 + 1e-6)
-    exceeds = (inside & moves & (excess | np.isinf(own["gradient_change"]))).any(["eta", "layer"])
-    unseen = (inside & moves & own["gradient_change"].isnull()).any(["eta", "layer"])
+    exceeds = (inside & moves & (excess | np.isinf(own[variables.GRADIENT_CHANGE]))).any(["eta", "layer"])
+    unseen = (inside & moves & own[variables.GRADIENT_CHANGE].isnull()).any(["eta", "layer"])
     seen = (inside & effective_constant(own).notnull().any("layer")).any("eta") & ~unseen & limit.notnull()
     return (~exceeds).astype(float).where(exceeds | seen)
 
@@ -134,21 +137,21 @@ NO_FASTER = Premise(
     lambda measurements: _no_faster(
         measurements, calibrated_limit(measurements), constant_at_small_eta(measurements)
     ),
-    ("gradient_change", "perturbation_norm"),
+    (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
     "smaller η (--etas) and --layers all",
 )
 NO_FASTER_THAN_MODEL = Premise(
     "no faster than D",
     "every moving tensor's breakdown is at most D(r) up to the limit",
     lambda measurements: _no_faster(measurements, lemma2_limit(measurements), 1.0),
-    ("gradient_change", "perturbation_norm"),
+    (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
     "smaller η (--etas) and --layers all",
 )
 SMALL_STEP = Premise(
     "small step",
     "the slopes are compared at an η below half the limit, where the loss still falls",
     _small_step,
-    ("slope",),
+    (variables.SLOPE,),
     "--layers all",
 )
 
@@ -173,10 +176,12 @@ def _claim(
         measured=claimed,
         bound=lambda measurements: _measured_limit(claimed(measurements), measurements),
         premises=premises,
-        needs=("step_limit", "step_limit_searched_to", "perturbation_cosine", *needs),
+        needs=(variables.STEP_LIMIT, variables.STEP_LIMIT_SEARCHED_TO, variables.PERTURBATION_COSINE, *needs),
         add="the search for the step limit (leave out --no-limit)",
         log10_constant=log10_constant,
-        log10_allowance=lambda measurements: xr.full_like(measurements["step_limit"], np.log10(1 + _SEARCH)),
+        log10_allowance=lambda measurements: xr.full_like(
+            measurements[variables.STEP_LIMIT], np.log10(1 + _SEARCH)
+        ),
         number=number,
         subject="step",
         **more,
@@ -207,7 +212,7 @@ TRUSTED = _claim(
     lemma2_limit,
     (DESCENT, STEP_SIZE, NO_FASTER_THAN_MODEL),
     51,
-    needs=("gradient_change",),
+    needs=(variables.GRADIENT_CHANGE,),
     proved=True,
     form=forms.LEMMA2_TRUSTED_FORM,
 )
@@ -232,7 +237,7 @@ CALIBRATED = _claim(
     calibrated_limit,
     (DESCENT, STEP_SIZE, NO_FASTER),
     53,
-    needs=("gradient_change",),
+    needs=(variables.GRADIENT_CHANGE,),
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )
 
@@ -243,7 +248,7 @@ SLICE_CURVATURE = _claim(
     curvature_limit,
     (DESCENT, SMALL_STEP),
     60,
-    needs=("slope",),
+    needs=(variables.SLOPE,),
     form=forms.CURVATURE_FORM,
     mend="the loss is quadratic along the step; otherwise it is an estimate, not a bound",
 )

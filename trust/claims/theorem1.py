@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from trust import measurements as variables
 from trust.claims.claim import Claim, Measurements
 from trust.claims.forms import theorem1 as forms
 from trust.claims.premises import CHAIN, INJECTIVE, KAPPA, NO_BIASES, TRANSMISSION, VALLEY
@@ -33,12 +34,12 @@ _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 
 def _jacobian_change(measurements: Measurements) -> xr.DataArray:
-    return evident_change(perturbed(weights(measurements))["jacobian_change"], measurements)
+    return evident_change(perturbed(weights(measurements))[variables.JACOBIAN_CHANGE], measurements)
 
 
 def _jacobian_allowance(measurements: Measurements) -> xr.DataArray:
-    change = perturbed(weights(measurements))["jacobian_change"]
-    return change_allowance(change, measurements["output_noise_floor"])
+    change = perturbed(weights(measurements))[variables.JACOBIAN_CHANGE]
+    return change_allowance(change, measurements[variables.OUTPUT_NOISE_FLOOR])
 
 
 def _common(measurements: Measurements) -> tuple[float, float]:
@@ -50,7 +51,7 @@ def _common(measurements: Measurements) -> tuple[float, float]:
 
 
 def _relative(measurements: Measurements) -> xr.DataArray:
-    return perturbed(weights(measurements))["relative_perturbation"]
+    return perturbed(weights(measurements))[variables.RELATIVE_PERTURBATION]
 
 
 def _published_function(measurements: Measurements) -> xr.DataArray:
@@ -77,9 +78,9 @@ def _layerwise_function(measurements: Measurements) -> xr.DataArray:
     own = perturbed(weights(measurements))
     found = transmissions(measurements, modelled=False)
     if found is None:
-        return xr.full_like(own["relative_perturbation"].isel(layer=0, drop=True), np.inf)
-    injective = (own["rows"] >= own["columns"]).values
-    smallest = (own["spectral_norm"] / own["condition_number"]).where(
+        return xr.full_like(own[variables.RELATIVE_PERTURBATION].isel(layer=0, drop=True), np.inf)
+    injective = (own[variables.ROWS] >= own[variables.COLUMNS]).values
+    smallest = (own[variables.SPECTRAL_NORM] / own[variables.CONDITION_NUMBER]).where(
         xr.DataArray(injective, coords={"layer": own["layer"].values}, dims="layer"), 0.0
     )
 
@@ -95,8 +96,8 @@ def _layerwise_function(measurements: Measurements) -> xr.DataArray:
 
     return along_layers(
         bound,
-        own["relative_perturbation"],
-        own["spectral_norm"],
+        own[variables.RELATIVE_PERTURBATION],
+        own[variables.SPECTRAL_NORM],
         smallest,
         step_condition_number(own),
         *found,
@@ -110,7 +111,7 @@ def _by_layer(measurements: Measurements, *, gated: bool) -> xr.DataArray:
     if gated:
         found = transmissions(measurements, modelled=False)
         alpha, beta = (0.0, 1.0) if found is None else (float(found[0].min()), float(found[1].max()))
-        gates = perturbed(weights(measurements))["gate_change"]
+        gates = perturbed(weights(measurements))[variables.GATE_CHANGE]
     else:
         alpha, beta = _common(measurements)
     parts = []
@@ -143,7 +144,7 @@ FUNCTION = Claim(
     measured=output_change,
     bound=_published_function,
     premises=(CHAIN, NO_BIASES, TRANSMISSION, KAPPA),
-    needs=("output_change",),
+    needs=(variables.OUTPUT_CHANGE,),
     add="--samples N",
     log10_constant=_published_constant,
     log10_allowance=output_change_allowance,
@@ -161,7 +162,7 @@ LAYERWISE = Claim(
     measured=output_change,
     bound=_layerwise_function,
     premises=(CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE),
-    needs=("output_change",),
+    needs=(variables.OUTPUT_CHANGE,),
     add="--samples N",
     log10_allowance=output_change_allowance,
     number=11,
@@ -177,7 +178,7 @@ JACOBIAN = Claim(
     measured=_jacobian_change,
     bound=lambda measurements: _by_layer(measurements, gated=False),
     premises=(CHAIN, NO_BIASES, TRANSMISSION, KAPPA),
-    needs=("jacobian_change",),
+    needs=(variables.JACOBIAN_CHANGE,),
     add="--jacobian N",
     log10_constant=_published_constant,
     log10_allowance=_jacobian_allowance,
@@ -196,7 +197,7 @@ GATED = Claim(
     measured=_jacobian_change,
     bound=lambda measurements: _by_layer(measurements, gated=True),
     premises=(CHAIN, TRANSMISSION, VALLEY),
-    needs=("jacobian_change", "gate_change"),
+    needs=(variables.JACOBIAN_CHANGE, variables.GATE_CHANGE),
     add="--jacobian N (its gates are measured in perceptrons alone)",
     log10_allowance=_jacobian_allowance,
     number=13,
