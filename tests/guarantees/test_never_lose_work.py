@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -293,12 +294,10 @@ def test_every_command_that_writes_a_folder_takes_its_lock(inputs: Path, tmp_pat
 def test_a_file_system_without_locks(
     copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import probes.system.flock
-
     def unsupported(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(probes.system.flock.fcntl, "flock", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     leftover = copy / "slices" / ".0001.nc.abcd_123.part"
     leftover.touch()
     before = everything(copy)
