@@ -1,9 +1,8 @@
-"""Writing files so that a reader never sees half of one, and hashing what was read."""
+"""Writing files so that a reader never sees half of one."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import tempfile
@@ -20,7 +19,6 @@ __all__ = [
     "make_folder",
     "natural_key",
     "remove_leftovers",
-    "sha256_of_file",
     "write_atomically",
     "writing_errors",
 ]
@@ -45,12 +43,6 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     if digits:
         parts.append((0, int(digits), digits))
     return tuple(parts)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
