@@ -10,9 +10,6 @@ from pathlib import Path
 from probes.system.signals import watched
 from tests.support import processes
 
-LONG = 300.0
-"""Seconds: no test waits so long, unless what it waits for never comes."""
-
 
 def ignore(*_: object) -> None:
     """Handle a signal by doing nothing."""
@@ -28,7 +25,7 @@ def fork_under_watch(found: Path) -> None:
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         signal.raise_signal(signal.SIGUSR1)
-        first = heard.get(timeout=LONG)
+        first = heard.get(timeout=processes.LONG)
     found.write_text(f"{status} {first}")
 
 
@@ -46,7 +43,7 @@ def test_handlers_are_put_back_and_others_are_left_alone() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: None)  # as a user's network may do
         signal.raise_signal(signal.SIGUSR1)
         signal.raise_signal(signal.SIGUSR2)
-        assert heard.get(timeout=LONG) == signal.SIGUSR2
+        assert heard.get(timeout=processes.LONG) == signal.SIGUSR2
     assert heard.empty()
     assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)] == before
     assert signal.set_wakeup_fd(wakeup) == wakeup
