@@ -1,9 +1,8 @@
-"""Writing files so that a reader never sees half of one, and hashing what was read."""
+"""Writing files so that a reader never sees half of one."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import tempfile
@@ -12,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from filelock import lock_descriptor
+
 from probes.errors import InputError
-from probes.system.flock import try_lock
 
 __all__ = [
     "make_folder",
     "natural_key",
     "remove_leftovers",
-    "sha256_of_file",
     "write_atomically",
     "writing_errors",
 ]
@@ -44,12 +43,6 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     if digits:
         parts.append((0, int(digits), digits))
     return tuple(parts)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
@@ -96,7 +89,7 @@ def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[byte
         InputError: the disk is full or the folder cannot be written; no temporary file is left.
     """
     with writing_errors(path):
-        descriptor, temporary, locked = _temporary_file(path)
+        descriptor, temporary = _temporary_file(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 if callable(content):
@@ -106,8 +99,8 @@ def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[byte
                 stream.flush()
                 os.fsync(stream.fileno())
                 os.chmod(temporary, 0o666 & ~_umask())
-                if not locked:
-                    stream.close()  # systems without such locks rename closed files only
+                if os.name == "nt":
+                    stream.close()  # Windows renames closed files only
                 os.replace(temporary, path)
             _sync_folder(path.parent)
         except BaseException:
@@ -129,7 +122,7 @@ def remove_leftovers(folder: Path) -> None:
         except OSError:
             continue  # another process was faster, or it is not ours
         try:
-            if try_lock(descriptor):
+            if _try_lock(descriptor):
                 path.unlink(missing_ok=True)
         except OSError:
             pass  # hidden and harmless
@@ -137,15 +130,23 @@ def remove_leftovers(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _temporary_file(path: Path) -> tuple[int, str, bool]:
-    """An open file beside ``path``, its name, and whether it is locked for as long as it is open."""
+def _temporary_file(path: Path) -> tuple[int, str]:
+    """An open file beside ``path``, locked for as long as it is open, and its name."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
-        locked = try_lock(descriptor)
+        locked = _try_lock(descriptor)
         if locked is None or (locked and os.fstat(descriptor).st_nlink):
-            return descriptor, name, bool(locked)
+            return descriptor, name
         os.close(descriptor)  # it was taken for a leftover before it could be locked
         Path(name).unlink(missing_ok=True)
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether the lock on an open file, which closing it gives back, was free; None where there are no locks."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

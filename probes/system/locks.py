@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import FileLock, Timeout
+
 from probes.errors import InputError
 from probes.system.files import make_folder, remove_leftovers, writing_errors
-from probes.system.flock import try_lock
 
 __all__ = ["FolderLock", "claim_folder"]
 
@@ -47,16 +48,18 @@ def claim_folder(folder: Path, check: Callable[[], object]) -> FolderLock:
 class FolderLock:
     """Held from :meth:`acquire` to :meth:`release`, by one process of all that share the folder.
 
-    The lock is on the file ``.lock`` in the folder, which says whose it is and goes when the lock does. A killed
-    process leaves the file, but not the lock.
+    The lock is the operating system's, on the file ``.lock`` in the folder, which says whose it is and goes when the
+    lock does. A killed process leaves the file, but not the lock; a forked one does not have it.
     """
 
     def __init__(self, folder: Path) -> None:
         """Name the folder; nothing is touched yet."""
         self.folder = folder
         self.path = folder / ".lock"
-        self._descriptor: int | None = None
-        _ALL.add(self)
+        self._lock = FileLock(
+            self.path, blocking=False, thread_local=False, fallback_to_soft=False, on_acquired=self._sign
+        )
+        self._file: os.stat_result | None = None
 
     def acquire(self) -> None:
         """Take the lock on an existing folder; where the file system has none, say so and go on.
@@ -64,48 +67,31 @@ class FolderLock:
         Raises:
             InputError: another process has it, or nothing can be written there.
         """
-        while True:
-            with writing_errors(self.folder):
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-            locked = try_lock(descriptor)
-            if locked is False:
-                holder = _holder(descriptor)
-                os.close(descriptor)
-                raise InputError(
-                    f"{self.folder}: another process{holder} is writing into it; wait until it has ended, or choose"
-                    " another --out"
-                )
-            if locked is None:
-                print(
-                    f"probe: {self.folder}: its file system has no locks; start no second command on this folder"
-                    " before this one has ended",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            if self._is(descriptor):
-                break
-            os.close(
-                descriptor
-            )  # the former holder removed the file before it was ours: its name is free again
-        self._descriptor = descriptor
         try:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f"{self.folder}: another process{_holder(self.path)} is writing into it; wait until it has ended, or"
+                " choose another --out"
+            ) from None
         except OSError:
-            pass  # a full disk: the lock holds without a name on it
+            with writing_errors(self.folder):
+                self.path.open("ab").close()  # the file can be written, so it is the lock that failed
+                self.path.unlink()
+            print(
+                f"probe: {self.folder}: its file system has no locks; start no second command on this folder"
+                " before this one has ended",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
-        if self._descriptor is None:
-            return
-        descriptor, self._descriptor = self._descriptor, None
-        try:
-            if self._is(descriptor):
-                self.path.unlink(missing_ok=True)
-        except OSError:
-            pass  # the file says nothing once nobody holds its lock
-        finally:
-            os.close(descriptor)
+        if self._lock.is_locked:
+            with suppress(OSError):  # the file says nothing once nobody holds its lock
+                if self._is_there():
+                    self.path.unlink()
+            self._lock.release()
 
     def __enter__(self) -> Self:
         """The lock, to be given back at the end of the block."""
@@ -117,36 +103,32 @@ class FolderLock:
         """Give the lock back."""
         self.release()
 
-    def _is(self, descriptor: int) -> bool:
-        """Whether the open file is still the one of that name."""
+    def _sign(self, descriptor: int) -> None:
+        """Write into the locked file whose it is.
+
+        Raises:
+            Timeout: the holder before has removed this file. (The library sees to that itself where the file has
+                no name left; on NFS it still has a hidden one.)
+        """
+        self._file = os.fstat(descriptor)
+        if not self._is_there():
+            raise Timeout(str(self.path))
+        with suppress(OSError):  # a full disk: the lock holds without a name on it
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+
+    def _is_there(self) -> bool:
+        """Whether the locked file is still the one of that name."""
         try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+            return self._file is not None and os.path.samestat(self._file, self.path.stat())
         except FileNotFoundError:
             return False
 
-    def _forget(self) -> None:
-        """In a forked child: close the copy, for otherwise it would hold the lock after its parent's death."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
-
-_ALL: weakref.WeakSet[FolderLock] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for lock in list(_ALL):
-        lock._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
-
-
-def _holder(descriptor: int) -> str:
+def _holder(path: Path) -> str:
     """What the lock's file says of its holder, in brackets."""
     try:
-        words = os.read(descriptor, 300).decode("utf-8", "replace").split()
+        words = path.read_bytes()[:300].decode("utf-8", "replace").split()
     except OSError:
         return ""
     if len(words) != 2 or not words[0].isdecimal():

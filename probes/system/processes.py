@@ -22,7 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from probes.errors import InputError
-from probes.system.endings import Ending, PeerLostError, StoppedError
+from probes.system.failures import FailureHandler, PeerLostError, StoppedError
 
 __all__ = ["ALONE", "SHARDS", "Share", "from_environment", "padded", "started_by_torchrun"]
 
@@ -240,18 +240,18 @@ def from_environment(
         yield ALONE
         return
     rank, size = _number("RANK"), _number("WORLD_SIZE")
-    with Ending(_store(), rank, size, say).watched() as ending:
+    with FailureHandler(_store(), rank, size, say).installed() as failures:
         try:
             backend = _backend(device, _number("LOCAL_RANK"))
             try:
                 dist.init_process_group(
-                    backend, store=ending.store, rank=rank, world_size=size, timeout=_PATIENCE
+                    backend, store=failures.store, rank=rank, world_size=size, timeout=_PATIENCE
                 )
             except RuntimeError as error:
                 raise PeerLostError(" ".join(str(error).split())) from error
             yield Share(rank, size)
         except (Exception, KeyboardInterrupt, StoppedError) as error:
-            status = ending.leave(error)
+            status = failures.handle(error)
             if debug or status is None:
                 raise
             raise SystemExit(status) from error

@@ -13,15 +13,70 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["interrupted", "interruptible", "line", "status"]
+__all__ = ["interrupted", "interruptible", "line", "status", "watched"]
+
+Handler = Callable[[int, FrameType | None], object]
 
 _LINE = "probe: interrupted; the same command continues where it was"
 _GRACE = 1.0  # seconds in which the process may end by itself
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WATCHED: list[Mapping[int, Handler]] = []
+"""The handlers that are in place, the innermost block's last."""
+
+
+@contextmanager
+def watched(handlers: Mapping[int, Handler], heard: Callable[[int], object]) -> Iterator[None]:
+    """Inside, signals have these handlers, and another thread hears of each, whatever the main thread is in.
+
+    For the main thread only. A child that is forked inside has neither: signals mean to it what they do by default.
+
+    Args:
+        handlers: of each signal; the main thread calls them as soon as it can.
+        heard: called by the other thread, at once, with the signal's number.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while number := reader.recv(1):
+            handler = handlers.get(number[0])
+            if handler is not None and signal.getsignal(number[0]) is handler:  # and nobody else's since
+                heard(number[0])
+
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    watcher.start()
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    _WATCHED.append(handlers)
+    try:
+        yield
+    finally:
+        _WATCHED.pop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        writer.close()  # ends the thread
+        watcher.join()
+        reader.close()
+
+
+def _forget() -> None:
+    """In a forked child (a data loader's, say): do not wake the parent's thread, nor behave like the parent."""
+    if _WATCHED:
+        signal.set_wakeup_fd(-1)
+    for handlers in _WATCHED:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is handler:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
+    _WATCHED.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class _State:
@@ -29,7 +84,6 @@ class _State:
 
     received: int | None = None
     said: bool = False
-    own: bool = False  # whether our handlers are in place
 
 
 _STATE = _State()
@@ -62,27 +116,16 @@ def interruptible() -> Iterator[None]:
         yield
         return
     defaults = (signal.SIG_DFL, signal.default_int_handler)
-    before = {one: signal.getsignal(one) for one in _SIGNALS if signal.getsignal(one) in defaults}
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
-    for one in before:
-        signal.signal(one, _on_signal)
-    unraisable = sys.unraisablehook
-    sys.unraisablehook = lambda args: None if interrupted() else unraisable(args)
-    _STATE.own = True
-    try:
-        yield
-    finally:
-        if interrupted():
-            _end()
-        _STATE.own = False
-        sys.unraisablehook = unraisable
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        signal.set_wakeup_fd(wakeup)
-        writer.close()  # ends the thread
+    ours = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) in defaults]
+    with watched(dict.fromkeys(ours, _on_signal), _end_soon):
+        unraisable = sys.unraisablehook
+        sys.unraisablehook = lambda args: None if interrupted() else unraisable(args)
+        try:
+            yield
+        finally:
+            if interrupted():
+                _end()
+            sys.unraisablehook = unraisable
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -92,14 +135,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _watch(reader: socket.socket) -> None:
-    """Wait for a signal that ends the process, then for the process to end, and then no longer."""
-    with reader:
-        while number := reader.recv(1):
-            if number[0] in _SIGNALS and signal.getsignal(number[0]) is _on_signal:
-                time.sleep(_GRACE)
-                _STATE.received = number[0] if _STATE.received is None else _STATE.received
-                _end()
+def _end_soon(number: int) -> None:
+    """Wait for the process to end, and then no longer."""
+    time.sleep(_GRACE)
+    _STATE.received = number if _STATE.received is None else _STATE.received
+    _end()
 
 
 def _end() -> None:
@@ -114,17 +154,3 @@ def _end() -> None:
             with suppress(OSError, ValueError):
                 stream.flush()
     os._exit(status())
-
-
-def _forget() -> None:
-    """In a forked child (a data loader's, say): signals mean what they do by default, and do not wake the parent."""
-    if _STATE.own:
-        _STATE.own = False
-        signal.set_wakeup_fd(-1)
-        for one in _SIGNALS:
-            if signal.getsignal(one) is _on_signal:
-                signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

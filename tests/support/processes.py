@@ -11,14 +11,19 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+LONG = 600.0
+"""Seconds that no process needs, however busy the machine: who waits so long waits for what will never come."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -33,21 +38,22 @@ def start(function: Callable[..., object], *arguments: object) -> BaseProcess:
     return process
 
 
-def ended(process: BaseProcess, within: float = 120.0) -> int:
+def ended(process: BaseProcess) -> int:
     """The exit status of a process that should end by itself; killed if it does not."""
-    process.join(within)
+    process.join(LONG)
     code = process.exitcode
     if code is None:
         process.kill()
         process.join()
-        raise AssertionError(f"did not end within {within} s")
+        raise AssertionError(f"did not end within {LONG} s")
     return code
 
 
-def wait_for(path: Path, process: BaseProcess) -> None:
+def wait_for(path: Path, process: BaseProcess | subprocess.Popen[str]) -> None:
     """Until a process has made a file."""
     while not path.exists():
-        assert process.exitcode is None, f"ended with {process.exitcode} before it made {path}"
+        status = process.poll() if isinstance(process, subprocess.Popen) else process.exitcode
+        assert status is None or path.exists(), f"ended with {status} before it made {path}"
         time.sleep(0.005)
 
 
@@ -118,6 +124,24 @@ def killed_command(log: Path, arguments: list[str], fatal: int) -> None:
     _probe(arguments)
 
 
+def command_killed_between_files(log: Path, arguments: list[str], delay: float) -> None:
+    """The command, killed ``delay`` seconds after a slice has its name; it does not live to name the next."""
+    replace = os.replace
+
+    def replacing(source: Any, target: Any) -> None:
+        if str(target).endswith(".nc"):
+            if killer.is_alive():
+                signal.pause()
+            replace(source, target)
+            killer.start()
+        else:
+            replace(source, target)
+
+    killer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+    os.replace = replacing
+    command(log, arguments)
+
+
 def hold_lock(folder: Path, ready: Path) -> None:
     """Hold a folder's lock, and have a child of one's own, until killed."""
     from probes.system.locks import FolderLock
@@ -125,7 +149,7 @@ def hold_lock(folder: Path, ready: Path) -> None:
     lock = FolderLock(folder)
     lock.acquire()
     child = os.fork()
-    signal.alarm(120)  # should nobody end them
+    signal.alarm(round(LONG))  # should nobody end them
     if child:
         ready.write_text(str(child))
     signal.pause()

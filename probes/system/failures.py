@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,9 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from probes.errors import InputError
+from probes.system.signals import watched
 
-__all__ = ["Ending", "PeerLostError", "StoppedError"]
+__all__ = ["FailureHandler", "PeerLostError", "StoppedError"]
 
 _CONTINUES = "what was measured is kept, the same command continues"
 _ROLL_CALL = 2.0  # seconds within which every process that lives has answered: torchrun stops them at once
@@ -34,7 +34,7 @@ class StoppedError(BaseException):
     """This process was told to end (SIGTERM), by the user or because another died."""
 
 
-class Ending:
+class FailureHandler:
     """What a process does when it, or another, cannot go on."""
 
     def __init__(self, store: Store, rank: int, size: int, say: Callable[[str], object]) -> None:
@@ -52,36 +52,23 @@ class Ending:
         self._leaving = threading.Event()
 
     @contextmanager
-    def watched(self) -> Iterator[Ending]:
+    def installed(self) -> Iterator[FailureHandler]:
         """Inside, SIGTERM raises :class:`StoppedError`.
 
         A main thread that waits for a message notices no signal, so another thread ends the process if it has to.
         """
-        ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
-        watcher = threading.Thread(target=self._watch, args=(ours,), daemon=True)
-        handler = signal.signal(signal.SIGTERM, _stop)
-        wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        watcher.start()
-        try:
-            yield self
-        finally:
-            self._leaving.set()
-            signal.set_wakeup_fd(wakeup)
-            signal.signal(signal.SIGTERM, handler)
-            theirs.close()
-            watcher.join()
-            ours.close()
+        with watched({signal.SIGTERM: _stop}, self._stopped):
+            try:
+                yield self
+            finally:
+                self._leaving.set()
 
-    def _watch(self, signals: socket.socket) -> None:
-        while number := signals.recv(1):
-            if number[0] == signal.SIGTERM:
-                self._answer()
-                if not self._leaving.wait(_STUCK):
-                    status = self._end(None, StoppedError())
-                    os._exit(status)
+    def _stopped(self, number: int) -> None:
+        self._answer()
+        if not self._leaving.wait(_STUCK):
+            os._exit(self._end(None, StoppedError()))
 
-    def leave(self, error: BaseException) -> int | None:
+    def handle(self, error: BaseException) -> int | None:
         """See that one process has said why the run ends.
 
         Args:
