@@ -46,7 +46,7 @@ def test_every_command_in_it_exists_with_its_options() -> None:
 
 
 def test_the_documented_witnesses_refute_their_claims_and_are_all_there() -> None:
-    from probes.cli.falsification import replay_file
+    from probes.cli.witnesses import replay_file
 
     folder = README.parent / "docs" / "falsified"
     table = (folder / "falsified.md").read_text("utf-8")

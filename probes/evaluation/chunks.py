@@ -1,4 +1,4 @@
-"""How many examples are evaluated at once: what the user may say, and what is done where memory runs out.
+"""How many examples are evaluated at once, where memory runs out.
 
 Nothing here knows the evaluation that it serves, so that the evaluation can use it.
 """
@@ -15,7 +15,7 @@ import torch
 
 from probes.errors import InputError
 
-__all__ = ["halving", "is_out_of_memory", "parse_chunk"]
+__all__ = ["halving", "is_out_of_memory"]
 
 T = TypeVar("T")
 
@@ -84,16 +84,3 @@ def halving(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def parse_chunk(text: str) -> int | None:
-    """The number of ``--chunk``; None for ``auto``.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if text == "auto":
-        return None
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise InputError(f"--chunk {text}: give auto, or how many examples at once (at least 1)")
-    return int(text)

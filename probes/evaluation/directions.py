@@ -18,7 +18,6 @@ from probes.errors import InputError
 from probes.evaluation.reductions import norm
 
 __all__ = [
-    "DIRECTIONS",
     "Direction",
     "Multiple",
     "gradient_direction",
@@ -26,14 +25,6 @@ __all__ = [
     "noise_direction",
     "update_direction",
 ]
-
-DIRECTIONS = {
-    "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
-    "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
-    "adversarial": "at each eta of its own the worst perturbation found, every tensor by at most eta of its norm",
-    "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
-}
-
 
 _LARGEST_FACTOR = 1e30
 """A factor beyond it could overflow float32, where ‖W‖/‖g‖ is of a gradient that has nearly vanished."""

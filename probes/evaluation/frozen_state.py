@@ -13,17 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from probes.evaluation.evaluator import left_as_found
 
-__all__ = ["BATCHNORMS", "PRECISIONS", "mixes_examples", "probing"]
+__all__ = ["mixes_examples", "probing"]
 
-BATCHNORMS = {
-    "running": "running statistics, as in evaluation",
-    "batch": "statistics of all examples at once, as in a training step; nothing running is updated",
-}
-PRECISIONS = {
-    "full": "matrix products in the working precision",
-    "tf32": "float32 products rounded to TF32's 10 bits, on NVIDIA GPUs",
-    "bfloat16": "layers in bfloat16 where PyTorch's autocast allows it",
-}
 _STATISTICS = ("running_mean", "running_var")
 
 

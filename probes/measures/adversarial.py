@@ -16,17 +16,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from probes.choices import check_choice
 from probes.data.batches import Inputs
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
 from probes.evaluation.evaluator import Evaluator, Parameters, left_as_found
 
-__all__ = ["OBJECTIVES", "Ascent", "Worst", "find_worst"]
-
-OBJECTIVES = {
-    "output": "the mean over examples of ‖f̃(x) − f(x)‖ / ‖f(x)‖",
-    "breakdown": "‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's full-batch gradient g",
-}
+__all__ = ["Ascent", "Worst", "find_worst"]
 
 _ROUNDING = 5e-7  # of a norm: what a change scaled to the ball's surface in float32 may exceed it by
 _SMALLEST_STEP = 2.0**-12  # after a dozen halvings nothing is left to gain
@@ -37,7 +33,7 @@ class Ascent:
     """How the worst perturbation is searched for.
 
     Attributes:
-        objective: a name of :data:`OBJECTIVES`, what is made as large as possible.
+        objective: a name of :data:`probes.choices.CHOICES`, what is made as large as possible.
         examples: how many of the first examples the objective ``output`` averages over; ``breakdown`` takes
             the full batch.
         steps: how many points each ascent tries after its starting point.
@@ -57,8 +53,7 @@ class Ascent:
         Raises:
             InputError: it names the setting.
         """
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"--objective {self.objective}: unknown; known are {', '.join(OBJECTIVES)}")
+        check_choice("objective", self.objective)
         if self.examples < 1:
             raise InputError(f"examples {self.examples}: the objective needs at least 1")
         if self.steps < 1:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from probes.choices import CHOICES, check_choice
 from probes.errors import InputError
-from probes.evaluation.directions import DIRECTIONS
-from probes.evaluation.frozen_state import BATCHNORMS, PRECISIONS
-from probes.measures.adversarial import Ascent
+
+if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
+    import numpy as np
+    import numpy.typing as npt
+
+    from probes.measures.adversarial import Ascent
 
 __all__ = ["SliceSettings"]
-
-_CHOICES = {
-    "direction": tuple(DIRECTIONS),
-    "spectra": ("weights", "slice", "none"),
-    "biases": ("move", "fixed"),
-    "batchnorm": tuple(BATCHNORMS),
-    "dtype": ("float32", "float64"),
-    "precision": tuple(PRECISIONS),
-}
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,7 @@ class SliceSettings:
 
     Attributes:
         etas: increasing grid, 0 first.
-        direction: a name of :data:`probes.evaluation.directions.DIRECTIONS`.
+        direction: what the slice is along, a name of :data:`probes.choices.CHOICES`.
         perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
@@ -38,7 +31,7 @@ class SliceSettings:
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         biases: ``move`` (the released protocol) or ``fixed``.
-        batchnorm: a name of :data:`probes.evaluation.frozen_state.BATCHNORMS`: the statistics of batch norm.
+        batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
@@ -49,7 +42,7 @@ class SliceSettings:
         ascent_steps: points that each of its ascents tries.
         restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
-        precision: a name of :data:`probes.evaluation.frozen_state.PRECISIONS`: what matrix products may round to.
+        precision: what matrix products may round to, a name of :data:`probes.choices.CHOICES`.
         device: a torch device.
         chunk: examples at once.
     """
@@ -82,12 +75,14 @@ class SliceSettings:
         Raises:
             InputError: it names the setting.
         """
+        import numpy as np
+
         etas = self.etas
         if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
             raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"--{name} {getattr(self, name)}: unknown; known are {', '.join(choices)}")
+        for field in fields(self):
+            if field.name in CHOICES:
+                check_choice(field.name, getattr(self, field.name))
         if self.precision != "full" and self.dtype != "float32":
             raise InputError(f"--precision {self.precision}: is for --dtype float32, not {self.dtype}")
         if self.precision == "tf32" and not self.device.startswith(("cuda", "auto")):
@@ -100,6 +95,8 @@ class SliceSettings:
         Raises:
             InputError: it names the setting.
         """
+        from probes.measures.adversarial import Ascent
+
         return Ascent(
             objective=self.objective,
             examples=max(self.samples, 1),

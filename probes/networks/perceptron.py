@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from probes.choices import check_choice
 from probes.errors import InputError
 from probes.system.files import natural_key
 
@@ -81,8 +82,7 @@ class PerceptronSpec:
         """
         if len(self.widths) < 2 or any(not 1 <= width <= 1_000_000 for width in self.widths):
             raise InputError(f"a perceptron needs at least an input and an output width, got {self.widths}")
-        if self.norm not in ("none", "batch", "layer"):
-            raise InputError(f"--norm {self.norm}: unknown; known are none, batch, layer")
+        check_choice("norm", self.norm)
         if len(self.biases) != self.depth:
             raise InputError(
                 f"a perceptron of {self.depth} layers needs as many bias flags, got {len(self.biases)}"

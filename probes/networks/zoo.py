@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
@@ -19,7 +19,6 @@ from probes.errors import InputError
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 
 __all__ = [
-    "NAMED",
     "CharTransformer",
     "ConvNet",
     "ConvSpec",
@@ -484,22 +483,3 @@ def spec_of(network: nn.Module) -> NetworkSpec | None:
         return None
     spec: NetworkSpec = network.spec  # type: ignore[assignment]
     return spec
-
-
-def _side(inputs: int) -> int:
-    side = math.isqrt(inputs)
-    if side**2 != inputs:
-        raise InputError(
-            f"--network: needs square images of one channel, but x has {inputs} numbers an example"
-        )
-    return side
-
-
-NAMED: dict[str, Callable[[int, int, str], NetworkSpec]] = {
-    # name: description from the numbers an example has, the outputs, and the norm
-    "conv": lambda inputs, outputs, _: ConvSpec(_side(inputs), outputs=outputs),
-    "conv-bn": lambda inputs, outputs, _: ConvSpec(_side(inputs), outputs=outputs, norm="batch"),
-    "residual16": lambda inputs, outputs, norm: ResidualSpec(_side(inputs), outputs=outputs, norm=norm),
-    "char-transformer": lambda inputs, _, __: TransformerSpec(context=inputs),
-}
-"""The networks that ``probe train --network`` knows beside perceptrons."""

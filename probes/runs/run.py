@@ -358,7 +358,7 @@ def measure_run(
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
-        shard: a name of :data:`probes.system.processes.SHARDS`: how they divide the work.
+        shard: a name of :data:`probes.choices.CHOICES`: how they divide the work.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.

@@ -23,17 +23,12 @@ from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.errors import InputError
 from probes.networks.frozen_network import check_spec_fits
 from probes.networks.zoo import NetworkSpec, build
+from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
-from trust.optim import Fromage
 
-__all__ = ["OPTIMIZERS", "TrainingPlan", "checkpoint_steps", "train"]
+__all__ = ["TrainingPlan", "checkpoint_steps", "train"]
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "fromage": Fromage,
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-}
 _PAPER_SHALLOW = "0:0,0:12,0:24,0:48,0:96,1,3,5,7,9"
 _STATE = ".training-state"
 _WORTH_THREADS = (
@@ -50,7 +45,7 @@ class TrainingPlan:
         data: a data spec of :func:`probes.data.dataset.load_data`.
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.
-        optimizer: a name of :data:`OPTIMIZERS`.
+        optimizer: a name of :data:`probes.runs.optimizers.OPTIMIZERS`.
         lr: step size of the first epoch.
         lr_decay: factor on the step size after each epoch.
         epochs: how many.
@@ -260,7 +255,7 @@ def _begin(plan: TrainingPlan) -> _State:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(plan.seed)
         model = build(plan.network)
-    optimizer = OPTIMIZERS[plan.optimizer](model.parameters(), lr=plan.lr)
+    optimizer = make_optimizer(plan.optimizer, model.parameters(), lr=plan.lr)
     order = torch.Generator().manual_seed(plan.seed)
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
 

@@ -24,14 +24,9 @@ from torch.distributed.rendezvous import rendezvous
 from probes.errors import InputError
 from probes.system.failures import FailureHandler, PeerLostError, StoppedError
 
-__all__ = ["ALONE", "SHARDS", "Share", "from_environment", "padded", "started_by_torchrun"]
+__all__ = ["ALONE", "Share", "from_environment", "padded", "started_by_torchrun"]
 
 T = TypeVar("T")
-
-SHARDS = {
-    "data": "every checkpoint is measured by all processes, each on its part of the examples",
-    "checkpoints": "every process measures whole checkpoints, each its own",
-}
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PATIENCE = timedelta(days=1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +16,6 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.cli.reports import findings_in, terminal_summary
 from tests.conftest import Probe
 from trust import distance_between
-
-
-def test_help_needs_no_heavy_library() -> None:
-    heavy = "{'torch', 'numpy', 'scipy', 'xarray', 'matplotlib', 'pandas'}"
-    code = f"import sys, probes.cli.main; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
-
-
-def test_every_option_of_every_command_is_explained(probe: Probe) -> None:
-    from probes.cli.main import main
-
-    for name, command in main.commands.items():
-        assert probe(name, "--help").exit_code == 0
-        assert command.help, name
-        for parameter in command.params:
-            if parameter.param_type_name == "option":
-                assert parameter.help, f"{name} {parameter.opts}"
 
 
 def test_train_saves_checkpoints_that_say_what_they_are(trained: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes import InputError
-from probes.evaluation.chunks import halving, is_out_of_memory, parse_chunk
+from probes.evaluation.chunks import halving, is_out_of_memory
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
@@ -107,11 +107,3 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         halving(run, 100)
-
-
-def test_what_the_option_may_say() -> None:
-    assert parse_chunk("auto") is None
-    assert parse_chunk("17") == 17
-    for text in ("0", "-1", "1.5", "", "many", "1e3", "٣"):
-        with pytest.raises(InputError, match="--chunk"):
-            parse_chunk(text)

@@ -24,9 +24,9 @@ from probes.data.losses import accuracy_of, resolve_loss
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.frozen_network import check_spec_fits, load_network
+from probes.networks.named import NAMED
 from probes.networks.perceptron import PerceptronSpec
 from probes.networks.zoo import (
-    NAMED,
     CharTransformer,
     ConvNet,
     ConvSpec,

@@ -5,11 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints.checkpoint import read_checkpoint
-from probes.errors import InputError
-from trust.distance import deep_relative_trust, relative_perturbations
+import click
 
-__all__ = ["distance_between_files"]
+from probes.cli.documents import JSON, print_json
+from probes.errors import InputError
+
+
+@click.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@click.option("--key", help="Which state_dict to take where a file holds several.")
+@JSON
+def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
+    """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
+    from analysis.wording import number
+    from probes.cli.tables import plain
+
+    found = distance_between_files(before, after, key=key)
+    if as_json:
+        print_json(found)
+        return
+    rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
+    rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
+    click.echo(plain(rows))
+    click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
 def distance_between_files(before: Path, after: Path, *, key: str | None = None) -> dict[str, Any]:
@@ -21,6 +40,9 @@ def distance_between_files(before: Path, after: Path, *, key: str | None = None)
     Raises:
         InputError: a file that cannot be read, or tensors that differ in name or shape.
     """
+    from probes.checkpoints.checkpoint import read_checkpoint
+    from trust.distance import deep_relative_trust, relative_perturbations
+
     first, second = (
         {
             name: tensor

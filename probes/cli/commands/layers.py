@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
+import click
 
-from probes.cli.tables import plain
-from probes.data.losses import resolve_loss
+from probes.cli.documents import JSON, print_json
+from probes.cli.options import DATA, NETWORK, PERTURB, source_of
 from probes.errors import InputError
-from probes.evaluation.evaluator import Evaluator
-from probes.evaluation.frozen_state import probing
-from probes.measures.layers import PERTURBED, Layer, find_layers, treated
-from probes.runs.run import Source, data_spec, read_data, read_networks
 
-__all__ = ["list_layers", "listing_lines"]
+if TYPE_CHECKING:
+    from probes.measures.layers import Layer
+    from probes.runs.run import Source
 
 
-def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: str = "move") -> list[Layer]:
-    """The parameters of a checkpoint's network, in forward order where there is data to pass through it.
+@click.command()
+@click.argument("checkpoint", type=click.Path())
+@NETWORK
+@DATA
+@PERTURB
+@JSON
+def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool, **options: Any) -> None:
+    """List the parameters of CHECKPOINT in the order of the forward pass, and how probe run will treat each.
 
-    Args:
-        source: one checkpoint and, where that does not say it, its network and data.
-        perturb: as for a run.
-        biases: as for a run.
+    With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
+    used; without any the order is that of registration.
+    """
+    from probes.measures.layers import treated
+
+    found = treated(_found_layers(source_of((checkpoint,), options)), perturb=perturb, biases=biases)
+    if as_json:
+        print_json([layer.to_json() for layer in found])
+        return
+    click.echo(_lines(found))
+
+
+def _found_layers(source: Source) -> list[Layer]:
+    """The parameters of one checkpoint's network, in forward order where there is data to pass through it.
 
     Raises:
         InputError: anything given that cannot be used.
     """
+    import torch
+
+    from probes.data.losses import resolve_loss
+    from probes.evaluation.evaluator import Evaluator
+    from probes.evaluation.frozen_state import probing
+    from probes.measures.layers import find_layers
+    from probes.runs.run import data_spec, read_data, read_networks
+
     networks, order = read_networks(source)
     path = order.paths[0]
     if len(networks) > 1:
@@ -37,19 +60,20 @@ def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: st
     frozen = networks.load(0)
     network, names = frozen.network, frozen.names
     if data_spec(source, frozen, path) is None:
-        return treated(find_layers(network, reported=names), perturb=perturb, biases=biases)
+        return find_layers(network, reported=names)
     data, loss = read_data(source, frozen, path)
     function = resolve_loss(loss, data.batches)[1]
     with probing(network):
         evaluator = Evaluator(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
-        found = find_layers(network, evaluator, names)
-    return treated(found, perturb=perturb, biases=biases)
+        return find_layers(network, evaluator, names)
 
 
-def listing_lines(layers: Sequence[Layer]) -> str:
+def _lines(layers: Sequence[Layer]) -> str:
     """A table, and what it comes to."""
-    heading = ["parameter", "shape", "kind", "module", "counts in L", "treatment", "remarks"]
-    rows = [heading]
+    from probes.cli.tables import plain
+    from probes.measures.layers import PERTURBED
+
+    rows = [["parameter", "shape", "kind", "module", "counts in L", "treatment", "remarks"]]
     for layer in layers:
         shape = " × ".join(map(str, layer.shape)) or "scalar"
         aliases = [f"also {', '.join(layer.aliases)}"] if layer.aliases else []

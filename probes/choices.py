@@ -1,0 +1,63 @@
+"""What a setting may be: the names to choose from, by setting, and what each means.
+
+Here, beside the errors and without any library, so that the command can offer them before it loads one.
+"""
+
+from __future__ import annotations
+
+from probes.errors import InputError
+
+__all__ = ["CHOICES", "check_choice"]
+
+CHOICES: dict[str, dict[str, str]] = {
+    "direction": {
+        "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
+        "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
+        "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
+        "adversarial": "at each eta of its own the worst perturbation found, every tensor by at most eta of its norm",
+    },
+    "spectra": {
+        "weights": "singular values of the frozen weights and of the direction",
+        "slice": "of the perturbed weights at every eta too",
+        "none": "of neither",
+    },
+    "biases": {
+        "move": "vectors (biases, norm layers) are perturbed too, as in the paper's released protocol",
+        "fixed": "vectors stay put",
+    },
+    "batchnorm": {
+        "running": "running statistics, as in evaluation",
+        "batch": "statistics of all examples at once, as in a training step; nothing running is updated",
+    },
+    "dtype": {"float32": "single precision", "float64": "double precision"},
+    "precision": {
+        "full": "matrix products in the working precision",
+        "tf32": "float32 products rounded to TF32's 10 bits, on NVIDIA GPUs",
+        "bfloat16": "layers in bfloat16 where PyTorch's autocast allows it",
+    },
+    "objective": {
+        "output": "the mean over examples of ‖f̃(x) − f(x)‖ / ‖f(x)‖",
+        "breakdown": "‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's full-batch gradient g",
+    },
+    "shard": {
+        "data": "every checkpoint is measured by all processes, each on its part of the examples",
+        "checkpoints": "every process measures whole checkpoints, each its own",
+    },
+    "norm": {
+        "none": "no norm layers",
+        "batch": "batch norm before each activation",
+        "layer": "layer norm before each activation",
+    },
+}
+"""By the setting's name: the choices in the order in which they are shown."""
+
+
+def check_choice(setting: str, value: str) -> None:
+    """Refuse what is no choice.
+
+    Raises:
+        InputError: it names the setting and the choices.
+    """
+    choices = CHOICES[setting]
+    if value not in choices:
+        raise InputError(f"--{setting} {value}: unknown; known are {', '.join(choices)}")

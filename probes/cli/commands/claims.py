@@ -1,0 +1,32 @@
+"""``probe claims``: what can be tested."""
+
+from __future__ import annotations
+
+import click
+
+from probes.cli.documents import JSON, print_json
+from probes.cli.options import CLAIMS
+
+
+@click.command()
+@CLAIMS
+@JSON
+def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
+    """What can be tested: each claim's statement, premises and source."""
+    from analysis.documents import claim_rows
+    from probes.cli.claims import chosen_claims
+
+    found = claim_rows(chosen_claims(user_claims).values())
+    if as_json:
+        print_json(found)
+        return
+    for claim in found:
+        click.echo(click.style(claim["claim"], bold=True))
+        click.echo(f"    {claim['statement']}")
+        click.echo(f"    measures: {claim['measures']}")
+        for name, statement in claim["premises"].items():
+            click.echo(f"    premise {name}: {statement}")
+        if not claim["premises"]:
+            click.echo("    no premises")
+        known = "proved under its premises" if claim["proved"] else "no proof is known"
+        click.echo(f"    {known}; source: {claim['source']}\n")

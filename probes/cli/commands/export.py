@@ -1,0 +1,18 @@
+"""``probe export``: measurements as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def export(folder: Path, file: Path) -> None:
+    """Write the measurements in FOLDER as a tidy table: one row a number, FILE.csv."""
+    from probes.runs.folder import export_csv, load
+
+    rows = export_csv(load(folder), file)
+    click.echo(f"{rows} rows written to {file}")

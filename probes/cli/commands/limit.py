@@ -1,0 +1,49 @@
+"""``probe limit``: how large a step may be, by the theory and by search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from probes.cli.documents import JSON, print_json
+from probes.cli.options import MEASURE, SOURCE, settings_of, source_of
+from probes.cli.sharing import share_of
+from probes.errors import InputError
+
+
+@click.command()
+@SOURCE
+@MEASURE
+@JSON
+def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Lemma 2's, the calibrated, the slice curvature's and the measured step limit of each CHECKPOINT."""
+    import numpy as np
+
+    from analysis import step_limits
+    from analysis.documents import limit_rows
+    from analysis.tables import limits_table
+    from analysis.wording import noise_line
+    from probes.cli.tables import plain
+    from probes.runs.run import measure
+
+    auto = options["chunk"] is None
+    with share_of(options["device"]) as share:
+        if options["direction"] == "adversarial":
+            raise InputError(
+                "--direction adversarial: has no step limit, since every eta has a step of its own"
+            )
+        # the smallest change that tells the constant: in coarser layers 1e-4 is rounding
+        etas = np.array([0.0, 1e-4 if options["precision"] == "full" else 1e-2])
+        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False)
+        source = source_of(checkpoints, options)
+        measurements = measure(source, settings, auto_chunk=auto, what="limits", share=share)
+    if share.rank > 0:
+        return
+    limits = step_limits(measurements)
+    if as_json:
+        print_json(limit_rows(measurements, limits))
+        return
+    click.echo(plain(limits_table(limits)))
+    if options["precision"] != "full":
+        click.echo(noise_line(measurements))

@@ -1,0 +1,128 @@
+"""``probe run``: the slice of every checkpoint, measured into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from probes.choices import CHOICES
+from probes.cli.documents import JSON, print_json
+from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
+from probes.cli.sharing import share_of
+
+if TYPE_CHECKING:
+    from probes.checkpoints.checkpoint import TrainingOrder
+
+
+@click.command()
+@SOURCE
+@click.option(
+    "--etas",
+    default="log",
+    show_default=True,
+    help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
+    " or a comma list. 0 is always included.",
+)
+@MEASURE
+@setting(
+    "layers",
+    "Whose gradients are measured: all, first, or a glob over parameter names. --perturb says which move.",
+)
+@setting("samples", "Examples whose output change is kept.")
+@setting("jacobian", "Examples whose layer-to-output Jacobians are measured.")
+@setting(
+    "spectra",
+    "Singular values of the frozen weights and direction, of the perturbed weights too, or none (fast).",
+)
+@setting("limit", "Search for the measured step limit.")
+@setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
+@setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
+@setting(
+    "measure",
+    "What is measured at each eta: a measure's name, or path/to/file.py:Name of your own; default is what the other"
+    " options ask for. Give it again for more; what is named replaces the default set unless default is named too.",
+)
+@click.option(
+    "--shard",
+    type=choice(CHOICES["shard"]),
+    default="data",
+    show_default=True,
+    help="How the processes of torchrun --nproc-per-node=N -m probes run … divide the work: each takes a part of the"
+    " examples of every checkpoint, or whole checkpoints. One process alone does all.",
+)
+@setting(
+    "objective",
+    "What --direction adversarial maximises: the mean relative output change of the sampled examples, or the"
+    " first layer's gradient breakdown.",
+)
+@setting("ascent_steps", "Points that each adversarial ascent tries.")
+@setting("restarts", "Adversarial ascents that start from noise.")
+@click.option(
+    "--dry-run",
+    "dry",
+    is_flag=True,
+    help="Read and check everything, say what would be done and about how long it takes; write nothing.",
+)
+@OUT
+@JSON
+def run(
+    checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, dry: bool, **options: Any
+) -> None:
+    """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
+
+    What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
+    """
+    from probes.cli.dry_run import dry_run
+    from probes.runs.history import copy_history
+    from probes.runs.run import measure_run
+    from probes.slices.etas import parse_etas
+
+    auto = options["chunk"] is None
+    orders: list[TrainingOrder] = []
+    with share_of(options["device"]) as share:
+        settings = settings_of(options, etas=parse_etas(options["etas"]))
+        source = source_of(checkpoints, options)
+        if dry:
+            if share.rank == 0:
+                found = dry_run(source, settings, out, auto_chunk=auto)
+                if as_json:
+                    print_json(found.to_json())
+                else:
+                    click.echo("\n".join(found.lines()))
+            return
+        measure_run(source, settings, out, auto_chunk=auto, order=orders.append, share=share, shard=shard)
+    if share.rank > 0:
+        return
+    copy_history(checkpoints, out)
+    _say_what_was_measured(out, orders[0], as_json=as_json)
+
+
+def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
+    from analysis import check_measurements
+    from analysis.wording import noise_line
+    from probes.cli.reports import self_check_lines
+    from probes.runs.folder import load
+
+    measurements = load(out)
+    checks = check_measurements(measurements)
+    if as_json:
+        print_json(
+            {
+                "results": str(out),
+                "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "checks": [
+                    {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
+                    for one in checks
+                ],
+            }
+        )
+        return
+    if len(order.paths) > 1:
+        click.echo("\n".join(order.lines()))
+    click.echo(self_check_lines(checks))
+    click.echo(noise_line(measurements))
+    click.echo(
+        f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
+    )

@@ -1,0 +1,147 @@
+"""What ``probe falsify`` says: outcomes and replays in words, and the page of all outcomes."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.falsifier import Outcome, Replay
+from analysis.falsifier.intervals import Interval
+from figures.report.page import markdown_table
+from probes.runs.run import versions
+from trust.claims import Claim
+
+__all__ = ["outcome_lines", "outcomes_page", "replay_lines"]
+
+_SHOWN = {
+    "widths": "widths",
+    "activation": "φ",
+    "weights": "W",
+    "perturbation": "ΔW",
+    "biases": "b",
+    "bias_perturbation": "Δb",
+    "input": "x",
+    "input_perturbation": "Δx",
+    "target": "y",
+    "left": "measured side",
+    "right": "bound",
+}
+
+
+def replay_lines(found: Replay) -> str:
+    """What came of a replay, for reading."""
+    if found.certificate is None:
+        return (
+            f"{found.claim}: not certified (outside the claim's premises, or exact arithmetic cannot decide)"
+        )
+    certificate = found.certificate
+    lines = [
+        f"{found.claim}: {'REFUTED' if found.refutes else 'not refuted'} by this network, in exact arithmetic",
+        f"  measured side {_shown(certificate.left)}, bound {_shown(certificate.right)}",
+    ]
+    lines += [f"  {name}: inside by {_shown(margin)}" for name, margin in certificate.margins.items()]
+    return "\n".join(lines)
+
+
+def outcome_lines(claim: Claim, outcome: Outcome) -> str:
+    """What a search came to, for reading."""
+    spent = f"{outcome.trials} networks in {outcome.seconds:.1f} s"
+    if outcome.certificate is None:
+        text = f"{claim.id}: no counterexample ({spent}); closest approach measured/bound = {_ratio(outcome)}"
+        return text + (
+            f"\n  an apparent one could not be certified: {outcome.doubt}" if outcome.doubt else ""
+        )
+    witness = outcome.to_json(claim)["witness"]
+    lines = [f"{claim.id}: REFUTED as restated here, certified in exact arithmetic ({spent})"]
+    lines += [f"  {claim.statement}"]
+    lines += [f"  {key}: {_inline(value)}" for key, value in witness.items() if key in _SHOWN]
+    if claim.mend:
+        lines.append(f"  what mends it: {claim.mend}" + (f" ({claim.mended_by})" if claim.mended_by else ""))
+    return "\n".join(lines)
+
+
+def _inline(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace('"', "")
+
+
+def _shown(side: Interval) -> str:
+    return f"{side.middle:.6g}"
+
+
+def _ratio(outcome: Outcome) -> str:
+    """The closest approach as a ratio; 1 within rounding is 1."""
+    exponent = outcome.worst_log10_ratio
+    if math.isinf(exponent):
+        return "–" if exponent < 0 else "∞"
+    return "1 (attained)" if abs(exponent) < 1e-4 else f"{10.0**exponent:.3g}"
+
+
+def outcomes_page(
+    found: Sequence[tuple[Claim, Outcome]], left_out: Sequence[str], *, seed: int, budget: float
+) -> str:
+    """The page ``falsified.md``.
+
+    Args:
+        found: the claims that were searched, and what came of each.
+        left_out: for each claim that was not, the reason.
+        seed: of the search.
+        budget: its seconds for each claim.
+    """
+    rows = [["claim", "statement", "outcome", "networks", "closest approach or witness", "what mends it"]]
+    outcomes = {claim.id: outcome for claim, outcome in found}
+    for claim, outcome in found:
+        refuted = outcome.certificate is not None
+        rows.append(
+            [
+                claim.id,
+                claim.statement,
+                "**refuted as restated here**" if refuted else f"holds so far{', proved' * claim.proved}",
+                str(outcome.trials),
+                _witness_cell(claim, outcome) if refuted else f"measured/bound = {_ratio(outcome)}",
+                _mend_cell(claim, outcomes) if refuted else "",
+            ]
+        )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return "\n".join(
+        [
+            "# What the falsifier found",
+            "",
+            f"Made on {today} by `probe falsify all --out DIR --seed {seed} --budget {budget:g}`"
+            f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
+            " claim's inequality fails. A refutation is certified in exact arithmetic and can be checked again with"
+            " `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
+            " premises is known, so that the search tests our code).",
+            "",
+            "It speaks of the claims *as this toolkit restates them*, with the constant and the form that this page"
+            " shows, and not of anyone's theorem in its own words. φ follows every layer, the last one too. Claims"
+            " about gradients and losses are tested with the loss ½‖f(x) − y‖² of one example. An approach of 1"
+            " means that the bound is attained.",
+            "",
+            markdown_table(rows),
+            "",
+            *([f"Not searched: {'; '.join(left_out)}.", ""] if left_out else []),
+        ]
+    )
+
+
+def _witness_cell(claim: Claim, outcome: Outcome) -> str:
+    witness = outcome.to_json(claim)["witness"]
+    parts = [
+        f"{symbol} = {_inline(witness[key])}"
+        for key, symbol in _SHOWN.items()
+        if key in witness and key not in ("widths", "left", "right")
+    ]
+    ratio = witness["ratio_at_least"]
+    more = "more than any multiple" if ratio is None else f"{float(ratio):.3g} times the bound"
+    return f"{', '.join(parts)}: {more} ([file]({claim.id}.json))"
+
+
+def _mend_cell(claim: Claim, outcomes: dict[str, Outcome]) -> str:
+    if not claim.mended_by:
+        return claim.mend
+    mended = outcomes.get(claim.mended_by)
+    state = "" if mended is None else ", which survives the same search" if mended.certificate is None else ""
+    return f"{claim.mend}: `{claim.mended_by}`{state}"
