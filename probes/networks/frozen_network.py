@@ -19,8 +19,8 @@ from probes.data.losses import label_range
 from probes.errors import InputError
 from probes.evaluation.evaluator import left_as_found
 from probes.networks.hugging_face import has_configuration, transformers_module
+from probes.networks.images import NetworkSpec, build, read_spec, spec_of
 from probes.networks.perceptron import Perceptron, PerceptronSpec, infer_perceptron
-from probes.networks.zoo import NetworkSpec, build, read_spec, spec_of
 
 __all__ = [
     "FrozenNetwork",

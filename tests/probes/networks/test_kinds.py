@@ -24,8 +24,7 @@ from probes.data.losses import accuracy_of, resolve_loss
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.frozen_network import check_spec_fits, load_network
-from probes.networks.perceptron import PerceptronSpec
-from probes.networks.zoo import (
+from probes.networks.images import (
     NAMED,
     CharTransformer,
     ConvNet,
@@ -38,6 +37,7 @@ from probes.networks.zoo import (
     read_spec,
     spec_of,
 )
+from probes.networks.perceptron import PerceptronSpec
 from probes.runs.run import Source, prepare
 from probes.runs.training import TrainingPlan, train
 
