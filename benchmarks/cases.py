@@ -16,8 +16,10 @@ from probes.data.batches import Batch, Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
-from probes.networks.images import ConvSpec, TransformerSpec, build
+from probes.networks.images import ConvSpec
+from probes.networks.kinds import build
 from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.networks.transformer import TransformerSpec
 from probes.runs.chunk import choose_chunk
 from probes.slices.slice import SliceSettings
 

@@ -24,8 +24,9 @@ from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
 from probes.evaluation.evaluator import Evaluator, moved_along
 from probes.measures.jacobians import Jacobians, relative_change
-from probes.networks.images import CharTransformer, ConvNet
+from probes.networks.images import ConvNet
 from probes.networks.perceptron import Perceptron
+from probes.networks.transformer import CharTransformer
 
 __all__ = ["compare", "jacobians", "places_of"]
 

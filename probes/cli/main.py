@@ -548,8 +548,9 @@ def figure1(
 def train(out: Path, as_json: bool, **options: Any) -> None:
     """Train a network and save checkpoints that carry all that probe run needs; run it again to continue."""
     from probes.data.dataset import load_data
-    from probes.networks.images import NAMED, NetworkSpec
+    from probes.networks.kinds import NAMED
     from probes.networks.perceptron import PerceptronSpec
+    from probes.networks.specs import NetworkSpec
     from probes.runs.training import TrainingPlan
     from probes.runs.training import train as train_network
 

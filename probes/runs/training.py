@@ -21,8 +21,9 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
 from probes.errors import InputError
-from probes.networks.frozen_network import check_spec_fits
-from probes.networks.images import NetworkSpec, build
+from probes.networks.data_fit import check_spec_fits
+from probes.networks.kinds import build
+from probes.networks.specs import NetworkSpec
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
 from trust.optim import Fromage
@@ -46,7 +47,7 @@ class TrainingPlan:
     """Everything that decides a training run.
 
     Attributes:
-        network: a description of any kind that :mod:`probes.networks.images` knows.
+        network: a description of any kind that :mod:`probes.networks.kinds` knows.
         data: a data spec of :func:`probes.data.dataset.load_data`.
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.

@@ -38,7 +38,7 @@ from probes.measures.operator_norms import Operator, operator_norm
 from probes.measures.sensitivity import Sensitivity
 from probes.measures.spectra import spectrum
 from probes.measures.step_limit import find_step_limit
-from probes.networks.images import spec_of
+from probes.networks.kinds import spec_of
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.settings import SliceSettings, evaluations_per_slice
 from probes.system.processes import ALONE, Share

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import probes
-from probes.networks.images import NAMED, build
+from probes.networks.kinds import NAMED, build
 from tests.conftest import Probe
 from tests.probes.measures.test_layers import CASES, ETAS, Case, looped, numbers, prepared
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from probes import InputError
 from probes.data.batches import Batch, Batches
-from probes.data.losses import LOSSES, BatchLoss, ModelLoss, as_loss, label_range, resolve_loss
+from probes.data.losses import LOSSES, BatchLoss, ModelLoss, accuracy_of, as_loss, label_range, resolve_loss
 
 DRAW = torch.Generator().manual_seed(0)
 
@@ -165,3 +166,22 @@ def test_the_range_of_labels() -> None:
     assert label_range(normal(1, 3, 7), Batches([Batch(ids)]), "next-token") == (0, 6, 7)
     labels = Batches([Batch(normal(2, 3), torch.tensor([-100, 1]))])
     assert label_range(normal(1, 4), labels, "cross-entropy") == (-100, 1, 4)
+
+
+def test_the_loss_of_a_sequence_is_the_mean_over_its_characters() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(4, 5, 7, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 7, (4, 5), generator=generator)
+    name, loss = resolve_loss(None, targets)
+    assert name == "cross-entropy"
+    chosen = torch.log_softmax(outputs, 2).numpy()
+    expected = [-np.mean([chosen[n, t, targets[n, t]] for t in range(5)]) for n in range(4)]
+    np.testing.assert_allclose(loss(outputs, targets).numpy(), expected, rtol=1e-12)
+    outputs[0, 0, targets[0, 0]] = 99.0
+    hits = accuracy_of(outputs, targets)
+    right = (outputs.argmax(2) == targets).sum()
+    assert hits is not None
+    assert float(hits) == pytest.approx(int(right) / 5)
+    assert 0 < float(hits) < 4
+    with pytest.raises(InputError, match="do not fit targets"):
+        loss(outputs[:, 0], targets)
