@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator

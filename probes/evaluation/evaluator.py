@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.data.batches import Batch, Batches, Inputs, arguments_of, outputs_of
-from probes.data.losses import BatchLoss, Loss, ModelLoss, accuracy_of
+from probes.data.batch import Batch
+from probes.data.batches import Batches
+from probes.data.inputs import Inputs, arguments_of, outputs_of
+from probes.data.labels import accuracy_of
+from probes.data.losses import BatchLoss, Loss, ModelLoss
 from probes.errors import InputError, lacks_derivative
 from probes.evaluation.chunks import halving
 from probes.evaluation.directions import Direction
@@ -120,7 +123,7 @@ class Evaluator:
         They are copied only where dtype or device differ: the network must not be trained meanwhile.
 
         Args:
-            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.data.batches.outputs_of`.
+            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.data.inputs.outputs_of`.
             x: inputs (n, …), or batches of any form, on the CPU; chunks of them travel to the device.
             y: targets (n, …); None for batches, which have their own.
             loss: losses (n,) of outputs and targets, or another of :mod:`probes.data.losses`.

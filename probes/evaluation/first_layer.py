@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from probes.data.batches import Batch
+from probes.data.batch import Batch
 
 __all__ = ["FirstLayer"]
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from probes.data.batches import Batch
+from probes.data.batch import Batch
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
 from probes.evaluation.first_layer import FirstLayer

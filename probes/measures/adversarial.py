@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from probes.data.batches import Inputs
+from probes.data.inputs import Inputs
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
 from probes.evaluation.evaluator import Evaluator, Parameters, left_as_found

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from probes.data.batches import arguments_of, outputs_of
 from probes.data.dataset import DataSet
-from probes.data.losses import label_range
+from probes.data.inputs import arguments_of, outputs_of
+from probes.data.labels import label_range
 from probes.errors import InputError
 from probes.evaluation.evaluator import left_as_found
 from probes.networks.frozen_network import FrozenNetwork

@@ -16,7 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import TrainingOrder, read_checkpoint, training_order
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
 from probes.data.text import is_text_spec

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
-from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
+from probes.data.labels import accuracy_of
+from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
 from probes.errors import InputError
 from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build

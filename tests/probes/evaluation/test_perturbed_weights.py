@@ -217,7 +217,7 @@ def test_ragged_pieces_have_preactivations_of_their_own() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3))
     x, y = torch.randn(10, 4, dtype=EXACT), torch.randint(0, 3, (10,))
-    from probes.data.batches import Batch
+    from probes.data.batch import Batch
 
     data = Batches([Batch(x[:6], y[:6]), Batch(x[6:], y[6:])], cut=True)
     evaluator = Evaluator(network, data, None, LOSSES["cross-entropy"], dtype=EXACT, chunk=4)

@@ -15,7 +15,8 @@ from analysis import judge
 from probes import InputError, SliceSettings, load, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.cli.main import main
-from probes.data.losses import accuracy_of, resolve_loss
+from probes.data.labels import accuracy_of
+from probes.data.losses import resolve_loss
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.frozen_network import load_network
