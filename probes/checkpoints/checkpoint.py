@@ -1,4 +1,4 @@
-"""Checkpoints: read without running anything in them, recognised by content, put in training order."""
+"""Checkpoints: read without running anything in them, recognised by content, and written."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from torch import Tensor
 
 from probes.checkpoints.content import Leaf, Unsuitable
 from probes.checkpoints.formats import open_content
-from probes.checkpoints.order import TrainingOrder, training_order
 from probes.checkpoints.safetensors_file import FORMAT
 from probes.checkpoints.state_dict import clean_names, find_state, training_position
 from probes.errors import InputError
 from probes.system.files import write_atomically
 
 __all__ = [
-    "FORMAT",
     "Checkpoint",
-    "TrainingOrder",
-    "find_checkpoints",
     "read_checkpoint",
-    "training_order",
     "write_checkpoint",
 ]
 
@@ -64,15 +59,6 @@ class Checkpoint:
             state.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
             state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         return state.hexdigest()[:16]
-
-
-def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The checkpoints that ``paths`` name, in training order; :func:`training_order` also says why in that order.
-
-    Raises:
-        InputError: a path that is not there or given twice, or a folder without checkpoints.
-    """
-    return training_order(paths).paths
 
 
 def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:

@@ -19,7 +19,7 @@ from probes.errors import InputError
 from probes.system.signals import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
-    from probes.checkpoints.checkpoint import TrainingOrder
+    from probes.checkpoints.order import TrainingOrder
     from probes.runs.run import Source
     from probes.slices.slice import SliceSettings
     from probes.system.processes import Share

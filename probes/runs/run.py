@@ -15,7 +15,8 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from probes.checkpoints.checkpoint import TrainingOrder, read_checkpoint, training_order
+from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.dataset import DataSet, load_data
