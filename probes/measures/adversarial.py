@@ -19,7 +19,8 @@ from torch import Tensor
 from probes.data.inputs import Inputs
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
-from probes.evaluation.evaluator import Evaluator, Parameters, left_as_found
+from probes.evaluation.evaluator import Evaluator, Parameters
+from probes.evaluation.frozen_state import left_as_found
 
 __all__ = ["OBJECTIVES", "Ascent", "Worst", "find_worst"]
 

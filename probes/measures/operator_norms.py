@@ -25,7 +25,8 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.evaluation.evaluator import Evaluator, left_as_found
+from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.frozen_state import left_as_found
 
 __all__ = ["Operator", "find_operators", "operator_norm"]
 

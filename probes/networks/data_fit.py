@@ -11,7 +11,7 @@ from probes.data.dataset import DataSet
 from probes.data.inputs import arguments_of, outputs_of
 from probes.data.labels import label_range
 from probes.errors import InputError
-from probes.evaluation.evaluator import left_as_found
+from probes.evaluation.frozen_state import left_as_found
 from probes.networks.frozen_network import FrozenNetwork
 from probes.networks.specs import NetworkSpec
 

@@ -18,10 +18,11 @@ from probes.data.batches import Batches
 from probes.data.losses import LOSSES
 from probes.evaluation import reductions
 from probes.evaluation.directions import Direction, gradient_direction, hash_of, noise_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.first_layer import FirstLayer
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.reductions import compare, norm, relative_difference
+from tests.support.reference import moved_along
 
 EXACT = torch.float64
 

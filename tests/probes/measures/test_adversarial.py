@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from probes import InputError
 from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction, noise_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
 from tests.guarantees.test_leaves_no_trace import picture, subject
-from tests.support.reference import Reference, arrays, make, make_data
+from tests.support.reference import Reference, arrays, make, make_data, moved_along
 
 OBJECTIVES = ("output", "breakdown")
 EXACT = torch.float64
