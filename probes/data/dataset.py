@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.checkpoints.content import Content, Leaf, Unsuitable
-from probes.checkpoints.formats import kind_of, open_content
+from probes.checkpoints.formats import kind_of, open_tree
+from probes.checkpoints.tensor_tree import Leaf, TensorTree, Unsuitable
 from probes.data.arrays import as_batch, as_tensor, mapped_batch
 from probes.data.batch import Batch, MappedBatch
 from probes.data.batches import Batches
@@ -190,7 +190,7 @@ def _file_data(path: Path) -> DataSet:
         elif kind_of(path) in ("unknown", "empty"):
             raise InputError(f"{option}: not a whole .npz, .pt or .safetensors file with x and y")
         else:
-            with open_content(path) as found:
+            with open_tree(path) as found:
                 content = _read_pair(found)
     except InputError as error:
         raise InputError(f"--data {str(error).removeprefix('--data ')}") from error
@@ -203,9 +203,9 @@ def _file_data(path: Path) -> DataSet:
     return DataSet(str(path), Batches([mapped_batch(x, y, option, file=state)]))
 
 
-def _read_pair(content: Content) -> Any:
+def _read_pair(found: TensorTree) -> Any:
     """What a file of tensors holds, x and y mapped or read and everything else left."""
-    tree, read = content.tree, content.mapped or content.read
+    tree, read = found.tree, found.mapped or found.read
     if isinstance(tree, dict):
         tree = {name: tree[name] for name in ("x", "y") if name in tree}
         return {name: read(part) if _is_dense(part) else part for name, part in tree.items()}
