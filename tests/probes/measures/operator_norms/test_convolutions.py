@@ -16,8 +16,8 @@ from torch.nn.utils import parametrizations
 
 from probes.data.losses import resolve_loss
 from probes.evaluation.evaluator import Evaluator
-from probes.measures import operator_norms as operators
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
+from probes.measures.operator_norms import matrices as operators
 
 MATRIX = Operator("matrix")
 # How far a bound may be above the norm in the cases below, none of which has more than 1,000 inputs.
