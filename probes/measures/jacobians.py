@@ -15,7 +15,7 @@ from probes.data.batch import Batch
 from probes.data.inputs import Inputs
 from probes.evaluation.chunks import is_out_of_memory
 from probes.evaluation.evaluator import Evaluator, Parameters
-from probes.measures.layers import owner_of
+from probes.measures.forward_order import owner_of
 from probes.networks.perceptron import Perceptron
 from probes.system.processes import padded
 

@@ -12,7 +12,7 @@ import torch
 import probes
 from probes.networks.kinds import NAMED, build
 from tests.conftest import Probe
-from tests.probes.measures.test_layers import CASES, ETAS, Case, looped, numbers, prepared
+from tests.probes.measures.examples import CASES, ETAS, Case, looped, numbers, prepared
 
 NAMES = (
     "perceptron",
