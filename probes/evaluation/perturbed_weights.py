@@ -1,4 +1,4 @@
-"""The line W + η d: parameters at any η, and evaluations there with what does not depend on η done once."""
+"""Weights along a direction, W + η d, at any η, and evaluations there with what does not depend on η done once."""
 
 from __future__ import annotations
 
