@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.settings import SliceSettings
+from probes.networks.images import ConvSpec
+from probes.networks.kinds import build
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.networks.zoo import ConvSpec, TransformerSpec, build
+from probes.networks.transformer import TransformerSpec
 from probes.runs.chunk import choose_chunk
 
 __all__ = ["Case", "char_transformer", "conv_net", "cross_entropy", "grid", "images", "perceptron"]

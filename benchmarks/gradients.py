@@ -15,7 +15,8 @@ from benchmarks.peers import CURVLINOPS, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import Direction, gradient_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
+from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.perturbed_weights import PerturbedWeights
 
 __all__ = ["compare", "gradients"]
 
@@ -71,10 +72,9 @@ def _exhausted(points: Iterator[Point]) -> None:
 
 
 def _ours(evaluator: Evaluator, direction: Direction, case: Case) -> Iterator[Point]:
+    perturbed = PerturbedWeights(evaluator, direction)
     for eta in case.etas:
-        found = evaluator.evaluate(
-            moved_along(evaluator.frozen, direction, float(eta)), wanted=list(direction)
-        )
+        found = evaluator.evaluate(perturbed.at(float(eta)), wanted=list(direction))
         yield found.loss, found.gradients
 
 

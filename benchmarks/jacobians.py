@@ -21,11 +21,13 @@ from torch.func import jacrev, vmap
 from benchmarks.cases import Case, char_transformer, conv_net, images, perceptron
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
-from probes.evaluation.directions import gradient_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
+from probes.evaluation.directions import Direction, gradient_direction
+from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.jacobians import Jacobians, relative_change
+from probes.networks.images import ConvNet
 from probes.networks.perceptron import Perceptron
-from probes.networks.zoo import CharTransformer, ConvNet
+from probes.networks.transformer import CharTransformer
 
 __all__ = ["compare", "jacobians", "places_of"]
 
@@ -121,13 +123,14 @@ def _changes(points: Iterator[Sequence[Tensor]], before: Sequence[Tensor]) -> np
 
 
 def _ours(
-    case: Case, evaluator: Evaluator, direction: Mapping[str, Tensor], places: Sequence[Place], samples: int
+    case: Case, evaluator: Evaluator, direction: Direction, places: Sequence[Place], samples: int
 ) -> npt.NDArray[np.float64]:
     weights = [place.weight for place in places]
     probe = Jacobians(evaluator, samples=samples, weights=weights)
+    perturbed = PerturbedWeights(evaluator, direction)
 
     def at(eta: float) -> list[Tensor]:
-        found = probe.measure(moved_along(evaluator.frozen, direction, eta)).jacobians
+        found = probe.measure(perturbed.at(eta)).jacobians
         return [found[name] for name in weights]
 
     before = at(0.0)

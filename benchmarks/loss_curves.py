@@ -13,7 +13,6 @@ from benchmarks.peers import LOSS_LANDSCAPES, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
-from probes.evaluation.evaluator import moved_along
 from probes.evaluation.perturbed_weights import PerturbedWeights
 
 __all__ = ["compare", "loss_curves"]
@@ -44,7 +43,7 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
         base.frozen, base.evaluate(base.frozen, wanted=list(base.frozen)).gradients
     )
     end = copy.deepcopy(case.network)
-    end.load_state_dict(moved_along(base.frozen, direction, LARGEST_ETA), strict=False)
+    end.load_state_dict(PerturbedWeights(base, direction).at(LARGEST_ETA), strict=False)
 
     def ours() -> Sequence[float]:
         line = PerturbedWeights(case.batch(), direction)

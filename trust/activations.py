@@ -13,26 +13,46 @@ from trust.norms import Array, Numbers, as_array
 
 _Pair = tuple[f.Function, f.Function]
 
-# Activations of one parameter: its default (PyTorch's), whether it must be positive, and what it makes.
-_PARAMETRIC: dict[str, tuple[float, bool, Callable[[float], _Pair]]] = {
-    "leaky_relu": (0.01, False, f.leaky_relu),
-    "elu": (1.0, True, f.elu),
-    "celu": (1.0, True, lambda alpha: f.elu(alpha, width=alpha)),
-    "softplus": (1.0, True, f.softplus),
+
+@dataclass(frozen=True)
+class _Family:
+    """The activations of one name.
+
+    Attributes:
+        make: φ and φ' from the parameter; where there is none, whatever it is given.
+        default: the parameter's value where a spec gives none, PyTorch's; None where there is no parameter.
+        positive: whether the parameter must be positive.
+    """
+
+    make: Callable[[float], _Pair]
+    default: float | None = None
+    positive: bool = False
+
+
+def _fixed(function: f.Function, derivative: f.Function) -> _Family:
+    """A name without a parameter."""
+    return _Family(lambda _: (function, derivative))
+
+
+_FAMILIES: dict[str, _Family] = {
+    "identity": _fixed(lambda x: x, np.ones_like),
+    "relu": _fixed(*f.leaky_relu(0.0)),
+    "leaky_relu": _Family(f.leaky_relu, 0.01),
+    "tanh": _fixed(np.tanh, f.tanh_derivative),
+    "sigmoid": _fixed(f.sigmoid, f.sigmoid_derivative),
+    "gelu": _fixed(f.gelu, f.gelu_derivative),
+    "gelu_tanh": _fixed(f.gelu_tanh, f.gelu_tanh_derivative),
+    "silu": _fixed(lambda x: x * f.sigmoid(x), f.silu_derivative),
+    "elu": _Family(f.elu, 1.0, positive=True),
+    "selu": _fixed(*f.elu(f.SELU_ALPHA, scale=f.SELU_SCALE)),
+    "softplus": _Family(f.softplus, 1.0, positive=True),
+    "mish": _fixed(f.mish, f.mish_derivative),
+    "celu": _Family(lambda alpha: f.elu(alpha, width=alpha), 1.0, positive=True),
+    "softsign": _fixed(f.softsign, f.softsign_derivative),
 }
-_FIXED: dict[str, _Pair] = {
-    "identity": (lambda x: x, np.ones_like),
-    "relu": f.leaky_relu(0.0),
-    "tanh": (np.tanh, f.tanh_derivative),
-    "sigmoid": (f.sigmoid, f.sigmoid_derivative),
-    "gelu": (f.gelu, f.gelu_derivative),
-    "gelu_tanh": (f.gelu_tanh, f.gelu_tanh_derivative),
-    "silu": (lambda x: x * f.sigmoid(x), f.silu_derivative),
-    "mish": (f.mish, f.mish_derivative),
-    "selu": f.elu(f.SELU_ALPHA, scale=f.SELU_SCALE),
-    "softsign": (f.softsign, f.softsign_derivative),
-}
-KNOWN_ACTIVATIONS: tuple[str, ...] = tuple(sorted({*_FIXED, *_PARAMETRIC}))
+KNOWN_ACTIVATIONS: tuple[str, ...] = tuple(sorted(_FAMILIES))
+DEFAULT_PARAMETERS: dict[str, float | None] = {name: family.default for name, family in _FAMILIES.items()}
+"""Every name to the parameter that it has where a spec gives none; None where it has no parameter."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +101,8 @@ def activation(spec: str) -> Activation:
         ValueError: for an unknown name, with the known ones, or for a bad parameter.
     """
     name, parameter = _parse(spec)
-    if parameter is None:
-        function, derivative = _FIXED[name]
-    else:
-        function, derivative = _PARAMETRIC[name][2](parameter)
+    function, derivative = _FAMILIES[name].make(0.0 if parameter is None else parameter)
+    if parameter is not None:
         name = f"{name}:{parameter:.17g}" if float(f"{parameter:g}") != parameter else f"{name}:{parameter:g}"
     return Activation(
         name=name,
@@ -130,23 +148,24 @@ def modelled_transmission(spec: str) -> Transmission:
 
 def _parse(spec: str) -> tuple[str, float | None]:
     """Name and parameter of a spec; None for an activation that has no parameter."""
-    known = f"known: {', '.join(KNOWN_ACTIVATIONS)} (with a parameter: {', '.join(sorted(_PARAMETRIC))})"
+    parametric = sorted(name for name, family in _FAMILIES.items() if family.default is not None)
+    known = f"known: {', '.join(KNOWN_ACTIVATIONS)} (with a parameter: {', '.join(parametric)})"
     if not isinstance(spec, str):
         raise ValueError(f"an activation is named by text, got {spec!r}; {known}")
     name, colon, text = spec.strip().lower().partition(":")
-    if name in _FIXED:
+    if name not in _FAMILIES:
+        raise ValueError(f"unknown activation {spec!r}; {known}")
+    family = _FAMILIES[name]
+    if family.default is None:
         if colon:
             raise ValueError(f"activation {name!r} takes no parameter, got {spec!r}; {known}")
         return name, None
-    if name not in _PARAMETRIC:
-        raise ValueError(f"unknown activation {spec!r}; {known}")
-    default, positive, _ = _PARAMETRIC[name]
     try:
-        parameter = float(text) if colon else default
+        parameter = float(text) if colon else family.default
     except ValueError:
         raise ValueError(f"activation {spec!r}: parameter {text!r} is not a number; {known}") from None
-    if not np.isfinite(parameter) or (positive and parameter <= 0):
-        wanted = "positive and finite" if positive else "finite"
+    if not np.isfinite(parameter) or (family.positive and parameter <= 0):
+        wanted = "positive and finite" if family.positive else "finite"
         raise ValueError(f"activation {spec!r}: the parameter must be {wanted}; {known}")
     return name, parameter
 

@@ -13,12 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.falsifier.intervals import Exact, Interval, UndecidedError, hull, interval
+from trust import activations
 from trust.claims import Trial
 
 __all__ = ["ExactTrial", "Objects", "singular_value_bounds", "slope_of", "transmission_of"]
 
 Objects = npt.NDArray[np.object_]
 _SLOPE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?")
+_SLOPES = {
+    **{name: Fraction(float(activations.activation(name).derivative(-1.0))) for name in ("identity", "relu")},
+    "tanh": None,
+}
+"""Of the activations without a parameter that are known here; None for the curved one."""
 _PIECES = 64
 """Into how many pieces a step is cut where a maximum along it is bounded."""
 
@@ -33,13 +39,12 @@ def slope_of(activation: str) -> Fraction | None:
     if name == "leaky_relu":
         if parameter and not _SLOPE.fullmatch(parameter):
             raise ValueError(f"activation {activation}: write the slope as a number such as 0.1")
-        return Fraction(parameter or "0.01")
-    slopes = {"identity": Fraction(1), "relu": Fraction(0), "tanh": None}
-    if activation not in slopes:
+        return Fraction(parameter or str(activations.DEFAULT_PARAMETERS[name]))
+    if activation not in _SLOPES:
         raise ValueError(
             f"activation {activation}: the falsifier knows identity, relu, leaky_relu:a and tanh"
         )
-    return slopes[name]
+    return _SLOPES[name]
 
 
 def transmission_of(activation: str) -> tuple[Fraction, Fraction]:

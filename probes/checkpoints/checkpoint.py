@@ -1,4 +1,4 @@
-"""Checkpoints: read without running anything in them, recognised by content, put in training order."""
+"""Checkpoints: read without running anything in them, recognised by content, and written."""
 
 from __future__ import annotations
 
@@ -12,21 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.checkpoints.content import Leaf, Unsuitable
-from probes.checkpoints.formats import open_content
-from probes.checkpoints.order import TrainingOrder, training_order
+from probes.checkpoints.formats import open_tree
 from probes.checkpoints.safetensors_file import FORMAT
 from probes.checkpoints.state_dict import clean_names, find_state, training_position
+from probes.checkpoints.tensor_tree import Leaf, Unsuitable
 from probes.errors import InputError
 from probes.system.files import write_atomically
 
 __all__ = [
-    "FORMAT",
     "Checkpoint",
-    "TrainingOrder",
-    "find_checkpoints",
     "read_checkpoint",
-    "training_order",
     "write_checkpoint",
 ]
 
@@ -66,15 +61,6 @@ class Checkpoint:
         return state.hexdigest()[:16]
 
 
-def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The checkpoints that ``paths`` name, in training order; :func:`training_order` also says why in that order.
-
-    Raises:
-        InputError: a path that is not there or given twice, or a folder without checkpoints.
-    """
-    return training_order(paths).paths
-
-
 def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     """Read a checkpoint: the content decides what it is, not its name, and nothing in it runs.
 
@@ -86,14 +72,14 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     Raises:
         InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity.
     """
-    with open_content(path) as content:
-        state = find_state(content.tree, key)
+    with open_tree(path) as found:
+        state = find_state(found.tree, key)
         names = clean_names(_without_average(state))
-        tensors = {now: _checked(state[name], content.read, name, path) for name, now in names.items()}
-        position = training_position(content.tree, content.details)
+        tensors = {now: _checked(state[name], found.read, name, path) for name, now in names.items()}
+        position = training_position(found.tree, found.details)
     if not tensors:
         raise InputError(f"{path}: there are no tensors in it")
-    return Checkpoint(path, tensors, ordered=content.ordered, details={**position, **content.details})
+    return Checkpoint(path, tensors, ordered=found.ordered, details={**position, **found.details})
 
 
 def _without_average(state: Mapping[str, Leaf]) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.checkpoints.content import Content, Leaf
 from probes.checkpoints.pickles import Called, UnreadableError, read_pickle
+from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.checkpoints.tensors import TensorRef
 from probes.checkpoints.torch_file import TorchFile, is_harmless, make_plain
 
@@ -41,7 +41,7 @@ class _Pieces(Leaf):
     pieces: tuple[_Piece, ...]
 
 
-def open_distributed(folder: Path) -> Content:
+def open_distributed(folder: Path) -> TensorTree:
     """Describe a distributed checkpoint.
 
     Raises:
@@ -67,7 +67,7 @@ def open_distributed(folder: Path) -> Content:
         raise
     except (AttributeError, TypeError, KeyError, ValueError, IndexError) as error:
         raise UnreadableError(f"its {METADATA} is damaged ({type(error).__name__})") from error
-    return Content(tree, _read, ordered=False)
+    return TensorTree(tree, _read, ordered=False)
 
 
 def _is_known(path: str) -> bool:
@@ -150,7 +150,7 @@ def _value(piece: _Piece) -> Any:
     if piece.length > 1 << 20:
         return None
     try:
-        found = _open(piece).content
+        found = _open(piece).tree
     except UnreadableError:
         return None
     return found if isinstance(found, int | float | str) else None
@@ -162,9 +162,9 @@ def _read(leaf: _Pieces) -> Tensor:
     covered = torch.zeros(leaf.shape, dtype=torch.bool)
     for piece in leaf.pieces:
         file = _open(piece)
-        if not isinstance(file.content, TensorRef) or file.content.shape != piece.shape:
+        if not isinstance(file.tree, TensorRef) or file.tree.shape != piece.shape:
             raise UnreadableError(f"a piece in {piece.file.name} is not the tensor that {METADATA} says")
-        part = file.tensor(file.content)
+        part = file.tensor(file.tree)
         whole = torch.zeros(leaf.shape, dtype=part.dtype) if whole is None else whole
         box = tuple(slice(a, a + n) for a, n in zip(piece.corner, piece.shape, strict=True))
         whole[box] = part.to(whole.dtype)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from probes.checkpoints.content import Content, Unsuitable
 from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensor_tree import TensorTree, Unsuitable
 from probes.checkpoints.tensors import StorageRef, TensorReader, TensorRef
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
@@ -31,7 +31,7 @@ def is_exported(archive: Archive) -> bool:
     return _OLD in archive or any(name.endswith("/archive_format") for name in archive.names())
 
 
-def open_exported(archive: Archive) -> Content:
+def open_exported(archive: Archive) -> TensorTree:
     """Describe the weights of an exported program.
 
     Raises:
@@ -39,13 +39,13 @@ def open_exported(archive: Archive) -> Content:
     """
     if _OLD in archive:
         inner = TorchFile(io.BytesIO(archive.read(_OLD, limit=archive.size)))
-        return Content(inner.content, inner.tensor, ordered=True)
+        return TensorTree(inner.tree, inner.tensor, ordered=True)
     configs = [name for name in archive.names() if name.endswith(_CONFIG) and "/data/weights/" in name]
     if not configs:
         raise UnreadableError("an exported program without weights")
     models = {name.rsplit("/", 1)[-1].removesuffix(_CONFIG): _model(archive, name) for name in configs}
     tree = next(iter(models.values())) if len(models) == 1 else models
-    return Content(tree, TensorReader(_Weights(archive)).tensor, ordered=True)
+    return TensorTree(tree, TensorReader(_Weights(archive)).tensor, ordered=True)
 
 
 def _model(archive: Archive, config: str) -> dict[str, Any]:
@@ -88,6 +88,6 @@ class _Weights:
 
     def storage(self, key: str, length: int) -> bytearray:
         """The entry's bytes."""
-        room = bytearray(self.archive.entry_size(key))
-        self.archive.read_into(key, memoryview(room))
-        return room
+        buffer = bytearray(self.archive.entry_size(key))
+        self.archive.read_into(key, memoryview(buffer))
+        return buffer

@@ -8,17 +8,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints.content import Content, Leaf
 from probes.checkpoints.distributed import METADATA, open_distributed
 from probes.checkpoints.exported import is_exported, open_exported
 from probes.checkpoints.hugging_face import is_hugging_face, open_hugging_face
 from probes.checkpoints.pickles import Called, HoldsCodeError, UnreadableError
 from probes.checkpoints.safetensors_file import open_safetensors
+from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
 from probes.errors import InputError
 
-__all__ = ["is_checkpoint_folder", "kind_of", "looks_like_checkpoint", "open_content", "reading_errors"]
+__all__ = ["is_checkpoint_folder", "kind_of", "looks_like_checkpoint", "open_tree", "reading_errors"]
 
 _LEGACY = bytes.fromhex("6cfc9c46f9206aa85019")  # the number that a file of torch before 1.6 begins with
 
@@ -121,7 +121,7 @@ def _zip_kind(path: Path) -> str:
 
 
 @contextmanager
-def open_content(path: Path) -> Iterator[Content]:
+def open_tree(path: Path) -> Iterator[TensorTree]:
     """Describe a checkpoint for as long as its file is open; nothing in it runs.
 
     Raises:
@@ -153,15 +153,15 @@ def open_content(path: Path) -> Iterator[Content]:
                     return
                 stream.seek(0)
             file = TorchFile(stream)
-            tree = _attributes_of_module(file.content) if file.scripted else file.content
-            yield Content(tree, file.tensor, ordered=True, mapped=file.mapped)
+            tree = _attributes_of_module(file.tree) if file.scripted else file.tree
+            yield TensorTree(tree, file.tensor, ordered=True, mapped=file.mapped)
 
 
-def _folder(path: Path, files: ExitStack) -> Content:
+def _folder(path: Path, files: ExitStack) -> TensorTree:
     if (path / METADATA).is_file():
         return open_distributed(path)
     if is_hugging_face(path):
-        return open_hugging_face(path, lambda file: files.enter_context(open_content(file)))
+        return open_hugging_face(path, lambda file: files.enter_context(open_tree(file)))
     raise InputError(f"{path}: is a folder and no checkpoint itself; name the files in it")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from probes.checkpoints.content import Content, Leaf
 from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensor_tree import Leaf, TensorTree
 
 __all__ = ["is_hugging_face", "open_hugging_face"]
 
@@ -25,7 +25,7 @@ def is_hugging_face(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _WHOLE)
 
 
-def open_hugging_face(folder: Path, open_file: Callable[[Path], Content]) -> Content:
+def open_hugging_face(folder: Path, open_file: Callable[[Path], TensorTree]) -> TensorTree:
     """Describe the model in a folder; safetensors are preferred to pickles, as the library does.
 
     Args:
@@ -39,7 +39,7 @@ def open_hugging_face(folder: Path, open_file: Callable[[Path], Content]) -> Con
     for name in _WHOLE:
         if (folder / name).is_file():
             found = open_file(folder / name)
-            return Content(found.tree, found.read, found.ordered, {**found.details, **details})
+            return TensorTree(found.tree, found.read, found.ordered, {**found.details, **details})
         index = folder / f"{name}.index.json"
         if index.is_file():
             return _sharded(folder, index, open_file, details)
@@ -71,14 +71,14 @@ def _trainer_state(folder: Path) -> dict[str, Any]:
 
 
 def _sharded(
-    folder: Path, index: Path, open_file: Callable[[Path], Content], details: dict[str, Any]
-) -> Content:
+    folder: Path, index: Path, open_file: Callable[[Path], TensorTree], details: dict[str, Any]
+) -> TensorTree:
     places = _json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise UnreadableError(f"its {index.name} has no weight_map")
-    shards: dict[str, Content] = {}
+    shards: dict[str, TensorTree] = {}
     tree: dict[str, Any] = {}
-    homes: dict[int, Content] = {}
+    homes: dict[int, TensorTree] = {}
     for name, file in places.items():
         if not isinstance(file, str) or file != Path(file).name or file in ("", ".", ".."):
             raise UnreadableError(f"its {index.name} names a file outside of the folder ({str(file)[:60]})")
@@ -95,4 +95,4 @@ def _sharded(
     def read(leaf: Leaf) -> Tensor:
         return homes[id(leaf)].read(leaf)
 
-    return Content(tree, read, ordered=False, details=details)
+    return TensorTree(tree, read, ordered=False, details=details)

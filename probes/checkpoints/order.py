@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from probes.checkpoints.formats import is_checkpoint_folder, looks_like_checkpoint, open_content
+from probes.checkpoints.formats import is_checkpoint_folder, looks_like_checkpoint, open_tree
 from probes.checkpoints.state_dict import training_position
 from probes.errors import InputError
 from probes.system.files import natural_key
@@ -102,7 +102,7 @@ def _belongs(entry: Path) -> bool:
 
 def _position(path: Path) -> dict[str, float]:
     try:
-        with open_content(path) as content:
-            return training_position(content.tree, content.details)
+        with open_tree(path) as found:
+            return training_position(found.tree, found.details)
     except InputError:  # said when the checkpoint itself is read
         return {}

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from probes.checkpoints.content import Content, Leaf
 from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensor_tree import Leaf, TensorTree
 
 __all__ = ["FORMAT", "open_safetensors"]
 
@@ -25,7 +25,7 @@ class _Named(Leaf):
     name: str
 
 
-def open_safetensors(path: Path) -> Content:
+def open_safetensors(path: Path) -> TensorTree:
     """Describe a safetensors file; the library compares its header with its size.
 
     Raises:
@@ -52,7 +52,7 @@ def open_safetensors(path: Path) -> Content:
     def read(leaf: _Named) -> Tensor:
         return mapped(leaf).clone()  # the file may be written again while its network is probed
 
-    return Content(tree, read, ordered=False, details=_details(metadata), mapped=mapped)
+    return TensorTree(tree, read, ordered=False, details=_details(metadata), mapped=mapped)
 
 
 def _details(metadata: Mapping[str, str]) -> Mapping[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
-from probes.checkpoints.content import Leaf
 from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensor_tree import Leaf
 
 __all__ = ["clean_names", "find_state", "renamed_to_fit", "training_position"]
 

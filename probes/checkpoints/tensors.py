@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probes.checkpoints.content import Leaf
 from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.tensor_tree import Leaf
 
-__all__ = ["Room", "Source", "StorageRef", "TensorReader", "TensorRef"]
+__all__ = ["Buffer", "StorageRef", "StorageSource", "TensorReader", "TensorRef"]
 
-Room: TypeAlias = "bytearray | npt.NDArray[np.uint8]"
+Buffer: TypeAlias = "bytearray | npt.NDArray[np.uint8]"
 """Bytes that may be written to: in memory, or privately mapped."""
 
 _SMALL = 1 << 26  # bytes that tensors may always take
@@ -24,7 +24,7 @@ _SHARED = 32  # how many times the file's size they may claim by sharing storage
 
 @dataclass(frozen=True)
 class StorageRef:
-    """Numbers in a row somewhere in the file: ``count`` of ``dtype``, ``start`` into what is kept as ``key``."""
+    """Numbers in a row somewhere in the file: ``count`` of ``dtype``, ``start`` into the storage ``key``."""
 
     key: str
     dtype: torch.dtype
@@ -42,19 +42,19 @@ class TensorRef(Leaf):
     dtype: torch.dtype
 
 
-class Source(Protocol):
-    """Where storages' bytes come from; ``size`` is how many bytes the file has."""
+class StorageSource(Protocol):
+    """Where the bytes of torch's storages come from; ``size`` is how many bytes the file has."""
 
     size: int
 
-    def storage(self, key: str, length: int) -> Room:
+    def storage(self, key: str, length: int) -> Buffer:
         """All bytes of a storage, of which the first ``length`` are needed."""
 
 
 class TensorReader:
     """Reads tensors of one file, those that share a storage into shared memory."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StorageSource) -> None:
         """Nothing is read yet."""
         self._source = source
         self._storages: dict[str, Tensor] = {}
@@ -73,21 +73,23 @@ class TensorReader:
 
     def _tensor(self, ref: TensorRef) -> Tensor:
         width = ref.dtype.itemsize
-        kept = ref.storage
-        numbers = kept.count * kept.dtype.itemsize // width
+        storage = ref.storage
+        numbers = storage.count * storage.dtype.itemsize // width
         if ref.count == 0:
             return torch.empty(ref.shape, dtype=ref.dtype)
         if ref.offset + sum((n - 1) * step for n, step in zip(ref.shape, ref.stride, strict=True)) >= numbers:
             raise UnreadableError(f"a tensor of shape {ref.shape} lies outside of its storage")
         dense = _is_dense(ref.shape, ref.stride)
         self._count(ref, dense)
-        if kept.key not in self._storages:
-            room = self._source.storage(kept.key, (kept.start + kept.count) * kept.dtype.itemsize)
-            self._storages[kept.key] = torch.frombuffer(room, dtype=torch.uint8)
-        begin = kept.start * kept.dtype.itemsize
-        whole = self._storages[kept.key][begin : begin + numbers * width]
+        if storage.key not in self._storages:
+            buffer = self._source.storage(
+                storage.key, (storage.start + storage.count) * storage.dtype.itemsize
+            )
+            self._storages[storage.key] = torch.frombuffer(buffer, dtype=torch.uint8)
+        begin = storage.start * storage.dtype.itemsize
+        whole = self._storages[storage.key][begin : begin + numbers * width]
         if len(whole) != numbers * width:
-            raise UnreadableError(f"storage {kept.key[:40]} is shorter than a tensor in it")
+            raise UnreadableError(f"storage {storage.key[:40]} is shorter than a tensor in it")
         if whole.data_ptr() % width:
             whole = whole.clone()
         view = whole.view(ref.dtype).as_strided(ref.shape, ref.stride, ref.offset)

@@ -9,9 +9,9 @@ from typing import IO, Any
 
 import torch
 
-from probes.checkpoints.content import Unsuitable
 from probes.checkpoints.pickles import Called, Name, UnreadableError, Window, read_pickle
-from probes.checkpoints.tensors import Room, StorageRef, TensorReader, TensorRef
+from probes.checkpoints.tensor_tree import Unsuitable
+from probes.checkpoints.tensors import Buffer, StorageRef, TensorReader, TensorRef
 from probes.checkpoints.zip_archive import Archive
 
 __all__ = ["TorchFile", "is_harmless", "make_plain"]
@@ -56,7 +56,7 @@ class TorchFile:
     """What a file of ``torch.save`` says, and its tensors on demand.
 
     Attributes:
-        content: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
+        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
         tensor: reads a tensor (see :meth:`probes.checkpoints.tensors.TensorReader.tensor`).
         mapped: the same, mapped from the file where that can be.
         scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
@@ -78,7 +78,7 @@ class TorchFile:
             self.scripted = source.scripted
         else:
             source = _Legacy(stream)
-        self.content = source.content
+        self.tree = source.tree
         self.tensor = TensorReader(source).tensor
         self.mapped = TensorReader(_Mapped(source)).tensor if isinstance(source, _Zipped) else self.tensor
 
@@ -98,7 +98,7 @@ class _Zipped:
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
         self.scripted = f"{self.root}constants.pkl" in archive
         pickled = archive.read(f"{self.root}data.pkl", limit=1 << 28)
-        self.content = read_pickle(
+        self.tree = read_pickle(
             io.BytesIO(pickled), allowed=is_harmless, make=make_plain, persistent=self._persistent
         )
 
@@ -112,9 +112,9 @@ class _Zipped:
 
     def storage(self, key: str, length: int) -> bytearray:
         name = f"{self.root}data/{key}"
-        room = bytearray(self.archive.entry_size(name))
-        self.archive.read_into(name, memoryview(room))
-        return room
+        buffer = bytearray(self.archive.entry_size(name))
+        self.archive.read_into(name, memoryview(buffer))
+        return buffer
 
 
 class _Mapped:
@@ -123,7 +123,7 @@ class _Mapped:
     def __init__(self, zipped: _Zipped) -> None:
         self.zipped, self.size = zipped, zipped.size
 
-    def storage(self, key: str, length: int) -> Room:
+    def storage(self, key: str, length: int) -> Buffer:
         found = self.zipped.archive.mapped(f"{self.zipped.root}data/{key}")
         return self.zipped.storage(key, length) if found is None else found
 
@@ -143,7 +143,7 @@ class _Legacy:
         about = self._pickle(window)
         if isinstance(about, dict) and about.get("little_endian") is False:
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
-        self.content = self._pickle(window)
+        self.tree = self._pickle(window)
         keys = self._pickle(window)
         if not isinstance(keys, list) or len(set(map(str, keys))) != len(keys):
             raise UnreadableError("its list of storages is damaged")
@@ -187,10 +187,10 @@ class _Legacy:
             raise UnreadableError(f"storage {key[:40]} is not in the file")
         place, whole = self.places[key]
         self.stream.seek(place)
-        room = bytearray(whole)
-        if self.stream.readinto(room) != whole:  # type: ignore[attr-defined]
+        buffer = bytearray(whole)
+        if self.stream.readinto(buffer) != whole:  # type: ignore[attr-defined]
             raise UnreadableError("the file is cut off")
-        return room
+        return buffer
 
 
 def _is_size(value: Any) -> bool:

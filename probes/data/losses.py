@@ -1,7 +1,6 @@
 """Losses that give one number an example: of outputs and targets, of outputs and the batch, or of network and batch.
 
-Sums over chunks of examples are then exact means over the data, whatever the chunk size. Where an example has many
-tokens, its loss is the mean over its own tokens that count, so every example weighs the same however long it is.
+Sums over chunks of examples are then exact means over the data, whatever the chunk size.
 """
 
 from __future__ import annotations
@@ -11,30 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
+from probes.data.loss_functions import IGNORED, bce_with_logits, cross_entropy, mse, next_ids, next_token
 from probes.errors import InputError
 from probes.system.callables import is_callable_spec, load_callable
 
-__all__ = [
-    "IGNORED",
-    "LOSSES",
-    "BatchLoss",
-    "ExampleLoss",
-    "Loss",
-    "ModelLoss",
-    "accuracy_of",
-    "as_loss",
-    "classes_last",
-    "label_range",
-    "resolve_loss",
-]
+__all__ = ["LOSSES", "NEXT_TOKEN", "BatchLoss", "Loss", "ModelLoss", "as_loss", "resolve_loss"]
 
-IGNORED = -100
-"""A target that does not count, as in torch."""
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (n, ...) and targets (n, ...) to losses (n,)."""
@@ -68,88 +53,12 @@ Loss = ExampleLoss | BatchLoss | ModelLoss
 _NETWORK_NAMES = ("model", "network", "module")
 
 
-def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Outputs (n, ..., classes) for targets (n, ...), from that order or torch's (n, classes, ...).
-
-    Where both orders fit, classes are last.
-
-    Raises:
-        InputError: neither fits.
-    """
-    if outputs.shape[:-1] == targets.shape:
-        return outputs
-    if outputs.ndim > 2 and (outputs.shape[0], *outputs.shape[2:]) == tuple(targets.shape):
-        return outputs.movedim(1, -1)
-    raise InputError(
-        f"cross-entropy: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
-        f" {tuple(targets.shape)}; outputs need one axis more, for the classes"
-    )
-
-
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of labels (n,), or for targets (n, t, ...) the mean over an example's targets that are not −100."""
-    if targets.ndim == 1 and outputs.ndim == 2:
-        return functional.cross_entropy(outputs, targets, reduction="none")
-    logits = classes_last(outputs, targets)
-    losses = functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none", ignore_index=IGNORED
-    )
-    counted = (targets != IGNORED).flatten(1).sum(1)
-    return losses.view(len(targets), -1).sum(1) / counted
-
-
-def _next_token(outputs: Tensor, batch: Batch) -> Tensor:
-    """−log p of each token given those before it: outputs (n, t, classes) at t predict the token ids at t + 1."""
-    targets = _next_ids(batch)
-    if outputs.ndim != 3 or outputs.shape[:2] != (len(targets), targets.shape[1] + 1):
-        raise InputError(
-            f"next-token: outputs of shape {tuple(outputs.shape)} do not fit token ids of shape"
-            f" ({len(targets)}, {targets.shape[1] + 1}); they must be (examples, tokens, classes)"
-        )
-    return _cross_entropy(outputs[:, :-1], targets)
-
-
-def _next_ids(batch: Batch) -> Tensor:
-    """The ids from the second on (n, t − 1), −100 where labels or a zero in attention_mask say so."""
-    ids = batch.token_ids()
-    if ids is None:
-        raise InputError("--loss next-token needs integer token ids (examples, tokens) as input")
-    targets = ids.to(torch.int64)
-    if batch.targets is not None and batch.targets.shape == ids.shape:
-        targets = torch.where(batch.targets == IGNORED, IGNORED, targets)
-    mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, dict) else None
-    if isinstance(mask, Tensor) and mask.shape == ids.shape:
-        targets = torch.where(mask == 0, IGNORED, targets)
-    return targets[:, 1:]
-
-
-def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    targets = _shaped(outputs, targets, "mse")
-    return functional.mse_loss(outputs, targets, reduction="none").flatten(1).mean(1)
-
-
-def _bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:
-    targets = _shaped(outputs, targets, "bce-with-logits")
-    return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").flatten(1).mean(1)
-
-
-def _shaped(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
-    if outputs.numel() != targets.numel() or outputs.ndim == 0 or len(outputs) != len(targets):
-        raise InputError(
-            f"{name}: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
-            f" {tuple(targets.shape)}"
-        )
-    if outputs.ndim == 1:
-        raise InputError(f"{name}: outputs must have shape (examples, values), got {tuple(outputs.shape)}")
-    return targets.to(outputs.dtype).reshape(outputs.shape)
-
-
 LOSSES: dict[str, ExampleLoss] = {
-    "cross-entropy": _cross_entropy,
-    "mse": _mse,
-    "bce-with-logits": _bce_with_logits,
+    "cross-entropy": cross_entropy,
+    "mse": mse,
+    "bce-with-logits": bce_with_logits,
 }
-_NEXT_TOKEN = "next-token"
+NEXT_TOKEN = "next-token"
 
 
 def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
@@ -187,7 +96,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
             _check_counted([] if batches is None else batches.target_blocks())
-            return "cross-entropy", _cross_entropy
+            return "cross-entropy", cross_entropy
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
         raise InputError(
@@ -196,10 +105,10 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
             if integer
             else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
         )
-    if spec == _NEXT_TOKEN:
+    if spec == NEXT_TOKEN:
         for place, batch in [] if batches is None else batches.blocks():
             _check_next_token(batch, place)
-        return spec, BatchLoss(_next_token)
+        return spec, BatchLoss(next_token)
     if spec in LOSSES:
         if y is None:
             raise InputError(
@@ -220,7 +129,7 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
             )
         return spec, loss
     raise InputError(
-        f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {_NEXT_TOKEN} and file.py:callable"
+        f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )
 
 
@@ -245,7 +154,7 @@ def _check_next_token(batch: Batch, place: int) -> None:
         InputError: it says which.
     """
     ids, labels = batch.token_ids(), batch.targets
-    following = _next_ids(batch)
+    following = next_ids(batch)
     if following.shape[1] == 0:
         raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
     _check_counted([following])
@@ -256,45 +165,3 @@ def _check_next_token(batch: Batch, place: int) -> None:
             "--loss next-token predicts the input's own tokens, and the targets are others; for targets that"
             " are shifted already say --loss cross-entropy"
         )
-
-
-def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int, int]:
-    """The smallest and largest label that counts, and how many classes there are outputs for.
-
-    Args:
-        outputs: of the first example.
-        batches: the data.
-        loss: its name; (0, 0, 1), which fits, for one that knows no classes.
-
-    Raises:
-        InputError: outputs whose shape does not fit the targets.
-    """
-    first = batches.first
-    if loss == _NEXT_TOKEN:
-        _next_token(outputs, first.map(torch.zeros_like))
-        classes = outputs.shape[-1]
-        blocks: Iterable[Tensor] = (_next_ids(batch) for _, batch in batches.blocks())
-    elif loss == "cross-entropy" and first.targets is not None:
-        classes = classes_last(outputs, first.targets).shape[-1]
-        blocks = batches.target_blocks()
-    else:
-        return 0, 0, 1
-    low, high = [], []
-    for targets in blocks:
-        counted = targets[targets != IGNORED] if targets.ndim > 1 else targets
-        if counted.numel() > 0:
-            low.append(int(counted.min()))
-            high.append(int(counted.max()))
-    return min(low), max(high), classes
-
-
-def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """How many examples are classified rightly (a 0-d tensor), or None where the targets are not labels.
-
-    An example that is a sequence counts as the share of its characters that are right.
-    """
-    if not targets.is_floating_point() and targets.ndim == 2 and outputs.ndim == 3:
-        return (outputs.argmax(2) == targets).double().mean(1).sum()
-    if targets.is_floating_point() or targets.ndim != 1 or outputs.ndim != 2 or outputs.shape[1] < 2:
-        return None
-    return (outputs.argmax(1) == targets).sum(dtype=torch.int64)

@@ -43,7 +43,7 @@ def _array(archive: Archive, entry: str, name: str) -> np.ndarray[Any, Any]:
     content: Any = archive.mapped(entry)
     if content is None:
         content = bytearray(archive.entry_size(entry))
-        archive.read_into(entry, memoryview(content), stored=False)
+        archive.read_into(entry, memoryview(content), may_be_compressed=True)
     stream = io.BytesIO(bytes(content[: 2 * _HEADER]))
     try:
         version = np.lib.format.read_magic(stream)

@@ -6,7 +6,7 @@ The module itself is never edited: perturbed parameters are passed through ``tor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.data.batches import Batch, Batches, Inputs, arguments_of, outputs_of
-from probes.data.losses import BatchLoss, Loss, ModelLoss, accuracy_of
+from probes.data.batch import Batch
+from probes.data.batches import Batches
+from probes.data.inputs import Inputs, arguments_of, outputs_of
+from probes.data.labels import accuracy_of
+from probes.data.losses import BatchLoss, Loss, ModelLoss
 from probes.errors import InputError, lacks_derivative
 from probes.evaluation.chunks import halving
 from probes.evaluation.directions import Direction
 from probes.evaluation.reductions import compare
 from probes.system.processes import ALONE, Share, padded
 
-__all__ = ["AroundCall", "Evaluation", "Evaluator", "Parameters", "left_as_found", "moved_along"]
+__all__ = ["AroundCall", "Evaluation", "Evaluator", "Parameters"]
 
 T = TypeVar("T")
 
@@ -31,20 +34,6 @@ Parameters = Mapping[str, Tensor]
 
 AroundCall: TypeAlias = Callable[[int, Batch, Parameters], AbstractContextManager[object]]
 """What the network's call on a chunk is put into: the chunk's place, the chunk, and the tensors of the call."""
-
-
-@contextmanager
-def left_as_found(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards, by whatever way out, modes and random state are as before."""
-    modes = [(module, module.training) for module in network.modules()]
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        try:
-            network.eval()
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ class Evaluator:
         They are copied only where dtype or device differ: the network must not be trained meanwhile.
 
         Args:
-            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.data.batches.outputs_of`.
+            network: any module that maps inputs (n, …) to outputs (n, …), see :func:`probes.data.inputs.outputs_of`.
             x: inputs (n, …), or batches of any form, on the CPU; chunks of them travel to the device.
             y: targets (n, …); None for batches, which have their own.
             loss: losses (n,) of outputs and targets, or another of :mod:`probes.data.losses`.
@@ -389,11 +378,3 @@ class Evaluator:
             for part, product in zip(parts, second, strict=True):
                 total += part.factor * compare(product, part.base()).product
         return total
-
-
-def moved_along(frozen: Parameters, direction: Parameters, eta: float) -> dict[str, Tensor]:
-    """W + η d, always from the frozen W, never by repeated steps."""
-    return {
-        name: torch.add(tensor, direction[name], alpha=eta) if name in direction else tensor
-        for name, tensor in frozen.items()
-    }

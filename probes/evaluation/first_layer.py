@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from probes.data.batches import Batch
+from probes.data.batch import Batch
 
 __all__ = ["FirstLayer"]
 
@@ -30,7 +30,7 @@ class FirstLayer:
     def __init__(
         self, frozen: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, most_bytes: int = _MOST_BYTES
     ) -> None:
-        """Take the line.
+        """Take the weights and the direction.
 
         Args:
             frozen: W and b of every layer.

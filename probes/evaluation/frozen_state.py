@@ -11,11 +11,23 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from probes.evaluation.evaluator import left_as_found
-
-__all__ = ["mixes_examples", "probing"]
+__all__ = ["left_as_found", "mixes_examples", "probing"]
 
 _STATISTICS = ("running_mean", "running_var")
+
+
+@contextmanager
+def left_as_found(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards, by whatever way out, modes and random state are as before."""
+    modes = [(module, module.training) for module in network.modules()]
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        try:
+            network.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def mixes_examples(network: nn.Module, batchnorm: str) -> bool:
@@ -27,7 +39,7 @@ def mixes_examples(network: nn.Module, batchnorm: str) -> bool:
 def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = "full") -> Iterator[None]:
     """Evaluation mode and differentiable, repeatable kernels inside; afterwards everything is as it was found.
 
-    * Modes and the random state, as :func:`probes.evaluation.evaluator.left_as_found`.
+    * Modes and the random state, as :func:`left_as_found`.
     * Attention runs in plain matrix products: no fused kernel, which cannot be differentiated twice, and no
       fast path, which differs with gradients on and off. Recurrent layers run without cuDNN, which
       has no gradient in evaluation mode.

@@ -1,4 +1,4 @@
-"""The line W + η d: parameters at any η, and evaluations there with what does not depend on η done once."""
+"""Weights along a direction, W + η d, at any η, and evaluations there with what does not depend on η done once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from probes.data.batches import Batch
+from probes.data.batch import Batch
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
 from probes.evaluation.first_layer import FirstLayer

@@ -11,16 +11,18 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from probes.choices import check_choice
-from probes.data.batches import Inputs
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
-from probes.evaluation.evaluator import Evaluator, Parameters, left_as_found
+from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.frozen_state import left_as_found
+from probes.evaluation.reductions import norm
+from probes.measures.adversarial_objectives import GradientBreakdown, Objective, OutputChange
 
 __all__ = ["Ascent", "Worst", "find_worst"]
 
@@ -127,140 +129,6 @@ def find_worst(
         return _Search(evaluator, moving, eta, ascent, first).run(start, candidates)
 
 
-def _norm(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-
-
-class _Objective(Protocol):
-    """What is maximised, at parameters W̃ of the whole network."""
-
-    def value(self, parameters: Parameters) -> tuple[float, Tensor | None]:
-        """The objective, possibly not finite, and what ``gradient`` needs to know of this point."""
-
-    def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
-        """Its derivative in float64 for each moving tensor; ``known`` is from ``value`` at the same point."""
-
-
-class _OutputChange:
-    """The mean of ‖f̃(x) − f(x)‖ / ‖f(x)‖ over the first examples, those with f(x) = 0 left out."""
-
-    def __init__(self, evaluator: Evaluator, moving: list[str], examples: int) -> None:
-        """Evaluate f(x).
-
-        Raises:
-            InputError: the output vanishes for every example, or outputs cannot be had.
-        """
-        self.evaluator, self.moving, self.examples = evaluator, moving, min(examples, len(evaluator))
-        if not evaluator.has_outputs:
-            raise InputError(
-                "--objective output: the loss calls the network itself, so there are no outputs; use --objective"
-                " breakdown"
-            )
-        with torch.no_grad():
-            self.before = [evaluator.call(evaluator.frozen, x).double().flatten(1) for x in self._inputs()]
-        sizes = [torch.linalg.vector_norm(outputs, dim=1) for outputs in self.before]
-        self.used = [size != 0 for size in sizes]
-        count = sum(int(used.sum()) for used in self.used)
-        if count == 0:
-            raise InputError(
-                f"--objective output: the output is 0 for all of the first {self.examples} examples"
-            )
-        self.weights = [1 / (count * size[used]) for used, size in zip(self.used, sizes, strict=True)]
-
-    def _inputs(self) -> Iterator[Inputs]:
-        for _, batch in self.evaluator.chunks(self.examples):
-            yield batch.inputs
-
-    def _parts(self, parameters: Parameters) -> Iterator[Tensor]:
-        known = zip(self._inputs(), self.before, self.used, self.weights, strict=True)
-        for x, before, used, weights in known:
-            # in float64, because the squares of small changes underflow
-            change = self.evaluator.call(parameters, x).double().flatten(1)[used] - before[used]
-            yield (torch.linalg.vector_norm(change, dim=1) * weights).sum()
-
-    def value(self, parameters: Parameters) -> tuple[float, None]:
-        with torch.no_grad():
-            return sum(float(part) for part in self._parts(parameters)), None
-
-    def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
-        """Chunk by chunk; an example whose output has not changed adds nothing."""
-        leaves = _leaves(parameters, self.moving)
-        total = _zeros(leaves)
-        with torch.enable_grad():
-            for part in self._parts({**parameters, **leaves}):
-                _accumulate(total, part, leaves)
-        self.evaluator.share.copy_(total.values())
-        return total
-
-
-class _Breakdown:
-    """‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's gradient g of the mean loss over the full batch."""
-
-    def __init__(self, evaluator: Evaluator, moving: list[str], first: str | None = None) -> None:
-        """Evaluate g.
-
-        Raises:
-            InputError: there is no weight matrix, or g vanishes.
-        """
-        self.evaluator, self.moving = evaluator, moving
-        matrices = [name for name, tensor in evaluator.frozen.items() if tensor.ndim >= 2]
-        ordered = [name for name in moving if name in matrices]
-        if not matrices:
-            raise InputError("--objective breakdown: the network has no weight matrix")
-        # the order of registration, unless all move and the caller's order says better
-        self.first = first or (ordered if len(ordered) == len(matrices) else matrices)[0]
-        self.before = evaluator.evaluate(evaluator.frozen, wanted=[self.first]).gradients[self.first]
-        self.size = _norm(self.before)
-        if self.size == 0:
-            raise InputError(
-                f"--objective breakdown: the gradient of {self.first} is 0 before anything moves"
-            )
-
-    def value(self, parameters: Parameters) -> tuple[float, Tensor]:
-        """The breakdown, and g̃ − g in float64."""
-        after = self.evaluator.evaluate(parameters, wanted=[self.first]).gradients[self.first]
-        difference = after.double() - self.before.double()
-        return _norm(difference) / self.size, difference
-
-    def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
-        """∂‖g̃ − g‖ = ⟨∂g̃, v⟩ with v = (g̃ − g)/‖g̃ − g‖: a Hessian-vector product, chunk by chunk."""
-        evaluator = self.evaluator
-        leaves = _leaves(parameters, [*self.moving, self.first])
-        moved = {name: leaves[name] for name in self.moving}
-        total = _zeros(moved)
-        length = 0.0 if known is None else _norm(known)
-        if known is None or length == 0:
-            return total
-        towards = (known / length).to(evaluator.dtype)
-        used = {**parameters, **leaves}
-        with torch.enable_grad():
-            for _, examples in evaluator.own_chunks(evaluator.chunk):
-                mean = evaluator.example_losses(used, examples).sum() / len(evaluator)
-                (g,) = torch.autograd.grad(
-                    mean, [leaves[self.first]], create_graph=True, materialize_grads=True
-                )
-                _accumulate(total, (g * towards).sum(), moved)
-        evaluator.share.sum_(total.values())
-        return {name: product / self.size for name, product in total.items()}
-
-
-def _leaves(parameters: Parameters, names: list[str]) -> dict[str, Tensor]:
-    return {name: parameters[name].detach().requires_grad_(True) for name in names}
-
-
-def _zeros(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()}
-
-
-def _accumulate(total: dict[str, Tensor], of: Tensor, leaves: Mapping[str, Tensor]) -> None:
-    """Add the derivative of ``of`` to ``total``."""
-    if not of.requires_grad:
-        return  # constant
-    found = torch.autograd.grad(of, list(leaves.values()), materialize_grads=True)
-    for name, gradient in zip(leaves, found, strict=True):
-        total[name] += gradient.detach().double()
-
-
 class _Point(NamedTuple):
     """A change, the objective there (−∞ where it is not finite), and what its gradient needs to know."""
 
@@ -281,11 +149,11 @@ class _Search:
             eta,
             ascent,
         )
-        self.radii = {name: eta * _norm(evaluator.frozen[name]) for name in self.moving}
-        self.objective: _Objective = (
-            _OutputChange(evaluator, self.moving, ascent.examples)
+        self.radii = {name: eta * float(norm(evaluator.frozen[name])) for name in self.moving}
+        self.objective: Objective = (
+            OutputChange(evaluator, self.moving, ascent.examples)
             if ascent.objective == "output"
-            else _Breakdown(evaluator, self.moving, first)
+            else GradientBreakdown(evaluator, self.moving, first)
         )
         self.evaluations = 1
 
@@ -306,7 +174,7 @@ class _Search:
         if start is not None:
             largest = max(
                 (
-                    self.eta * _norm(start[name]) / radius
+                    self.eta * float(norm(start[name])) / radius
                     for name, radius in self.radii.items()
                     if name in start and radius > 0
                 ),
@@ -339,7 +207,7 @@ class _Search:
             if step is None:
                 change[name] = torch.zeros_like(frozen)
                 continue
-            length = _norm(step)
+            length = float(norm(step))
             if length > radius * (1 + _ROUNDING):
                 step = step * (radius / length)
             change[name] = step.to(frozen.dtype)
@@ -366,7 +234,7 @@ class _Search:
         self.evaluations += 1
         corner: dict[str, Tensor] = {}
         for name, gradient in self.objective.gradient(self._moved(point.change), point.known).items():
-            size = _norm(gradient)
+            size = float(norm(gradient))
             if not math.isfinite(size):
                 return {}
             if size > 0 and self.radii[name] > 0:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from probes.data.batches import Batch
+from probes.data.batch import Batch
 from probes.errors import lacks_derivative
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.measure import Floats

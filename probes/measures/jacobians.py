@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from probes.data.batches import Batch, Inputs
+from probes.data.batch import Batch
+from probes.data.inputs import Inputs
 from probes.evaluation.chunks import is_out_of_memory
 from probes.evaluation.evaluator import Evaluator, Parameters
-from probes.measures.layers import owner_of
+from probes.measures.forward_order import owner_of
 from probes.networks.perceptron import Perceptron
 from probes.system.processes import padded
 

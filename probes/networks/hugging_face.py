@@ -14,17 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.data.losses import IGNORED
+from probes.data.loss_functions import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
 
 __all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
 
 _LARGEST_JSON = 1 << 24
-_MASKED, _MASK_SEED = (
-    0.15,
-    20200210,
-)  # the share that BERT was trained with; fixed, so that runs can be repeated
+_MASKED = 0.15  # the share that BERT was trained with
+_MASK_SEED = 20200210  # fixed, so that runs can be repeated
 _KINDS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
 
 

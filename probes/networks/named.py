@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING
 from probes.errors import InputError
 
 if TYPE_CHECKING:
-    from probes.networks.zoo import NetworkSpec
+    from probes.networks.specs import NetworkSpec
 
 __all__ = ["NAMED"]
 
 
 def _conv(inputs: int, outputs: int, norm: str) -> NetworkSpec:
-    from probes.networks.zoo import ConvSpec
+    from probes.networks.images import ConvSpec
 
     return ConvSpec(_side(inputs), outputs=outputs)
 
 
 def _conv_bn(inputs: int, outputs: int, norm: str) -> NetworkSpec:
-    from probes.networks.zoo import ConvSpec
+    from probes.networks.images import ConvSpec
 
     return ConvSpec(_side(inputs), outputs=outputs, norm="batch")
 
 
 def _residual16(inputs: int, outputs: int, norm: str) -> NetworkSpec:
-    from probes.networks.zoo import ResidualSpec
+    from probes.networks.images import ResidualSpec
 
     return ResidualSpec(_side(inputs), outputs=outputs, norm=norm)
 
 
 def _char_transformer(inputs: int, outputs: int, norm: str) -> NetworkSpec:
-    from probes.networks.zoo import TransformerSpec
+    from probes.networks.transformer import TransformerSpec
 
     return TransformerSpec(context=inputs)
 

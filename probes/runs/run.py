@@ -15,21 +15,19 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from probes.checkpoints.checkpoint import TrainingOrder, read_checkpoint, training_order
-from probes.data.batches import Batch, Batches
+from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.order import TrainingOrder, training_order
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.dataset import DataSet, load_data
 from probes.data.losses import ModelLoss, resolve_loss
 from probes.data.text import is_text_spec
 from probes.errors import InputError
 from probes.measures.settings import SliceSettings
-from probes.networks.frozen_network import (
-    FrozenNetwork,
-    NetworkRecord,
-    NetworkSeries,
-    check_data_fits,
-    load_network,
-)
+from probes.networks.data_fit import check_data_fits
+from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
+from probes.networks.series import NetworkRecord, NetworkSeries
 from probes.runs.estimate import is_worth_saying
 from probes.runs.folder import RunFolder, join
 from probes.runs.planning import Planned, Probed, plan_run, recorded_choice

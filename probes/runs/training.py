@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
-from probes.data.losses import BatchLoss, ModelLoss, accuracy_of, resolve_loss
+from probes.data.labels import accuracy_of
+from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
 from probes.errors import InputError
-from probes.networks.frozen_network import check_spec_fits
-from probes.networks.zoo import NetworkSpec, build
+from probes.networks.data_fit import check_spec_fits
+from probes.networks.kinds import build
+from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
@@ -41,7 +43,7 @@ class TrainingPlan:
     """Everything that decides a training run.
 
     Attributes:
-        network: a description of any kind that :mod:`probes.networks.zoo` knows.
+        network: a description of any kind that :mod:`probes.networks.kinds` knows.
         data: a data spec of :func:`probes.data.dataset.load_data`.
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.

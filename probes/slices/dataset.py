@@ -13,8 +13,8 @@ from probes.errors import InputError
 from probes.evaluation.directions import hash_of
 from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.noise_floor import NoiseFloor
+from probes.networks.kinds import spec_of
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.networks.zoo import spec_of
 from probes.slices.adversarial_path import AdversarialPath
 from trust import measurements as variables
 from trust.measurements import Variable

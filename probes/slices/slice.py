@@ -9,7 +9,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluation, Evaluator

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from probes import InputError
-from probes.checkpoints.checkpoint import read_checkpoint, training_order
+from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.order import training_order
 from probes.data.dataset import load_data
 from tests.probes.checkpoints.test_formats import distributed, exported, scripted, state
 

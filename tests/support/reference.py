@@ -6,7 +6,7 @@ there), sharing nothing with the probes but the names of a network's tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import erf, expit
+from torch import Tensor
 
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 
@@ -140,3 +141,13 @@ def step(tensors: Tensors, gradients: Tensors, eta: float) -> Tensors:
         if size > 0:
             moved[name] = tensors[name] - eta * np.linalg.norm(tensors[name]) / size * g
     return moved
+
+
+def moved_along(
+    frozen: Mapping[str, Tensor], direction: Mapping[str, Tensor], eta: float
+) -> dict[str, Tensor]:
+    """W + η d."""
+    return {
+        name: torch.add(tensor, direction[name], alpha=eta) if name in direction else tensor
+        for name, tensor in frozen.items()
+    }

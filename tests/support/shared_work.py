@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.losses import Loss, ModelLoss, resolve_loss
 from probes.evaluation.curvature import directional_curvature
 from probes.evaluation.directions import Direction

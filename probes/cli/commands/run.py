@@ -13,7 +13,7 @@ from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_o
 from probes.cli.sharing import share_of
 
 if TYPE_CHECKING:
-    from probes.checkpoints.checkpoint import TrainingOrder
+    from probes.checkpoints.order import TrainingOrder
 
 
 @click.command()

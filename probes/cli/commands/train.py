@@ -17,7 +17,7 @@ from probes.runs.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from probes.data.dataset import DataSet
-    from probes.networks.zoo import NetworkSpec
+    from probes.networks.specs import NetworkSpec
 
 _SHAPE = ("depth", "width", "activation", "residual", "bias", "norm")
 _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}

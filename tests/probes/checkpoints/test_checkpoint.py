@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from probes import InputError
-from probes.checkpoints.checkpoint import Checkpoint, find_checkpoints, read_checkpoint, write_checkpoint
+from probes.checkpoints.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from probes.checkpoints.order import training_order
 from probes.networks.frozen_network import load_network
 from tests.support.reference import make
 
@@ -140,22 +141,22 @@ def test_folders_in_natural_order(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=np.ones((2, 2)))
     (tmp_path / "training.csv").write_text("step\n1\n")
     (tmp_path / "inner.pt").mkdir()
-    found = [path.name for path in find_checkpoints([tmp_path])]
+    found = [path.name for path in training_order([tmp_path]).paths]
     assert found == ["step-2.pth", "step-9.pt", "step-10.pt", "step-11.dat"]
     refused(
-        lambda: find_checkpoints([tmp_path, tmp_path / "step-9.pt"]), tmp_path / "step-9.pt", "more than once"
+        lambda: training_order([tmp_path, tmp_path / "step-9.pt"]), tmp_path / "step-9.pt", "more than once"
     )
 
 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
-    refused(lambda: find_checkpoints([tmp_path / "none"]), tmp_path / "none", "no such")
+    refused(lambda: training_order([tmp_path / "none"]), tmp_path / "none", "no such")
     refused(lambda: read_checkpoint(tmp_path / "none"), tmp_path / "none", "no such")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "readme.txt").write_text("nothing here")
-    refused(lambda: find_checkpoints([tmp_path / "folder"]), tmp_path / "folder", "no checkpoints")
+    refused(lambda: training_order([tmp_path / "folder"]), tmp_path / "folder", "no checkpoints")
     refused(lambda: read_checkpoint(tmp_path / "folder"), tmp_path / "folder")
     with pytest.raises(InputError, match="no checkpoint was given"):
-        find_checkpoints([])
+        training_order([])
 
 
 def _saved(kind: str, path: Path) -> bytes:

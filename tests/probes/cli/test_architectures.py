@@ -10,10 +10,17 @@ import pytest
 import torch
 
 import probes
+from probes.networks.kinds import build
 from probes.networks.named import NAMED
-from probes.networks.zoo import build
 from tests.conftest import Probe
-from tests.probes.measures.test_layers import CASES, ETAS, Case, looped, numbers, prepared
+from tests.probes.measures.examples import (
+    CASES,
+    ETAS,
+    Case,
+    looped,
+    numbers,
+    prepared,
+)
 
 NAMES = (
     "perceptron",

@@ -18,10 +18,11 @@ from probes.data.batches import Batches
 from probes.data.losses import LOSSES
 from probes.evaluation import reductions
 from probes.evaluation.directions import Direction, gradient_direction, hash_of, noise_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.first_layer import FirstLayer
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.reductions import compare, norm, relative_difference
+from tests.support.reference import moved_along
 
 EXACT = torch.float64
 
@@ -217,7 +218,7 @@ def test_ragged_pieces_have_preactivations_of_their_own() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3))
     x, y = torch.randn(10, 4, dtype=EXACT), torch.randint(0, 3, (10,))
-    from probes.data.batches import Batch
+    from probes.data.batch import Batch
 
     data = Batches([Batch(x[:6], y[:6]), Batch(x[6:], y[6:])], cut=True)
     evaluator = Evaluator(network, data, None, LOSSES["cross-entropy"], dtype=EXACT, chunk=4)

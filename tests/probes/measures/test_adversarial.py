@@ -1,4 +1,4 @@
-"""The worst perturbation against closed forms, brute force, finite differences and an independent network."""
+"""The search for the worst perturbation: its constraint, starts, restarts, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,148 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
-from torch import Tensor, nn
+from torch import nn
 
 from probes import InputError
-from probes.data.losses import LOSSES
 from probes.evaluation.directions import gradient_direction, noise_direction
-from probes.evaluation.evaluator import Evaluator, moved_along
-from probes.measures.adversarial import Ascent, Worst, _Breakdown, _OutputChange, find_worst
+from probes.evaluation.evaluator import Evaluator
+from probes.measures.adversarial import Ascent, Worst, find_worst
 from tests.guarantees.test_leaves_no_trace import picture, subject
-from tests.support.reference import Reference, arrays, make, make_data
-
-OBJECTIVES = ("output", "breakdown")
-EXACT = torch.float64
-
-
-def batch_of(network: nn.Module, x: Any, y: Any, loss: str = "cross-entropy", **settings: Any) -> Evaluator:
-    return Evaluator(network, x, y, LOSSES[loss], **{"dtype": EXACT, "chunk": 10, **settings})
-
-
-def linear(weight: Any, bias: Any = None) -> nn.Linear:
-    """One layer with given values."""
-    weight = torch.as_tensor(weight, dtype=EXACT)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=EXACT)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if bias is not None:
-            layer.bias.copy_(torch.as_tensor(bias, dtype=EXACT))
-    return layer
-
-
-class Scalar(nn.Module):
-    """x ↦ φ(w) x for one number w."""
-
-    def __init__(self, w: float, phi: Any) -> None:
-        super().__init__()
-        self.w, self.phi = nn.Parameter(torch.tensor([[w]], dtype=EXACT)), phi
-
-    def forward(self, x: Tensor) -> Any:
-        return x * self.phi(self.w)
-
-
-def random(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def norm(tensor: Tensor) -> float:
-    return float(tensor.double().norm())
-
-
-def relative(evaluator: Evaluator, change: dict[str, Tensor]) -> dict[str, float]:
-    """r_l of the tensors that are not zero."""
-    sizes = {name: norm(evaluator.frozen[name]) for name in change}
-    return {name: norm(change[name]) / size for name, size in sizes.items() if size > 0}
-
-
-def independent(network: Any, x: Any, y: Any, change: dict[str, Any], objective: str, count: int) -> float:
-    """The objective at a change by NumPy, for a perceptron with cross-entropy."""
-    reference, tensors = Reference(network.spec, x.double().numpy(), y.numpy()), arrays(network)
-    moved = {name: tensor + np.asarray(change.get(name, 0.0)) for name, tensor in tensors.items()}
-    (_, before, outputs), (_, after, new) = reference.run(tensors), reference.run(moved)
-    if objective == "output":
-        ratios = np.linalg.norm(new - outputs, axis=1) / np.linalg.norm(outputs, axis=1)
-        return float(ratios[:count].mean())
-    g, g0 = after["layers.0.weight"], before["layers.0.weight"]
-    return float(np.linalg.norm(g - g0) / np.linalg.norm(g0))
-
-
-@pytest.mark.parametrize("eta", [1e-4, 0.1, 3.0])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_one_linear_layer_and_one_example(eta: float, dtype: torch.dtype) -> None:
-    W, x = random(3, 5), torch.from_numpy(random(1, 5, seed=1))
-    evaluator = batch_of(linear(W), x, torch.zeros(1, 3), "mse", dtype=dtype)
-    # one step: the first goes all the way
-    found = find_worst(evaluator, ["weight"], eta, ascent=Ascent(steps=1, restarts=1))
-    expected = eta * np.linalg.norm(W) * norm(x) / np.linalg.norm(W @ x[0].numpy())
-    # in float32 the sum W + ΔW is rounded at the scale of W
-    tolerance = 1e-12 if dtype == EXACT else 1e-6 + 1e-6 / eta
-    assert found.value == pytest.approx(expected, rel=tolerance)
-    change = found.change["weight"].double()
-    along = change @ x[0] / norm(x)  # rank one, with x for its rows
-    assert norm(change - along[:, None] * x / norm(x)) <= 1e-6 * norm(change)
-
-
-def two_layers(eta: float) -> tuple[nn.Module, Any, Any, float]:
-    """A linear network with two layers, and the largest output change by brute force on the spheres."""
-    A, B, x = random(3, 4), random(2, 3, seed=1), random(6, 4, seed=2)
-    size_a, size_b = eta * np.linalg.norm(A), eta * np.linalg.norm(B)
-    before = x @ A.T @ B.T
-
-    def height(free: Any) -> float:
-        a, b = free[:12].reshape(3, 4), free[12:].reshape(2, 3)
-        # convex in each layer, so the maximum is where both are on their spheres
-        after = x @ (A + size_a * a / np.linalg.norm(a)).T @ (B + size_b * b / np.linalg.norm(b)).T
-        change = np.linalg.norm(after - before, axis=1) / np.linalg.norm(before, axis=1)
-        return -float(change.mean())
-
-    starts = random(8, 18, seed=3)
-    best = max(-minimize(height, start, method="BFGS", options={"gtol": 1e-7}).fun for start in starts)
-    return nn.Sequential(linear(A), linear(B)), torch.from_numpy(x), torch.zeros(6, 2), best
-
-
-@pytest.mark.parametrize("eta", [0.01, 0.3])
-def test_two_linear_layers_against_brute_force(eta: float) -> None:
-    network, x, y, best = two_layers(eta)
-    evaluator = batch_of(network, x, y, "mse", chunk=4)
-    found = find_worst(evaluator, ["0.weight", "1.weight"], eta, ascent=Ascent(steps=60, restarts=6))
-    assert found.value == pytest.approx(best, rel=1e-5)
-
-
-def test_breakdown_of_a_quadratic() -> None:
-    W, x, y = random(3, 5), random(40, 5, seed=1) * [3, 1, 1, 1, 0.3], random(40, 3, seed=2)
-    evaluator = batch_of(linear(W), torch.from_numpy(x), torch.from_numpy(y), "mse")
-    eta, second_moment = 0.2, x.T @ x
-    found = find_worst(evaluator, ["weight"], eta, ascent=Ascent("breakdown", restarts=1))
-    values, vectors = np.linalg.eigh(second_moment)
-    # g = 2/(3·40) Σ (Wx − y) xᵀ changes by 2/(3·40) ΔW Σ xxᵀ
-    g = (x @ W.T - y).T @ x
-    assert found.value == pytest.approx(eta * np.linalg.norm(W) * values[-1] / np.linalg.norm(g), rel=1e-10)
-    change = found.change["weight"].numpy()
-    assert np.linalg.norm(change @ vectors[:, -1]) == pytest.approx(np.linalg.norm(change), rel=1e-9)
-
-
-def test_biases_alone() -> None:
-    W, b, x = random(3, 5), random(3, seed=4), random(7, 5, seed=1)
-    evaluator = batch_of(linear(W, b), torch.from_numpy(x), torch.zeros(7, 3), "mse", chunk=3)
-    found = find_worst(evaluator, ["bias"], 0.1, ascent=Ascent(examples=5, restarts=1))
-    sizes = np.linalg.norm(x[:5] @ W.T + b, axis=1)
-    assert list(found.change) == ["bias"]
-    assert found.value == pytest.approx(0.1 * np.linalg.norm(b) * np.mean(1 / sizes), rel=1e-12)
-
-
-def test_an_example_without_output_is_left_out() -> None:
-    W, x = random(3, 5), random(3, 5, seed=1)
-    x[1] = 0
-    ascent = Ascent(restarts=1)
-    found, expected = (
-        find_worst(
-            batch_of(linear(W), inputs, torch.zeros(len(inputs), 3), "mse"), ["weight"], 0.1, ascent=ascent
-        )
-        for inputs in (torch.from_numpy(x), torch.from_numpy(x[[0, 2]]))
-    )
-    assert found.value == pytest.approx(expected.value, rel=1e-12)
+from tests.probes.measures.problems import (
+    EXACT,
+    OBJECTIVES,
+    Scalar,
+    batch_of,
+    independent,
+    linear,
+    norm,
+    relative,
+)
+from tests.support.reference import make, make_data
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -299,55 +175,6 @@ def test_tensors_without_a_gradient_do_not_stop_the_others() -> None:
     h = hidden.relu()  # f(x) = Wh + b for every x
     expected = 0.1 * (norm(W) * norm(h) + norm(b)) / norm(W @ h + b)
     assert found.value == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("case", [{"activation": "tanh"}, {"norm": "batch"}, {"activation": "identity"}])
-def test_gradients_against_finite_differences(objective: str, case: dict[str, Any]) -> None:
-    network, (x, y) = make(**case), make_data()
-    for moving in (
-        [name for name, _ in network.named_parameters()],
-        ["layers.1.weight", "layers.2.bias"],  # the first layer, which breaks down, stays put
-    ):
-        evaluator = batch_of(network.eval(), x, y)
-        measured = (
-            _OutputChange(evaluator, moving, 25) if objective == "output" else _Breakdown(evaluator, moving)
-        )
-        at = moved_along(evaluator.frozen, noise_direction(evaluator.frozen, moving, seed=1), 0.2)
-        slopes = measured.gradient(at, measured.value(at)[1])
-        assert list(slopes) == moving
-        directions = noise_direction(evaluator.frozen, moving, seed=2)
-        h = 1e-5
-        for name in moving:
-            ends = [
-                measured.value(moved_along(at, {name: directions[name]}, sign * h))[0] for sign in (1, -1)
-            ]
-            expected = (ends[0] - ends[1]) / (2 * h)
-            assert slopes[name].dtype == EXACT
-            slope = float((slopes[name] * directions[name]).sum())
-            # the error is h² times a third derivative, and 1e-16/h of rounding
-            assert slope == pytest.approx(expected, rel=1e-6, abs=1e-8), name
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_unmoved_it_has_no_gradient_and_no_nan(objective: str) -> None:
-    evaluator = batch_of(make(), *make_data())
-    moving = list(evaluator.frozen)
-    measured = (
-        _OutputChange(evaluator, moving, 25) if objective == "output" else _Breakdown(evaluator, moving)
-    )
-    value, known = measured.value(evaluator.frozen)
-    assert value == 0
-    assert all(bool((slope == 0).all()) for slope in measured.gradient(evaluator.frozen, known).values())
-
-
-def test_the_order_of_the_moving_weights_says_which_is_first() -> None:
-    evaluator = batch_of(make(), *make_data())
-    weights = [name for name in evaluator.frozen if name.endswith("weight")]
-    assert _Breakdown(evaluator, weights).first == "layers.0.weight"
-    assert _Breakdown(evaluator, weights[::-1]).first == "layers.2.weight"  # registered in another order
-    assert _Breakdown(evaluator, weights[1:]).first == "layers.0.weight"
-    assert _Breakdown(evaluator, ["layers.1.bias"]).first == "layers.0.weight"
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from probes import InputError
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.losses import ModelLoss
 from probes.runs.chunk import ChunkChoice, choose_chunk
 from tests.support.reference import make

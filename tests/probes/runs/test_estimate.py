@@ -12,7 +12,8 @@ from torch import nn
 
 import probes.slices.slice
 from probes import SliceSettings, measure_slice
-from probes.data.batches import Batch, Batches
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
 from probes.runs.chunk import GradientTimer

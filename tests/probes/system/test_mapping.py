@@ -15,11 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from probes import InputError
-from probes.data.batches import Batches, StoredBatch
+from probes.data.batch import MappedBatch
+from probes.data.batches import Batches
 from probes.data.dataset import DataSet, load_data
-from probes.data.losses import label_range, resolve_loss
+from probes.data.labels import label_range
+from probes.data.losses import resolve_loss
 from probes.evaluation.evaluator import Evaluator
-from tests.probes.data.test_dataset import idx
+from tests.probes.data.test_mnist import idx
 
 DRAW = np.random.default_rng(5)
 X = DRAW.normal(size=(400, 6)).astype(np.float32)
@@ -55,7 +57,7 @@ def test_files_are_mapped_and_never_written_to(tmp_path: Path, suffix: str) -> N
     path = written(tmp_path / f"d.{suffix}")
     content = path.read_bytes()
     data = load_data(str(path))
-    assert isinstance(data.batches.pieces[0], StoredBatch)
+    assert isinstance(data.batches.pieces[0], MappedBatch)
     assert is_mapped(path)
     assert torch.equal(rows_of(data), torch.from_numpy(X))
     for _, batch in data.batches.chunks(100):
@@ -72,7 +74,7 @@ def test_numbers_of_every_kind_are_converted_in_chunks(tmp_path: Path, suffix: s
     x = (X * 9).astype(kind)
     data = load_data(str(written(tmp_path / f"d.{suffix}", x, Y.astype(np.int32))))
     stored = data.batches.pieces[0]
-    assert isinstance(stored, StoredBatch)
+    assert isinstance(stored, MappedBatch)
     assert stored.x.values.dtype in (kind, torch.from_numpy(x[:0]).dtype)  # as it is in the file
     whole = torch.from_numpy(x)
     expected = whole if kind in (np.float64, np.int64) else whole.float()
@@ -101,7 +103,7 @@ def test_digits_stay_bytes(tmp_path: Path) -> None:
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(50) % 10))
     data = load_data(f"mnist:{tmp_path}")
     stored = data.batches.pieces[0]
-    assert isinstance(stored, StoredBatch)
+    assert isinstance(stored, MappedBatch)
     assert stored.x.values.dtype == np.uint8
     assert is_mapped(tmp_path / "train-images-idx3-ubyte")
     expected = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Content", "Leaf", "Unsuitable"]
+__all__ = ["Leaf", "TensorTree", "Unsuitable"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Unsuitable(Leaf):
 
 
 @dataclass(frozen=True)
-class Content:
-    """A checkpoint, described.
+class TensorTree:
+    """What is in a checkpoint, its tensors not read yet.
 
     Attributes:
         tree: dictionaries, lists, numbers, text and :class:`Leaf`.

@@ -1,4 +1,4 @@
-"""Perceptrons, and how one is recognised in a stranger's tensors."""
+"""How a perceptron is recognised in a stranger's tensors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.networks.frozen_network import check_data_fits, load_network
-from probes.networks.perceptron import ACTIVATIONS, PerceptronSpec, infer_perceptron, parse_activation
-from tests.support.reference import make, make_data
+from probes.networks.frozen_network import load_network
+from probes.networks.recovery import recover_perceptron
+from tests.support.reference import make_data
 
 
 def tensors_of(
@@ -138,16 +138,16 @@ def test_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def test_without_biases_and_with_some() -> None:
     weights = {"a": torch.ones(4, 6), "c": torch.ones(3, 4)}
-    assert infer_perceptron(weights, activation="relu")[0].biases == (False, False)
+    assert recover_perceptron(weights, activation="relu")[0].biases == (False, False)
     some = {"a": torch.ones(4, 6), "c": torch.ones(3, 4), "d": torch.ones(3)}
-    assert infer_perceptron(some, activation="relu")[0].biases == (False, True)
+    assert recover_perceptron(some, activation="relu")[0].biases == (False, True)
 
 
 def test_the_activation_is_asked_for_and_never_guessed() -> None:
     two = {"a": torch.ones(4, 6), "c": torch.ones(3, 4)}
     with pytest.raises(InputError, match="--activation"):
-        infer_perceptron(two, activation=None)
-    assert infer_perceptron({"a": torch.ones(4, 6)}, activation=None)[0].activation == "identity"
+        recover_perceptron(two, activation=None)
+    assert recover_perceptron({"a": torch.ones(4, 6)}, activation=None)[0].activation == "identity"
 
 
 @pytest.mark.parametrize(
@@ -170,91 +170,4 @@ def test_the_activation_is_asked_for_and_never_guessed() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 def test_tensors_that_no_plain_perceptron_explains(tensors: Any, ordered: bool) -> None:
     with pytest.raises(InputError, match="--network"):
-        infer_perceptron(tensors, activation="relu", ordered=ordered)
-
-
-def test_tensors_that_do_not_fit_the_users_network(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-
-    def load(state: Any) -> Any:
-        torch.save(state, path)
-        return load_network(read_checkpoint(path), network=lambda: nn.Linear(6, 3))
-
-    good = nn.Linear(6, 3).state_dict()
-    assert torch.equal(load(good).network.weight, good["weight"])
-    for state, part in (
-        ({"weight": torch.ones(3, 6)}, "no tensor bias"),
-        ({**good, "weight": torch.ones(6, 3)}, r"weight has shape \(6, 3\)"),
-        ({**good, "other": torch.ones(1)}, "other has no place"),
-        ({**good, "weight": torch.ones(3, 6, dtype=torch.int64)}, "int64"),
-    ):
-        with pytest.raises(InputError, match=part) as caught:
-            load(state)
-        assert str(path) in str(caught.value)
-    with pytest.raises(InputError, match="not a torch module"):
-        load_network(read_checkpoint(path), network=lambda: 3)
-
-
-def test_integer_tensors_are_no_weights(tmp_path: Path) -> None:
-    torch.save({"w": torch.ones(3, 6, dtype=torch.int64)}, tmp_path / "int.pt")
-    with pytest.raises(InputError, match="int64"):
-        load_network(read_checkpoint(tmp_path / "int.pt"))
-
-
-def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
-    from probes.data.dataset import DataSet
-
-    x, y = make_data()
-    torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
-    checkpoint = read_checkpoint(tmp_path / "net.pt")
-    for frozen in (load_network(checkpoint), load_network(checkpoint, network=lambda: nn.Linear(6, 3))):
-        check_data_fits(frozen, DataSet("d", x, y), "cross-entropy")
-        for bad_x, bad_y in ((x[:, :5], y), (x, y + 1), (x, y - 1)):
-            with pytest.raises(InputError, match="--data d"):
-                check_data_fits(frozen, DataSet("d", bad_x, bad_y), "cross-entropy")
-
-
-def test_building_a_network_draws_nothing_from_the_callers_stream(tmp_path: Path) -> None:
-    torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
-    before = torch.get_rng_state()
-    load_network(read_checkpoint(tmp_path / "net.pt"), network=lambda: nn.Linear(6, 3))
-    load_network(read_checkpoint(tmp_path / "net.pt"))
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_activations_are_those_of_torch() -> None:
-    z = torch.linspace(-3, 3, 31)
-    modules = {
-        "identity": nn.Identity(),
-        "relu": nn.ReLU(),
-        "leaky_relu": nn.LeakyReLU(),
-        "tanh": nn.Tanh(),
-        "sigmoid": nn.Sigmoid(),
-        "gelu": nn.GELU(),
-        "gelu_tanh": nn.GELU(approximate="tanh"),
-        "silu": nn.SiLU(),
-        "elu": nn.ELU(),
-        "selu": nn.SELU(),
-        "softplus": nn.Softplus(),
-        "mish": nn.Mish(),
-    }
-    assert set(modules) == set(ACTIVATIONS)
-    for name, module in modules.items():
-        assert torch.equal(make((1, 1, 1), name).activation(z), module(z)), name
-    assert torch.equal(make((1, 1, 1), "leaky_relu:0.3").activation(z), nn.LeakyReLU(0.3)(z))
-    assert torch.equal(make((1, 1, 1), "elu:2").activation(z), nn.ELU(2.0)(z))
-
-
-@pytest.mark.parametrize(
-    "spec", ["wavelet", "relu:0.1", "leaky_relu:x", "leaky_relu:nan", "leaky_relu:inf", ""]
-)
-def test_activations_that_do_not_exist(spec: str) -> None:
-    with pytest.raises(InputError, match="--activation"):
-        parse_activation(spec)
-
-
-def test_descriptions_survive_json() -> None:
-    import json
-
-    spec = PerceptronSpec((6, 5, 3), "leaky_relu:0.1", True, "layer", (True, False))
-    assert PerceptronSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+        recover_perceptron(tensors, activation="relu", ordered=ordered)

@@ -1,0 +1,106 @@
+"""Cross-entropy, next-token, squared-error and binary losses of outputs and targets, one number an example.
+
+Where an example has many tokens, its loss is the mean over its own tokens that count, so every example weighs the
+same however long it is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from probes.data.batch import Batch
+from probes.errors import InputError
+
+__all__ = [
+    "IGNORED",
+    "bce_with_logits",
+    "classes_last",
+    "cross_entropy",
+    "mse",
+    "next_ids",
+    "next_token",
+]
+
+
+IGNORED = -100
+"""A target that does not count, as in torch."""
+
+
+def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs (n, ..., classes) for targets (n, ...), from that order or torch's (n, classes, ...).
+
+    Where both orders fit, classes are last.
+
+    Raises:
+        InputError: neither fits.
+    """
+    if outputs.shape[:-1] == targets.shape:
+        return outputs
+    if outputs.ndim > 2 and (outputs.shape[0], *outputs.shape[2:]) == tuple(targets.shape):
+        return outputs.movedim(1, -1)
+    raise InputError(
+        f"cross-entropy: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
+        f" {tuple(targets.shape)}; outputs need one axis more, for the classes"
+    )
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of labels (n,), or for targets (n, t, ...) the mean over an example's targets that are not −100."""
+    if targets.ndim == 1 and outputs.ndim == 2:
+        return functional.cross_entropy(outputs, targets, reduction="none")
+    logits = classes_last(outputs, targets)
+    losses = functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none", ignore_index=IGNORED
+    )
+    counted = (targets != IGNORED).flatten(1).sum(1)
+    return losses.view(len(targets), -1).sum(1) / counted
+
+
+def next_token(outputs: Tensor, batch: Batch) -> Tensor:
+    """−log p of each token given those before it: outputs (n, t, classes) at t predict the token ids at t + 1."""
+    targets = next_ids(batch)
+    if outputs.ndim != 3 or outputs.shape[:2] != (len(targets), targets.shape[1] + 1):
+        raise InputError(
+            f"next-token: outputs of shape {tuple(outputs.shape)} do not fit token ids of shape"
+            f" ({len(targets)}, {targets.shape[1] + 1}); they must be (examples, tokens, classes)"
+        )
+    return cross_entropy(outputs[:, :-1], targets)
+
+
+def next_ids(batch: Batch) -> Tensor:
+    """The ids from the second on (n, t − 1), −100 where labels or a zero in attention_mask say so."""
+    ids = batch.token_ids()
+    if ids is None:
+        raise InputError("--loss next-token needs integer token ids (examples, tokens) as input")
+    targets = ids.to(torch.int64)
+    if batch.targets is not None and batch.targets.shape == ids.shape:
+        targets = torch.where(batch.targets == IGNORED, IGNORED, targets)
+    mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, dict) else None
+    if isinstance(mask, Tensor) and mask.shape == ids.shape:
+        targets = torch.where(mask == 0, IGNORED, targets)
+    return targets[:, 1:]
+
+
+def mse(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean over an example's values of squared errors."""
+    targets = _shaped(outputs, targets, "mse")
+    return functional.mse_loss(outputs, targets, reduction="none").flatten(1).mean(1)
+
+
+def bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean over an example's values of binary cross-entropies."""
+    targets = _shaped(outputs, targets, "bce-with-logits")
+    return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").flatten(1).mean(1)
+
+
+def _shaped(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
+    if outputs.numel() != targets.numel() or outputs.ndim == 0 or len(outputs) != len(targets):
+        raise InputError(
+            f"{name}: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
+            f" {tuple(targets.shape)}"
+        )
+    if outputs.ndim == 1:
+        raise InputError(f"{name}: outputs must have shape (examples, values), got {tuple(outputs.shape)}")
+    return targets.to(outputs.dtype).reshape(outputs.shape)
