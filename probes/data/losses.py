@@ -7,15 +7,16 @@ tokens, its loss is the mean over its own tokens that count, so every example we
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from probes.data.batches import Batch, Batches
+from probes.data.targets import IGNORED, find_labels
 from probes.errors import InputError
 from probes.system.callables import is_callable_spec, load_callable
 
@@ -26,15 +27,13 @@ __all__ = [
     "ExampleLoss",
     "Loss",
     "ModelLoss",
+    "ResolvedLoss",
     "accuracy_of",
     "as_loss",
     "classes_last",
     "label_range",
     "resolve_loss",
 ]
-
-IGNORED = -100
-"""A target that does not count, as in torch."""
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (n, ...) and targets (n, ...) to losses (n,)."""
@@ -64,6 +63,19 @@ class ModelLoss:
 
 
 Loss = ExampleLoss | BatchLoss | ModelLoss
+
+
+class ResolvedLoss(NamedTuple):
+    """A loss with what it is called in results.
+
+    Attributes:
+        name: of ours, or where the user's callable is.
+        function: what is computed.
+    """
+
+    name: str
+    function: Loss
+
 
 _NETWORK_NAMES = ("model", "network", "module")
 
@@ -166,7 +178,7 @@ def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
     return ModelLoss(function) if names and names[0] in _NETWORK_NAMES else function
 
 
-def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[str, Loss]:
+def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> ResolvedLoss:
     """The loss that ``spec`` names, or cross-entropy for integer labels.
 
     Args:
@@ -186,8 +198,8 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
-            _check_counted([] if batches is None else batches.target_blocks())
-            return "cross-entropy", _cross_entropy
+            _check_counted(batches)
+            return ResolvedLoss("cross-entropy", _cross_entropy)
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
         raise InputError(
@@ -197,9 +209,9 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
             else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
         )
     if spec == _NEXT_TOKEN:
-        for place, batch in [] if batches is None else batches.blocks():
-            _check_next_token(batch, place)
-        return spec, BatchLoss(_next_token)
+        if batches is not None:
+            batches.labels(_checked_next_ids)
+        return ResolvedLoss(spec, BatchLoss(_next_token))
     if spec in LOSSES:
         if y is None:
             raise InputError(
@@ -210,36 +222,38 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
                 raise InputError(
                     "--loss cross-entropy needs integer labels as y, one an example or one a token"
                 )
-            _check_counted([] if batches is None else batches.target_blocks())
-        return spec, LOSSES[spec]
+            _check_counted(batches)
+        return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
         loss = as_loss(load_callable(spec, option="--loss"))
         if y is None and not isinstance(loss, ModelLoss):
             raise InputError(
                 f"--loss {spec}: the data has no targets; let the loss take (model, batch), or give targets"
             )
-        return spec, loss
+        return ResolvedLoss(spec, loss)
     raise InputError(
         f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {_NEXT_TOKEN} and file.py:callable"
     )
 
 
-def _check_counted(blocks: Iterable[Tensor]) -> None:
+def _check_counted(batches: Batches | None) -> None:
     """Refuse examples without any target, whose loss is no number.
 
     Raises:
         InputError: all of an example's targets are −100.
     """
-    empty = 0
-    for targets in blocks:
-        if targets.ndim > 1:
-            empty += int((targets == IGNORED).flatten(1).all(1).sum())
-    if empty:
-        raise InputError(f"{empty} examples have no target that counts (all are {IGNORED}); leave them out")
+    _refuse_empty(0 if batches is None else batches.labels().empty)
 
 
-def _check_next_token(batch: Batch, place: int) -> None:
-    """Refuse batches whose next tokens are unknown, none, or something else than the targets say.
+def _refuse_empty(examples: int) -> None:
+    if examples:
+        raise InputError(
+            f"{examples} examples have no target that counts (all are {IGNORED}); leave them out"
+        )
+
+
+def _checked_next_ids(batch: Batch, place: int) -> Tensor:
+    """The next tokens, unless they are unknown, none, or something else than the targets say.
 
     Raises:
         InputError: it says which.
@@ -248,14 +262,15 @@ def _check_next_token(batch: Batch, place: int) -> None:
     following = _next_ids(batch)
     if following.shape[1] == 0:
         raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
-    _check_counted([following])
+    _refuse_empty(find_labels([following]).empty)
     if labels is None or ids is None or labels.shape != ids.shape:
-        return
+        return following
     if bool(((labels != ids) & (labels != IGNORED)).any()):
         raise InputError(
             "--loss next-token predicts the input's own tokens, and the targets are others; for targets that"
             " are shifted already say --loss cross-entropy"
         )
+    return following
 
 
 def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int, int]:
@@ -272,20 +287,12 @@ def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int,
     first = batches.first
     if loss == _NEXT_TOKEN:
         _next_token(outputs, first.map(torch.zeros_like))
-        classes = outputs.shape[-1]
-        blocks: Iterable[Tensor] = (_next_ids(batch) for _, batch in batches.blocks())
+        classes, labels = outputs.shape[-1], batches.labels(_checked_next_ids)
     elif loss == "cross-entropy" and first.targets is not None:
-        classes = classes_last(outputs, first.targets).shape[-1]
-        blocks = batches.target_blocks()
+        classes, labels = classes_last(outputs, first.targets).shape[-1], batches.labels()
     else:
         return 0, 0, 1
-    low, high = [], []
-    for targets in blocks:
-        counted = targets[targets != IGNORED] if targets.ndim > 1 else targets
-        if counted.numel() > 0:
-            low.append(int(counted.min()))
-            high.append(int(counted.max()))
-    return min(low), max(high), classes
+    return labels.low, labels.high, classes
 
 
 def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data.batches import arguments_of, outputs_of
 from probes.data.dataset import DataSet
 from probes.data.losses import label_range
+from probes.data.targets import IGNORED
 from probes.errors import InputError
 from probes.evaluation.evaluator import left_as_found
 from probes.networks.hugging_face import has_configuration, transformers_module
@@ -367,7 +368,8 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
                 f"{option}: y has shape {(len(data), *y.shape[1:])}, but {called} needs one label {each}; for other"
                 " targets say --loss mse or --loss bce-with-logits"
             )
-        low, high = _range(data.batches.target_blocks())
+        labels = data.batches.labels()
+        low, high = min(labels.low, IGNORED) if labels.ignored else labels.low, labels.high
         if low < 0 or high >= spec.outputs:
             raise InputError(
                 f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"
