@@ -26,9 +26,8 @@ from probes.system.locks import FolderLock, claim_folder
 __all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load", "read_manifest"]
 
 SCHEMA = 2
-"""What is written. Schema 1 had no checksums, and its slices said neither their schema nor their run."""
+"""What is written, and read."""
 
-_SEALED_SINCE = 2
 _RUN = "run_hash"  # the slice's attribute that says which plan it was measured by
 
 
@@ -182,13 +181,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: holds no results of probe run (no run.json in it)")
     try:
         content = json.loads(path.read_text("utf-8"))
-        schema, plan = content["schema"], content["plan"]
-        if not isinstance(schema, int) or isinstance(schema, bool) or not isinstance(plan, dict):
-            raise TypeError("schema or plan")
-        if ATTRIBUTE in content and content[ATTRIBUTE] != digest_of(content):
+        schema = content["schema"]
+        if type(schema) is not int or schema < SCHEMA:
+            raise ValueError(f"schema {schema!r}")
+        if (schema == SCHEMA or ATTRIBUTE in content) and content[ATTRIBUTE] != digest_of(content):
             raise ValueError("its checksum does not fit")
-        if schema < 1 or (_SEALED_SINCE <= schema <= SCHEMA and ATTRIBUTE not in content):
-            raise ValueError(f"schema {schema} without a checksum")
+        if schema == SCHEMA and not isinstance(content["plan"], dict):
+            raise TypeError("plan")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
@@ -228,13 +227,11 @@ def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     try:
         content = path.read_bytes()
         holds = seal_holds(content)
-        if holds is False:
-            raise ValueError("its checksum does not fit")
+        if not holds:
+            raise ValueError("it has no checksum" if holds is None else "its checksum does not fit")
         dataset = xr.load_dataset(io.BytesIO(content), engine="scipy")
-        schema = int(dataset.attrs.pop("schema", 1))
+        schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
-            if holds is None and max(schema, manifest["schema"]) >= _SEALED_SINCE:
-                raise ValueError("it has no checksum")
             missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
             if missing or "loss" not in dataset:
                 raise KeyError(f"no {', '.join(sorted(missing)) or 'loss'}")
@@ -243,7 +240,7 @@ def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     dataset.attrs.pop(ATTRIBUTE, None)
-    if dataset.attrs.pop(_RUN, None) not in (None, digest_of(manifest["plan"])):
+    if dataset.attrs.pop(_RUN, None) != digest_of(manifest["plan"]):
         raise InputError(f"{path}: is of another run than its folder; {_without(path)}")
     return dataset
 

@@ -1,7 +1,7 @@
 """Results of a tiny run, as each version of the schema wrote them: ``python -m tests.probes.golden.make FOLDER``.
 
-``schema-1`` and ``schema-2`` beside this file were made so, each by the last version that wrote its schema, and are
-never made again: later versions must read what earlier ones wrote.
+``schema-2`` beside this file was made so. Once a schema is released its results are never made again: later versions
+must read what earlier ones wrote.
 """
 
 from __future__ import annotations
