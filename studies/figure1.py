@@ -17,7 +17,7 @@ from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.run import Source, measure_run
-from probes.runs.training import TrainingPlan, train
+from probes.runs.training import TrainingSettings, train
 from probes.slices.etas import parse_etas
 from probes.slices.slice import SliceSettings
 from probes.system.files import write_atomically
@@ -98,25 +98,28 @@ def reproduce(
     Raises:
         InputError: another reproduction is in the folder, or it cannot be written.
     """
-    plan = PRESETS[preset]()
     made = load_data(data)
     with _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}):
-        return _reproduce(plan, out, made, data, seed, device)
+        return _reproduce(PRESETS[preset](), out, made, data, seed, device)
 
 
-def _reproduce(plan: Preset, out: Path, made: DataSet, data: str, seed: int, device: str) -> list[Findings]:
+def _reproduce(preset: Preset, out: Path, made: DataSet, data: str, seed: int, device: str) -> list[Findings]:
     found: list[Findings] = []
     for number, (name, (title, depth, residual)) in enumerate(_NETWORKS.items(), 1):
         checkpoints, measurements = out / name / "checkpoints", out / name / "measurements"
         print(f"[{number}/{len(_NETWORKS)}] {title}: training, then probing", file=sys.stderr, flush=True)
         train(
-            _training(plan, name, depth, residual, made, data, seed),
+            _training(preset, name, depth, residual, made, data, seed),
             checkpoints,
             data=made,
             what=f"train {name}",
         )
         settings = SliceSettings(
-            etas=plan.etas, jacobian=plan.jacobian, curvature=plan.curvature, chunk=plan.chunk, device=device
+            etas=preset.etas,
+            jacobian=preset.jacobian,
+            curvature=preset.curvature,
+            chunk=preset.chunk,
+            device=device,
         )
         measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
         copy_history([str(checkpoints)], measurements)
@@ -125,43 +128,43 @@ def _reproduce(plan: Preset, out: Path, made: DataSet, data: str, seed: int, dev
 
 
 def _training(
-    plan: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
-) -> TrainingPlan:
-    epochs, epoch_steps, decay, checkpoints = plan.schedule[name]
+    preset: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
+) -> TrainingSettings:
+    epochs, epoch_steps, decay, checkpoints = preset.schedule[name]
     inputs = math.prod(data.x.shape[1:])
     network = PerceptronSpec(
-        widths=(inputs, *[plan.width] * (depth - 1), 10),
+        widths=(inputs, *[preset.width] * (depth - 1), 10),
         activation="relu",
         residual=residual,
         biases=(True,) * depth,
     )
-    return TrainingPlan(
+    return TrainingSettings(
         network=network,
         data=spec,
         epochs=epochs,
         epoch_steps=epoch_steps,
         lr=0.01,
         lr_decay=decay,
-        batch_size=plan.batch_size,
+        batch_size=preset.batch_size,
         checkpoints=checkpoints,
         seed=seed,
     )
 
 
-def _claim_folder(out: Path, plan: dict[str, object]) -> FolderLock:
+def _claim_folder(out: Path, identity: dict[str, object]) -> FolderLock:
     """Make the folder this reproduction's, or continue it, with its lock held."""
-    lock = claim_folder(out, lambda: _refuse_another(out, plan))
+    lock = claim_folder(out, lambda: _refuse_another(out, identity))
     try:
         marker = out / "figure1.json"
         if not marker.is_file():
-            write_atomically(marker, (json.dumps(plan) + "\n").encode())
+            write_atomically(marker, (json.dumps(identity) + "\n").encode())
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _refuse_another(out: Path, plan: dict[str, object]) -> None:
+def _refuse_another(out: Path, identity: dict[str, object]) -> None:
     """Refuse a folder that holds something else.
 
     Raises:
@@ -173,7 +176,7 @@ def _refuse_another(out: Path, plan: dict[str, object]) -> None:
             existing = json.loads(marker.read_text("utf-8"))
         except ValueError:
             existing = None
-        if existing != plan:
+        if existing != identity:
             raise InputError(
                 f"{out}: holds another reproduction (its figure1.json differs); choose another --out"
             )

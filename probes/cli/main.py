@@ -550,7 +550,7 @@ def train(out: Path, as_json: bool, **options: Any) -> None:
     from probes.data.dataset import load_data
     from probes.networks.perceptron import PerceptronSpec
     from probes.networks.zoo import NAMED, NetworkSpec
-    from probes.runs.training import TrainingPlan
+    from probes.runs.training import TrainingSettings
     from probes.runs.training import train as train_network
 
     name = options.pop("network")
@@ -576,7 +576,7 @@ def train(out: Path, as_json: bool, **options: Any) -> None:
             norm=shape["norm"],
             biases=(shape["bias"],) * depth,
         )
-    files = train_network(TrainingPlan(network=network, **options), out, data=data)
+    files = train_network(TrainingSettings(network=network, **options), out, data=data)
     if as_json:
         _print_json({"checkpoints": [str(path) for path in files]})
         return
