@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probes.errors import InputError as InputError
-    from probes.runs.folder import load as load
+    from probes.runs.results import load as load
     from probes.slices.slice import SliceSettings as SliceSettings
     from probes.slices.slice import measure_slice as measure_slice
 
 _HOMES = {
     "InputError": "probes.errors",
     "SliceSettings": "probes.slices.slice",
-    "load": "probes.runs.folder",
+    "load": "probes.runs.results",
     "measure_slice": "probes.slices.slice",
 }
 

@@ -341,7 +341,7 @@ def run(
     from analysis import check_measurements
     from probes.cli.dry_run import dry_run
     from probes.cli.reports import copy_history, noise_line, self_check_lines
-    from probes.runs.folder import load
+    from probes.runs.results import load
     from probes.runs.run import measure_run
     from probes.slices.etas import parse_etas
 
@@ -750,7 +750,7 @@ def falsify_command(
 @click.argument("file", type=click.Path(path_type=Path))
 def export(folder: Path, file: Path) -> None:
     """Write the measurements in FOLDER as a tidy table: one row a number, FILE.csv."""
-    from probes.runs.folder import export_csv, load
+    from probes.runs.results import export_csv, load
 
     rows = export_csv(load(folder), file)
     click.echo(f"{rows} rows written to {file}")

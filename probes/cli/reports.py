@@ -27,7 +27,7 @@ from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
 from probes.cli import tables
 from probes.errors import InputError
-from probes.runs.folder import load
+from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim, all_claims
 

@@ -1,4 +1,4 @@
-"""A run's folder: one NetCDF file a checkpoint, a manifest that says what run it is, and the joined Dataset.
+"""A run's folder: one NetCDF file a checkpoint, and a manifest that says what run it is.
 
 The layout is ``run.json`` and ``slices/0000.nc``, ``0001.nc``, … in training order. Every file is complete or
 absent, carries its schema and its own checksum, and every slice says what run it belongs to.
@@ -6,24 +6,21 @@ absent, carries its schema and its own checksum, and every slice says what run i
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-import numpy as np
 import xarray as xr
 
 from probes.errors import InputError
 from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
-from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
+from probes.system.files import make_folder, remove_leftovers, write_atomically
 from probes.system.locks import FolderLock, claim_folder
 
-__all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load", "read_manifest"]
+__all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 
 SCHEMA = 2
 """What is written, and read."""
@@ -124,7 +121,7 @@ class RunFolder:
         path = self.slice_path(index)
         if not path.is_file():
             return False
-        _read_slice(path, self._known())
+        read_slice(path, self._known())
         return True
 
     def write_slice(self, index: int, measurements: xr.Dataset) -> None:
@@ -160,12 +157,12 @@ class RunFolder:
                 )
             return
         if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
-            files = _slice_files(self.path)
+            files = slice_files(self.path)
             own = {"schema": SCHEMA, "plan": plan}
             if not files or not all(_is_sealed(file) for file in files):
                 raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
             for file in files:  # a run that lost its manifest goes on, if every slice is of this very run
-                _read_slice(file, own)
+                read_slice(file, own)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -197,13 +194,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _without_manifest(folder: Path) -> str:
     """What to do about a damaged manifest: slices that say which run they are of need none."""
-    files = _slice_files(folder)
+    files = slice_files(folder)
     if files and all(_is_sealed(file) for file in files):
         return f"delete it and run the same command again; the {_counted(len(files))} measured are kept"
     return "measure again into another folder"
 
 
-def _slice_files(folder: Path) -> list[Path]:
+def slice_files(folder: Path) -> list[Path]:
+    """The files of all checkpoints that are measured, in training order."""
     return sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
 
 
@@ -218,7 +216,7 @@ def _counted(count: int) -> str:
     return f"{count} slice{'s' * (count != 1)}"
 
 
-def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
+def read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     """One checkpoint's measurements, as they were written.
 
     Raises:
@@ -254,78 +252,3 @@ def _without(path: Path) -> str:
     others = len([file for file in path.parent.glob("[0-9][0-9][0-9][0-9].nc") if file != path])
     kept = f"; the other {others} {'is' if others == 1 else 'are'} kept" if others else ""
     return f"delete it and run the same command again{kept}"
-
-
-def load(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The measurements of a run, its checkpoints joined in training order.
-
-    Args:
-        path: the folder that ``probe run`` wrote (also while it is still running).
-
-    Returns:
-        The Dataset that the README describes; ``attrs["complete"]`` is ``false`` while some are missing.
-
-    Raises:
-        InputError: there is no run there, nothing is measured yet, or a file is damaged.
-    """
-    folder = Path(path)
-    manifest = read_manifest(folder)
-    files = _slice_files(folder)
-    if not files:
-        raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
-    parts = [_read_slice(file, manifest) for file in files]
-    joined = join(parts)
-    planned = manifest["plan"].get("checkpoints", [])
-    joined.attrs["complete"] = str(len(files) == len(planned)).lower()
-    return joined
-
-
-def join(parts: list[xr.Dataset]) -> xr.Dataset:
-    """The measurements of several checkpoints of one run as one Dataset, in the order given."""
-    joined = xr.concat(
-        parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact"
-    )
-    joined.attrs = dict(parts[0].attrs)
-    for name in {name for part in parts for name in part.attrs}:
-        values = [str(part.attrs.get(name)) for part in parts]
-        if len(set(values)) > 1:
-            joined.attrs[name] = ", ".join(values)
-    return joined
-
-
-def export_csv(measurements: xr.Dataset, path: Path) -> int:
-    """Write the tidy table, one row a number: variable, checkpoint, eta, layer, example, value.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        InputError: the file cannot be written; then there is none.
-    """
-    columns = ("checkpoint", "eta", "layer", "example")
-    rows = 0
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file such as {path / 'results.csv'}")
-
-    def write(stream: IO[bytes]) -> None:
-        nonlocal rows
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        writer = csv.writer(text)
-        writer.writerow(["variable", *columns, "value"])
-        for name, array in measurements.data_vars.items():
-            labels = [measurements[dim].values for dim in array.dims]
-            for index in np.ndindex(array.shape):
-                value = float(array.values[index])
-                if np.isnan(value) and "example" in array.dims:
-                    continue  # beyond the sample of a per-example measurement
-                places = zip(array.dims, labels, index, strict=True)
-                key = {str(dim): label[i] for dim, label, i in places}
-                writer.writerow([name, *(key.get(column, "") for column in columns), repr(value)])
-                rows += 1
-        text.flush()
-        text.detach()
-
-    with writing_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
-    return rows

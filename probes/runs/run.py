@@ -30,8 +30,9 @@ from probes.networks.frozen_network import (
 )
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.runs.estimate import is_worth_saying
-from probes.runs.folder import RunFolder, join
+from probes.runs.folder import RunFolder
 from probes.runs.planning import Planned, Probed, plan_run, recorded_choice
+from probes.runs.results import join
 from probes.slices.slice import SliceSettings, evaluations_per_slice, measure_slice
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import math
 import os
 import stat
 from pathlib import Path
@@ -16,7 +14,8 @@ import xarray as xr
 
 import probes
 from probes import InputError, SliceSettings, measure_slice
-from probes.runs.folder import RunFolder, export_csv, join
+from probes.runs.folder import RunFolder
+from probes.runs.results import export_csv
 from probes.system.files import make_folder, natural_key, write_atomically
 from tests.support.reference import make, make_data
 
@@ -41,34 +40,6 @@ def write(folder: Path, parts: list[xr.Dataset]) -> RunFolder:
         for index, part in enumerate(parts):
             run.write_slice(index, part)
     return run
-
-
-def test_what_is_loaded_is_what_was_measured(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    write(tmp_path / "run", parts)
-    loaded = probes.load(tmp_path / "run")
-    assert loaded.attrs.pop("complete") == "true"
-    assert loaded["checkpoint"].values.tolist() == ["checkpoint-0", "checkpoint-10"]
-    for index, part in enumerate(parts):
-        for name in [*part.data_vars, *part.coords]:
-            got, wanted = loaded[name], part[name]
-            if "checkpoint" in wanted.dims:
-                got = got.isel(checkpoint=[index])
-            assert got.dims == wanted.dims, name
-            np.testing.assert_array_equal(
-                got.values, wanted.values, err_msg=str(name)
-            )  # every bit, inf and NaN too
-            if wanted.dtype.kind in "fib":
-                assert got.dtype == wanted.dtype, name
-    for name, value in parts[0].attrs.items():
-        assert loaded.attrs[name] == value or parts[1].attrs[name] != value, name
-    assert loaded.attrs["direction_hash"] == ", ".join(part.attrs["direction_hash"] for part in parts)
-    xr.testing.assert_equal(loaded, join(parts))
-
-
-def test_more_than_ten_checkpoints_stay_in_order(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    many = [parts[0].assign_coords(checkpoint=[str(k)]) for k in range(12)]
-    write(tmp_path / "run", many)
-    assert probes.load(tmp_path / "run")["checkpoint"].values.tolist() == [str(k) for k in range(12)]
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path, parts: list[xr.Dataset]) -> None:
@@ -128,36 +99,6 @@ def test_a_damaged_slice_is_named(tmp_path: Path, parts: list[xr.Dataset]) -> No
             assert "\n" not in str(caught.value)
     path.write_bytes(whole)
     assert run.has_slice(1)
-
-
-def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    measurements = join(parts)
-    path = tmp_path / "new" / "out.csv"
-    rows = export_csv(measurements, path)
-    with path.open(newline="", encoding="utf-8") as stream:
-        table = list(csv.DictReader(stream))
-    assert len(table) == rows
-    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "value"]
-    seen = set()
-    for row in table:
-        array = measurements[row["variable"]]
-        where: dict[str, Any] = {
-            str(dim): float(row[str(dim)])
-            if dim == "eta"
-            else int(row[str(dim)])
-            if dim == "example"
-            else row[str(dim)]
-            for dim in array.dims
-        }
-        assert all((row[column] == "") == (column not in where) for column in ("eta", "layer", "example"))
-        value = float(array.sel(where))
-        assert float(row["value"]) == value or (math.isnan(value) and row["value"] == "nan")
-        seen.add((row["variable"], *where.values()))
-    assert len(seen) == rows  # no number twice
-    numbers = sum(int(np.isfinite(array.values).sum()) for array in measurements.data_vars.values())
-    assert sum(math.isfinite(float(row["value"])) for row in table) == numbers  # and none is left out
-    with pytest.raises(InputError, match="folder"):
-        export_csv(measurements, tmp_path)
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])
