@@ -25,7 +25,8 @@ from safetensors.torch import save_file
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import load_data
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs.run import Source, measure, versions
+from probes.runs.run import measure, versions
+from probes.runs.source import Source
 from probes.slices.slice import SliceSettings
 
 _EVERY = 0.002  # seconds between two looks

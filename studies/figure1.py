@@ -16,7 +16,8 @@ from probes.cli.reports import Findings, copy_history, find
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
-from probes.runs.run import Source, measure_run
+from probes.runs.run import measure_run
+from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from probes.slices.etas import parse_etas
 from probes.slices.slice import SliceSettings

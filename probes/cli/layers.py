@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from probes.cli import tables
-from probes.data.losses import resolve_loss
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
-from probes.runs.run import Source, data_spec, read_data, read_networks
+from probes.runs.source import Source, data_spec, read_data, read_networks
 
 __all__ = ["list_layers", "listing_lines"]
 
@@ -39,9 +38,8 @@ def list_layers(source: Source, *, perturb: tuple[str, ...] = ("*",), biases: st
     if data_spec(source, frozen, path) is None:
         return treated(find_layers(network, reported=names), perturb=perturb, biases=biases)
     data, loss = read_data(source, frozen, path)
-    function = resolve_loss(loss, data.batches)[1]
     with probing(network):
-        evaluator = Evaluator(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
+        evaluator = Evaluator(network, data.batches[:2], None, loss.function, dtype=torch.float64, chunk=2)
         found = find_layers(network, evaluator, names)
     return treated(found, perturb=perturb, biases=biases)
 

@@ -20,7 +20,7 @@ from probes.system.signals import interrupted, interruptible, line, status
 
 if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import TrainingOrder
-    from probes.runs.run import Source
+    from probes.runs.source import Source
     from probes.slices.slice import SliceSettings
     from probes.system.processes import Share
 
@@ -221,14 +221,14 @@ _MEASURE = _options(
         "--chunk",
         default="auto",
         show_default=True,
-        help="Examples at once: a number, or auto for the fastest by a short timing; changes rounding only, so give the"
-        " number where another run is to be repeated to the bit.",
+        help="Examples at once: a number, or auto for 1,000, for all with batch statistics, and in a folder for what"
+        " its run was begun with; changes rounding only.",
     ),
 )
 
 
 def _source(checkpoints: tuple[str, ...], options: dict[str, Any]) -> Source:
-    from probes.runs.run import Source
+    from probes.runs.source import Source
 
     names = ("network", "activation", "residual", "key", "data", "examples", "loss")
     return Source(checkpoints, **{name: options[name] for name in names})
@@ -239,10 +239,8 @@ def _settings(options: dict[str, Any], **fixed: Any) -> SliceSettings:
     from probes.slices.slice import SliceSettings
 
     names = ("direction", "perturb", "biases", "batchnorm", "seed", "dtype", "precision", "device")
-    chunk = parse_chunk(options["chunk"])
-    if chunk is not None:
-        fixed["chunk"] = chunk
-    settings = SliceSettings(**{name: options[name] for name in names}, **fixed)
+    chosen = {name: options[name] for name in names}
+    settings = SliceSettings(**chosen, chunk=parse_chunk(options["chunk"]), **fixed)
     for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
         if value < least:
             raise InputError(f"{option} {value}: must be at least {least}")
@@ -347,20 +345,19 @@ def run(
 
     names = ("layers", "samples", "jacobian", "spectra", "limit", "curvature", "ladder")
     own = {name: options[name] for name in (*names, "objective", "ascent_steps", "restarts")}
-    auto = options["chunk"] == "auto"
     orders: list[TrainingOrder] = []
     with _share(options["device"]) as share:
         settings = _settings(options, etas=parse_etas(options["etas"]), **own)
         source = _source(checkpoints, options)
         if dry:
             if share.rank == 0:
-                found = dry_run(source, settings, out, auto_chunk=auto)
+                found = dry_run(source, settings, out)
                 if as_json:
                     _print_json(found.to_json())
                 else:
                     click.echo("\n".join(found.lines()))
             return
-        measure_run(source, settings, out, auto_chunk=auto, order=orders.append, share=share, shard=shard)
+        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
@@ -612,7 +609,6 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from probes.cli.reports import limits_json, noise_line
     from probes.runs.run import measure
 
-    auto = options["chunk"] == "auto"
     with _share(options["device"]) as share:
         if options["direction"] == "adversarial":
             raise InputError(
@@ -622,7 +618,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         etas = np.array([0.0, 1e-4 if options["precision"] == "full" else 1e-2])
         settings = _settings(options, etas=etas, samples=1, curvature=False, ladder=False)
         source = _source(checkpoints, options)
-        measurements = measure(source, settings, auto_chunk=auto, what="limits", share=share)
+        measurements = measure(source, settings, what="limits", share=share)
     if share.rank > 0:
         return
     limits = step_limits(measurements)

@@ -6,8 +6,10 @@ absent, carries its schema and its own checksum, and every slice says what run i
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,7 @@ import xarray as xr
 
 from probes.errors import InputError
 from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
-from probes.system.files import make_folder, remove_leftovers, write_atomically
+from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
 from probes.system.locks import FolderLock, claim_folder
 
 __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
@@ -25,7 +27,7 @@ __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 SCHEMA = 2
 """What is written, and read."""
 
-_RUN = "run_hash"  # the slice's attribute that says which plan it was measured by
+_RUN = "run_hash"  # the slice's attribute that says which run it is of, by the digest of its identity
 
 
 class RunFolder:
@@ -43,21 +45,21 @@ class RunFolder:
         self._manifest: dict[str, Any] | None = None
 
     def recorded(self) -> dict[str, Any] | None:
-        """The manifest with the ``plan`` and ``details`` of the run that is in the folder; None where none is.
+        """The manifest with the ``identity`` and ``details`` of the run that is in the folder; None where none is.
 
         Raises:
             InputError: it is damaged, or a newer version wrote it.
         """
         return read_manifest(self.path) if self.manifest_path.is_file() else None
 
-    def open(self, plan: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
-        """Create the folder for the run that ``plan`` describes, or continue it, as its only writer.
+    def open(self, identity: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
+        """Create the folder for the run of this identity, or continue it, as its only writer.
 
         The lock is held until :meth:`close`, or the end of a ``with`` block. What a killed process left unfinished
         is removed.
 
         Args:
-            plan: everything that decides the numbers; a folder continues only the run with the same plan.
+            identity: everything that decides the numbers; a folder continues only the run with the same one.
             details: what else to record (the command, versions).
 
         Returns:
@@ -66,12 +68,12 @@ class RunFolder:
         Raises:
             InputError: it holds something else, another process is writing into it, or it cannot be written.
         """
-        wanted = json.loads(json.dumps(plan))
-        self._lock = claim_folder(self.path, lambda: self.refuse_another(wanted))
+        wanted = json.loads(json.dumps(identity))
+        self._lock = claim_folder(self.path, lambda: self._refuse_another(wanted))
         try:
             found = self.recorded()
             if found is None:
-                found = {"schema": SCHEMA, "plan": wanted, "details": json.loads(json.dumps(details))}
+                found = {"schema": SCHEMA, "identity": wanted, "details": json.loads(json.dumps(details))}
                 found[ATTRIBUTE] = digest_of(found)
                 write_atomically(self.manifest_path, (json.dumps(found, indent=1) + "\n").encode())
             self._manifest = found
@@ -121,7 +123,7 @@ class RunFolder:
         path = self.slice_path(index)
         if not path.is_file():
             return False
-        read_slice(path, self._known())
+        read_slice(path, self._known()["identity"])
         return True
 
     def write_slice(self, index: int, measurements: xr.Dataset) -> None:
@@ -130,7 +132,7 @@ class RunFolder:
         Raises:
             InputError: they cannot be written; then no file is there.
         """
-        own = {ATTRIBUTE: BLANK, "schema": SCHEMA, _RUN: digest_of(self._known()["plan"])}
+        own = {ATTRIBUTE: BLANK, "schema": SCHEMA, _RUN: digest_of(self._known()["identity"])}
         written = measurements.copy(deep=False)
         written.attrs = {**own, **measurements.attrs, **own}  # the seal's place is before any other text
         write_atomically(self.slice_path(index), seal(bytes(written.to_netcdf(engine="scipy"))))
@@ -140,17 +142,35 @@ class RunFolder:
             raise RuntimeError("open or attach the folder first")
         return self._manifest
 
-    def refuse_another(self, plan: dict[str, Any]) -> None:
-        """Refuse, without touching it, a folder that holds something else than the run that ``plan`` describes.
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Refuse what :meth:`open` would refuse, without creating anything.
+
+        Raises:
+            InputError: the folder holds something else, or cannot be written.
+        """
+        with writing_errors(self.path):
+            self._refuse_another(json.loads(json.dumps(identity)))
+            if self.path.exists() and not self.path.is_dir():
+                raise InputError(f"{self.path}: is a file, not a folder; choose another --out")
+            there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _refuse_another(self, identity: dict[str, Any]) -> None:
+        """Refuse, without touching it, a folder that holds something else than the run of this identity.
 
         Raises:
             InputError: it does.
         """
         found = self.recorded()
         if found is not None:
-            existing = found["plan"]
-            if existing != plan:
-                differs = sorted(name for name in {*existing, *plan} if existing.get(name) != plan.get(name))
+            existing = found["identity"]
+            if existing != identity:
+                differs = sorted(
+                    name for name in {*existing, *identity} if existing.get(name) != identity.get(name)
+                )
                 raise InputError(
                     f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
                     " choose another --out"
@@ -158,11 +178,10 @@ class RunFolder:
             return
         if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             files = slice_files(self.path)
-            own = {"schema": SCHEMA, "plan": plan}
             if not files or not all(_is_sealed(file) for file in files):
                 raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
             for file in files:  # a run that lost its manifest goes on, if every slice is of this very run
-                read_slice(file, own)
+                read_slice(file, identity)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -183,8 +202,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"schema {schema!r}")
         if (schema == SCHEMA or ATTRIBUTE in content) and content[ATTRIBUTE] != digest_of(content):
             raise ValueError("its checksum does not fit")
-        if schema == SCHEMA and not isinstance(content["plan"], dict):
-            raise TypeError("plan")
+        if schema == SCHEMA and not isinstance(content["identity"], dict):
+            raise TypeError("identity")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
@@ -216,8 +235,8 @@ def _counted(count: int) -> str:
     return f"{count} slice{'s' * (count != 1)}"
 
 
-def read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
-    """One checkpoint's measurements, as they were written.
+def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
+    """One checkpoint's measurements, as they were written by the run of this identity.
 
     Raises:
         InputError: the file is damaged, of another run, or a newer version wrote it.
@@ -238,7 +257,7 @@ def read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     dataset.attrs.pop(ATTRIBUTE, None)
-    if dataset.attrs.pop(_RUN, None) != digest_of(manifest["plan"]):
+    if dataset.attrs.pop(_RUN, None) != digest_of(identity):
         raise InputError(f"{path}: is of another run than its folder; {_without(path)}")
     return dataset
 

@@ -35,10 +35,10 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     files = slice_files(folder)
     if not files:
         raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
-    parts = [read_slice(file, manifest) for file in files]
+    parts = [read_slice(file, manifest["identity"]) for file in files]
     joined = join(parts)
-    planned = manifest["plan"].get("checkpoints", [])
-    joined.attrs["complete"] = str(len(files) == len(planned)).lower()
+    expected = manifest["identity"].get("checkpoints", [])
+    joined.attrs["complete"] = str(len(files) == len(expected)).lower()
     return joined
 
 

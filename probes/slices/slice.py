@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from probes.data.batches import Batch, Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.errors import InputError
+from probes.evaluation.chunks import default_chunk
 from probes.evaluation.curvature import directional_curvature
 from probes.evaluation.directions import (
     Direction,
@@ -95,8 +96,9 @@ def measure_slice(
     function = as_loss(loss)
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     mixed = mixes_examples(network, settings.batchnorm)
+    chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
     if mixed:
-        _refuse_mixed(settings, len(x), share)
+        _refuse_mixed(settings, len(x), chunk, share)
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
         evaluator = Evaluator(
             network,
@@ -105,7 +107,7 @@ def measure_slice(
             function,
             dtype=getattr(torch, settings.dtype),
             device=settings.device,
-            chunk=settings.chunk,
+            chunk=chunk,
             precision=settings.precision,
             share=share,
             divisible=not mixed,
@@ -113,16 +115,16 @@ def measure_slice(
         return _Slice(evaluator, settings, reported, following, mixed=mixed).measure(label, progress)
 
 
-def _refuse_mixed(settings: SliceSettings, examples: int, share: Share) -> None:
+def _refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Share) -> None:
     """Batch statistics make one function of all examples: refuse what is defined example by example.
 
     Raises:
         InputError: it names the setting.
     """
-    if examples < 2 or examples > settings.chunk:
+    if examples < 2 or examples > chunk:
         raise InputError(
             f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
-            f" give --chunk {max(examples, 2)}, or from 2 to {settings.chunk} examples"
+            f" give --chunk {max(examples, 2)}, or from 2 to {chunk} examples"
         )
     if share.size > 1:
         raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes import InputError
-from probes.evaluation.chunks import halving, is_out_of_memory, parse_chunk
+from probes.evaluation.chunks import default_chunk, halving, is_out_of_memory, parse_chunk
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
@@ -115,3 +115,9 @@ def test_what_the_option_may_say() -> None:
     for text in ("0", "-1", "1.5", "", "many", "1e3", "٣"):
         with pytest.raises(InputError, match="--chunk"):
             parse_chunk(text)
+
+
+def test_the_default_is_a_thousand_or_all_that_belong_together() -> None:
+    assert [default_chunk(count, together=False) for count in (1, 60, 1000, 60_000)] == [1, 60, 1000, 1000]
+    # one example has no batch statistics: the slice says so, and that two would
+    assert [default_chunk(count, together=True) for count in (1, 60, 60_000)] == [2, 60, 60_000]

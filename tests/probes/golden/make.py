@@ -16,7 +16,8 @@ import torch
 
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs.run import Source, measure_run
+from probes.runs.run import measure_run
+from probes.runs.source import Source
 from probes.slices.slice import SliceSettings
 
 SPEC = PerceptronSpec((2, 3, 2), "tanh", biases=(True, True))

@@ -38,7 +38,7 @@ from probes.networks.zoo import (
     read_spec,
     spec_of,
 )
-from probes.runs.run import Source, prepare
+from probes.runs.source import Source, prepare
 from probes.runs.training import TrainingSettings, train
 
 CONV = ConvSpec(side=6, channels=(2, 3), outputs=3)
