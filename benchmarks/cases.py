@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.data.batch import Batch
-from probes.data.batches import Batches
 from probes.data.dataset import load_data
 from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
@@ -22,7 +20,6 @@ from probes.networks.images import ConvSpec
 from probes.networks.kinds import build
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.transformer import TransformerSpec
-from probes.runs.chunk import choose_chunk
 
 __all__ = ["Case", "char_transformer", "conv_net", "cross_entropy", "grid", "images", "perceptron"]
 
@@ -48,18 +45,6 @@ class Case:
     y: Tensor
     etas: npt.NDArray[np.float64]
     chunk: int = 1000
-
-    def chosen(self) -> Case:
-        """With the chunk that ``--chunk auto`` takes here for a run of ten checkpoints."""
-        found = choose_chunk(
-            self.network,
-            Batches([Batch(self.x, self.y)]),
-            LOSSES["cross-entropy"],
-            dtype=torch.float32,
-            device="cpu",
-            evaluations=10.0 * len(self.etas),
-        )
-        return replace(self, chunk=found.chunk)
 
     def core(self, **changes: Any) -> SliceSettings:
         """The breakdown of all layers, loss, output change, cosines, norms and noise floor."""

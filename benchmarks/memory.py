@@ -26,7 +26,8 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import load_data
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs.run import Source, measure, versions
+from probes.runs.run import measure, versions
+from probes.runs.source import Source
 
 _EVERY = 0.002  # seconds between two looks
 _ETAS = (0.0, 1e-3, 1e-2)

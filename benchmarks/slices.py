@@ -30,7 +30,7 @@ def slices(repeats: int) -> list[dict[str, Any]]:
     """Breakdown of every layer, loss, output change, cosines, norms and noise floor (21 η), against a textbook loop."""
     x, y = images()
     cases = [perceptron(2, x, y), perceptron(16, x, y), conv_net(x, y), char_transformer(100)]
-    return [compare(case.chosen(), repeats) for case in cases]
+    return [compare(case, repeats) for case in cases]
 
 
 def compare(case: Case, repeats: int) -> dict[str, Any]:

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from probes.errors import InputError as InputError
     from probes.measures.measure import Measure as Measure
     from probes.measures.settings import SliceSettings as SliceSettings
-    from probes.runs.folder import load as load
-    from probes.runs.run import Source as Source
+    from probes.runs.results import load as load
     from probes.runs.run import measure_run as measure_run
+    from probes.runs.source import Source as Source
     from probes.slices.slice import measure_slice as measure_slice
 
 _HOMES = {
     "InputError": "errors",
     "Measure": "measures.measure",
     "SliceSettings": "measures.settings",
-    "Source": "runs.run",
-    "load": "runs.folder",
+    "Source": "runs.source",
+    "load": "runs.results",
     "measure_run": "runs.run",
     "measure_slice": "slices.slice",
     "read_batches": "data.loaders",

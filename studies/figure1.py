@@ -17,10 +17,11 @@ from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
-from probes.runs.folder import load
 from probes.runs.history import copy_history, read_history
-from probes.runs.run import Source, measure_run
-from probes.runs.training import TrainingPlan, train
+from probes.runs.results import load
+from probes.runs.run import measure_run
+from probes.runs.source import Source
+from probes.runs.training import TrainingSettings, train
 from probes.slices.etas import parse_etas
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
@@ -129,7 +130,7 @@ def _reproduce(size: Preset, out: Path, made: DataSet, data: str, seed: int, dev
 
 def _training(
     size: Preset, name: str, depth: int, residual: bool, data: DataSet, spec: str, seed: int
-) -> TrainingPlan:
+) -> TrainingSettings:
     epochs, epoch_steps, decay, checkpoints = size.schedule[name]
     inputs = math.prod(data.x.shape[1:])
     network = PerceptronSpec(
@@ -138,7 +139,7 @@ def _training(
         residual=residual,
         biases=(True,) * depth,
     )
-    return TrainingPlan(
+    return TrainingSettings(
         network=network,
         data=spec,
         epochs=epochs,

@@ -12,8 +12,10 @@ import xarray as xr
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.layers import PERTURBED
 from probes.measures.settings import SliceSettings
-from probes.runs.planning import Planned
-from probes.runs.run import Prepared, Source, plan, slices
+from probes.runs.estimate import about
+from probes.runs.folder import RunFolder
+from probes.runs.run import PreparedRun, prepare_run, slices
+from probes.runs.source import Source
 
 __all__ = ["DryRun", "dry_run"]
 
@@ -26,8 +28,9 @@ class DryRun:
 
     Attributes:
         out: the folder that it would write.
-        prepared: checkpoints, data and loss.
-        planned: the rest.
+        run: checkpoints, data, loss and settings.
+        measured: for every checkpoint whether the folder holds it already.
+        seconds: about how long the others will take; None where there are none.
         parameters: how many tensors the network has.
         perturbed: how many of them move.
         weights: how many are weight matrices.
@@ -35,86 +38,87 @@ class DryRun:
     """
 
     out: Path
-    prepared: Prepared
-    planned: Planned
+    run: PreparedRun
+    measured: list[bool]
+    seconds: float | None
     parameters: int
     perturbed: int
     weights: int
     perturbed_weights: int
 
+    @property
+    def remaining(self) -> int:
+        """How many checkpoints are to be measured."""
+        return self.measured.count(False)
+
     def lines(self) -> list[str]:
         """For reading."""
-        settings, prepared, planned = self.planned.settings, self.prepared, self.planned
-        labels = [frozen.label for frozen in prepared.networks]
-        order = prepared.order.lines() if len(labels) > 1 else [f"checkpoint {prepared.order.paths[0]}"]
-        etas = settings.etas
-        remaining = planned.measured.count(False)
-        known = f", {planned.measured.count(True)} measured already" if any(planned.measured) else ""
-        estimate = planned.estimate
+        run, settings, etas = self.run, self.run.settings, self.run.settings.etas
+        order = run.order.lines() if len(run.networks) > 1 else [f"checkpoint {run.order.paths[0]}"]
+        known = f", {self.measured.count(True)} measured already" if any(self.measured) else ""
         return [
             "dry run: nothing is measured or written",
             *order,
             f"{self.perturbed} of {self.parameters} parameters are perturbed; L = {self.weights} weight matrices,"
             f" {self.perturbed_weights} of them perturbed",
             f"direction {settings.direction}, {len(etas)} etas: 0 and from {etas[1]:g} to {etas[-1]:g}",
-            f"{len(prepared.data)} examples of {prepared.data.spec}, {prepared.loss}, {settings.dtype} on"
-            f" {settings.device}, {settings.chunk} at once: {planned.choice.reason}",
-            f"{remaining} of {len(planned.measured)} checkpoints to measure into {self.out}{known}",
-            estimate.line() if estimate is not None and remaining else "nothing is left to measure",
+            f"{len(run.data)} examples of {run.data.spec}, {run.loss.name}, {settings.dtype} on"
+            f" {settings.device}, {settings.chunk} at once",
+            f"{self.remaining} of {len(self.measured)} checkpoints to measure into {self.out}{known}",
+            "nothing is left to measure" if self.seconds is None else about(self.seconds, self.remaining),
         ]
 
     def to_json(self) -> dict[str, Any]:
         """One document."""
-        settings, prepared, planned = self.planned.settings, self.prepared, self.planned
-        estimate = planned.estimate
+        run, settings = self.run, self.run.settings
         checkpoints = [
-            {"checkpoint": frozen.label, "path": str(path), "measured": measured}
-            for frozen, path, measured in zip(
-                prepared.networks, prepared.order.paths, planned.measured, strict=False
-            )
+            {"checkpoint": record.label, "path": str(record.path), "measured": measured}
+            for record, measured in zip(run.records, self.measured, strict=True)
         ]
         return {
             "dry_run": True,
             "out": str(self.out),
-            "order": prepared.order.reason,
+            "order": run.order.reason,
             "checkpoints": checkpoints,
-            "remaining": planned.measured.count(False),
+            "remaining": self.remaining,
             "parameters": self.parameters,
             "perturbed": self.perturbed,
             "weight_matrices": self.weights,
             "weight_matrices_perturbed": self.perturbed_weights,
             "direction": settings.direction,
             "etas": settings.etas.tolist(),
-            "data": prepared.data.spec,
-            "examples": len(prepared.data),
-            "loss": prepared.loss,
+            "data": run.data.spec,
+            "examples": len(run.data),
+            "loss": run.loss.name,
             "dtype": settings.dtype,
             "device": settings.device,
-            "chunk": planned.choice.to_json(),
-            "seconds": None if estimate is None else estimate.seconds,
-            "memory_bytes": None if estimate is None else estimate.memory,
+            "chunk": settings.chunk,
+            "seconds": self.seconds,
         }
 
 
-def dry_run(source: Source, settings: SliceSettings, out: Path, *, auto_chunk: bool = False) -> DryRun:
+def dry_run(source: Source, settings: SliceSettings, out: Path) -> DryRun:
     """Do all that a run does before it measures, and try one slice on a few examples, for what it would refuse.
 
     Args:
         source: checkpoints, network, data and loss.
         settings: what would be measured.
         out: the results' folder, of which nothing is touched.
-        auto_chunk: as for :func:`probes.runs.run.measure_run`.
 
     Raises:
         InputError: anything that a run would refuse.
     """
-    prepared, planned = plan(source, settings, out, auto_chunk=auto_chunk, estimate=True)
-    tried = _tried(prepared, planned.settings)
+    run = prepare_run(source, settings, out)
+    measured = _measured_already(run, out)
+    remaining = measured.count(False)
+    seconds = run.seconds() * remaining if remaining else None
+    tried = _tried(run)
     weights, moved = tried["is_weight"].values, tried["treatment"].values == PERTURBED
     return DryRun(
         out,
-        prepared,
-        planned,
+        run,
+        measured,
+        seconds,
         parameters=len(weights),
         perturbed=int(moved.sum()),
         weights=int(weights.sum()),
@@ -122,10 +126,18 @@ def dry_run(source: Source, settings: SliceSettings, out: Path, *, auto_chunk: b
     )
 
 
-def _tried(prepared: Prepared, settings: SliceSettings) -> xr.Dataset:
+def _measured_already(run: PreparedRun, out: Path) -> list[bool]:
+    folder = RunFolder(out)
+    if folder.recorded() is None:
+        return [False] * len(run.records)
+    folder.attach()
+    return [folder.has_slice(place) for place in range(len(run.records))]
+
+
+def _tried(run: PreparedRun) -> xr.Dataset:
     """The first checkpoint's slice at one η, on few examples unless all belong together."""
-    few = len(prepared.data)
-    if not mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
+    settings, few = run.settings, len(run.data)
+    if not mixes_examples(run.networks.load(0).network, settings.batchnorm):
         few = min(few, _FEW)
     trial = replace(
         settings,
@@ -139,5 +151,5 @@ def _tried(prepared: Prepared, settings: SliceSettings) -> xr.Dataset:
         ascent_steps=1,
         restarts=0,
     )
-    small = replace(prepared, data=prepared.data.head(few))
-    return next(slices(small, trial, what="checking"))[1]
+    small = replace(run, data=run.data.head(few), settings=trial)
+    return next(slices(small, what="checking"))[1]

@@ -15,7 +15,7 @@ from probes.errors import InputError
 from probes.measures.settings import SliceSettings
 
 if TYPE_CHECKING:
-    from probes.runs.run import Source
+    from probes.runs.source import Source
 
 __all__ = [
     "CLAIMS",
@@ -170,8 +170,8 @@ MEASURE = _together(
     ),
     setting(
         "chunk",
-        "Examples at once: a number, or auto for the fastest by a short timing; changes rounding only, so give the"
-        " number where another run is to be repeated to the bit.",
+        "Examples at once: a number, or auto for 1,000 (all of them for batch statistics); halved where memory runs"
+        " out; changes rounding only.",
         default="auto",
         callback=read_chunk,
     ),
@@ -180,7 +180,7 @@ MEASURE = _together(
 
 def source_of(checkpoints: tuple[str, ...], options: Mapping[str, Any]) -> Source:
     """Checkpoints, network, data and loss."""
-    from probes.runs.run import Source
+    from probes.runs.source import Source
 
     names = ("network", "activation", "residual", "key", "data", "examples", "loss")
     return Source(checkpoints, **{name: options[name] for name in names})
@@ -193,8 +193,6 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
         InputError: a setting that cannot be used.
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
-    if given["chunk"] is None:
-        del given["chunk"]
     settings = SliceSettings(**given)
     for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
         if value < least:

@@ -13,8 +13,8 @@ from analysis.selfchecks import CheckOutcome
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
 from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
 from probes.cli.tables import plain
-from probes.runs.folder import load
 from probes.runs.history import read_history
+from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.data.batch import Batch, MappedBatch
 from probes.data.inputs import joined
 from probes.data.rows import BLOCK_BYTES, row_blocks
+from probes.data.targets import Labels, find_labels
 from probes.errors import InputError
 
 __all__ = ["Batches"]
@@ -57,6 +58,7 @@ class Batches:
             else:
                 groups.append([piece])
         self.pieces = [group if isinstance(group, MappedBatch) else _concatenated(group) for group in groups]
+        self._labels: dict[Callable[[Batch, int], Tensor] | None, Labels] = {}
 
     @classmethod
     def _of(cls, pieces: Sequence[Batch | MappedBatch], cuts: tuple[int, ...]) -> Batches:
@@ -159,6 +161,19 @@ class Batches:
             targets = piece.y if isinstance(piece, MappedBatch) else piece.targets
             if targets is not None:
                 yield from row_blocks(targets)
+
+    def labels(self, of: Callable[[Batch, int], Tensor] | None = None) -> Labels:
+        """What all labels have in common; they are read when it is first asked for, and never again.
+
+        Args:
+            of: the labels in a batch of the piece at a place; None: its targets, which are integers.
+        """
+        if of not in self._labels:
+            blocks = (
+                self.target_blocks() if of is None else (of(batch, place) for place, batch in self.blocks())
+            )
+            self._labels[of] = find_labels(blocks)
+        return self._labels[of]
 
     def digest(self) -> str:
         """SHA-256 of form, shapes and values, in short; of plain x and y, of their shapes and values alone."""

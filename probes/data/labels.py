@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from probes.data.batches import Batches
-from probes.data.loss_functions import IGNORED, classes_last, next_ids, next_token
-from probes.data.losses import NEXT_TOKEN
+from probes.data.loss_functions import classes_last, next_token
+from probes.data.losses import NEXT_TOKEN, checked_next_ids
 
 __all__ = ["accuracy_of", "label_range"]
 
@@ -28,20 +26,12 @@ def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int,
     first = batches.first
     if loss == NEXT_TOKEN:
         next_token(outputs, first.map(torch.zeros_like))
-        classes = outputs.shape[-1]
-        blocks: Iterable[Tensor] = (next_ids(batch) for _, batch in batches.blocks())
+        classes, labels = outputs.shape[-1], batches.labels(checked_next_ids)
     elif loss == "cross-entropy" and first.targets is not None:
-        classes = classes_last(outputs, first.targets).shape[-1]
-        blocks = batches.target_blocks()
+        classes, labels = classes_last(outputs, first.targets).shape[-1], batches.labels()
     else:
         return 0, 0, 1
-    low, high = [], []
-    for targets in blocks:
-        counted = targets[targets != IGNORED] if targets.ndim > 1 else targets
-        if counted.numel() > 0:
-            low.append(int(counted.min()))
-            high.append(int(counted.max()))
-    return min(low), max(high), classes
+    return labels.low, labels.high, classes
 
 
 def accuracy_of(outputs: Tensor, targets: Tensor) -> Tensor | None:

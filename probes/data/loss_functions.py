@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from probes.data.batch import Batch
+from probes.data.targets import IGNORED
 from probes.errors import InputError
 
 __all__ = [
-    "IGNORED",
     "bce_with_logits",
     "classes_last",
     "cross_entropy",
@@ -22,10 +22,6 @@ __all__ = [
     "next_ids",
     "next_token",
 ]
-
-
-IGNORED = -100
-"""A target that does not count, as in torch."""
 
 
 def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:

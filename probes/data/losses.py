@@ -6,20 +6,30 @@ Sums over chunks of examples are then exact means over the data, whatever the ch
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from probes.data.batch import Batch
 from probes.data.batches import Batches
-from probes.data.loss_functions import IGNORED, bce_with_logits, cross_entropy, mse, next_ids, next_token
+from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_ids, next_token
+from probes.data.targets import IGNORED, find_labels
 from probes.errors import InputError
 from probes.system.callables import is_callable_spec, load_callable
 
-__all__ = ["LOSSES", "NEXT_TOKEN", "BatchLoss", "Loss", "ModelLoss", "as_loss", "resolve_loss"]
-
+__all__ = [
+    "LOSSES",
+    "NEXT_TOKEN",
+    "BatchLoss",
+    "Loss",
+    "ModelLoss",
+    "ResolvedLoss",
+    "as_loss",
+    "checked_next_ids",
+    "resolve_loss",
+]
 
 ExampleLoss = Callable[[Tensor, Tensor], Tensor]
 """Outputs (n, ...) and targets (n, ...) to losses (n,)."""
@@ -50,6 +60,19 @@ class ModelLoss:
 
 Loss = ExampleLoss | BatchLoss | ModelLoss
 
+
+class ResolvedLoss(NamedTuple):
+    """A loss with what it is called in results.
+
+    Attributes:
+        name: of ours, or where the user's callable is.
+        function: what is computed.
+    """
+
+    name: str
+    function: Loss
+
+
 _NETWORK_NAMES = ("model", "network", "module")
 
 
@@ -75,7 +98,7 @@ def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
     return ModelLoss(function) if names and names[0] in _NETWORK_NAMES else function
 
 
-def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[str, Loss]:
+def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> ResolvedLoss:
     """The loss that ``spec`` names, or cross-entropy for integer labels.
 
     Args:
@@ -95,8 +118,8 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
-            _check_counted([] if batches is None else batches.target_blocks())
-            return "cross-entropy", cross_entropy
+            _check_counted(batches)
+            return ResolvedLoss("cross-entropy", cross_entropy)
         if y is None:
             raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
         raise InputError(
@@ -106,9 +129,9 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
             else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
         )
     if spec == NEXT_TOKEN:
-        for place, batch in [] if batches is None else batches.blocks():
-            _check_next_token(batch, place)
-        return spec, BatchLoss(next_token)
+        if batches is not None:
+            batches.labels(checked_next_ids)
+        return ResolvedLoss(spec, BatchLoss(next_token))
     if spec in LOSSES:
         if y is None:
             raise InputError(
@@ -119,36 +142,38 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> tuple[st
                 raise InputError(
                     "--loss cross-entropy needs integer labels as y, one an example or one a token"
                 )
-            _check_counted([] if batches is None else batches.target_blocks())
-        return spec, LOSSES[spec]
+            _check_counted(batches)
+        return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
         loss = as_loss(load_callable(spec, option="--loss"))
         if y is None and not isinstance(loss, ModelLoss):
             raise InputError(
                 f"--loss {spec}: the data has no targets; let the loss take (model, batch), or give targets"
             )
-        return spec, loss
+        return ResolvedLoss(spec, loss)
     raise InputError(
         f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )
 
 
-def _check_counted(blocks: Iterable[Tensor]) -> None:
+def _check_counted(batches: Batches | None) -> None:
     """Refuse examples without any target, whose loss is no number.
 
     Raises:
         InputError: all of an example's targets are −100.
     """
-    empty = 0
-    for targets in blocks:
-        if targets.ndim > 1:
-            empty += int((targets == IGNORED).flatten(1).all(1).sum())
-    if empty:
-        raise InputError(f"{empty} examples have no target that counts (all are {IGNORED}); leave them out")
+    _refuse_empty(0 if batches is None else batches.labels().empty)
 
 
-def _check_next_token(batch: Batch, place: int) -> None:
-    """Refuse batches whose next tokens are unknown, none, or something else than the targets say.
+def _refuse_empty(examples: int) -> None:
+    if examples:
+        raise InputError(
+            f"{examples} examples have no target that counts (all are {IGNORED}); leave them out"
+        )
+
+
+def checked_next_ids(batch: Batch, place: int) -> Tensor:
+    """The next tokens, unless they are unknown, none, or something else than the targets say.
 
     Raises:
         InputError: it says which.
@@ -157,11 +182,12 @@ def _check_next_token(batch: Batch, place: int) -> None:
     following = next_ids(batch)
     if following.shape[1] == 0:
         raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
-    _check_counted([following])
+    _refuse_empty(find_labels([following]).empty)
     if labels is None or ids is None or labels.shape != ids.shape:
-        return
+        return following
     if bool(((labels != ids) & (labels != IGNORED)).any()):
         raise InputError(
             "--loss next-token predicts the input's own tokens, and the targets are others; for targets that"
             " are shifted already say --loss cross-entropy"
         )
+    return following

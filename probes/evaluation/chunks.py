@@ -15,9 +15,11 @@ import torch
 
 from probes.errors import InputError
 
-__all__ = ["halving", "is_out_of_memory"]
+__all__ = ["default_chunk", "halving", "is_out_of_memory"]
 
 T = TypeVar("T")
+
+_DEFAULT = 1000
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
@@ -84,3 +86,8 @@ def halving(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def default_chunk(examples: int, *, together: bool) -> int:
+    """What ``auto`` is: 1,000 examples at once, or all of them where they depend on each other."""
+    return max(examples, 2) if together else min(_DEFAULT, examples)

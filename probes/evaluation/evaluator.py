@@ -102,7 +102,6 @@ class Evaluator:
         precision: str = "full",
         share: Share = ALONE,
         divisible: bool = True,
-        patient: bool = True,
     ) -> None:
         """Take the network's weights as they are now, in ``dtype`` on ``device``.
 
@@ -121,7 +120,6 @@ class Evaluator:
                 by rounding alone.
             divisible: whether an example's output does not depend on the others in its chunk, so that chunks may be
                 halved where memory runs out.
-            patient: whether they are; otherwise the error is passed on.
         """
         if chunk < 1:
             raise InputError(f"--chunk {chunk}: must be at least 1")
@@ -131,7 +129,7 @@ class Evaluator:
         self.dtype, self.device, self.chunk = dtype, torch.device(device), chunk
         self.precision = precision
         self.share = share
-        self.divisible, self.patient = divisible and self.has_outputs, patient
+        self.divisible = divisible and self.has_outputs
         self.frozen: dict[str, Tensor] = {
             name: self._moved(parameter) for name, parameter in network.named_parameters()
         }
@@ -281,8 +279,6 @@ class Evaluator:
     def _in_chunks(self, run: Callable[[int], T]) -> tuple[T, int]:
         """Run what goes through this process's examples, in smaller chunks where memory runs out."""
         chunk = min(self.chunk, self._own_count())
-        if not self.patient:
-            return run(chunk), chunk
         return halving(run, chunk, smallest=1 if self.divisible else chunk)
 
     def _own_sums(

@@ -44,7 +44,7 @@ class SliceSettings:
         dtype: ``float32`` or ``float64``.
         precision: what matrix products may round to, a name of :data:`probes.choices.CHOICES`.
         device: a torch device.
-        chunk: examples at once.
+        chunk: examples at once; None: as :func:`probes.evaluation.chunks.default_chunk` says.
     """
 
     etas: npt.NDArray[np.float64]
@@ -67,7 +67,7 @@ class SliceSettings:
     dtype: str = "float32"
     precision: str = "full"
     device: str = "cpu"
-    chunk: int = 1000
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a grid or a choice that would silently measure something else.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from probes.data.dataset import DataSet
 from probes.data.inputs import arguments_of, outputs_of
 from probes.data.labels import label_range
+from probes.data.targets import IGNORED
 from probes.errors import InputError
 from probes.evaluation.frozen_state import left_as_found
 from probes.networks.frozen_network import FrozenNetwork
@@ -59,7 +60,8 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
                 f"{option}: y has shape {(len(data), *y.shape[1:])}, but {called} needs one label {each}; for other"
                 " targets say --loss mse or --loss bce-with-logits"
             )
-        low, high = _range(data.batches.target_blocks())
+        labels = data.batches.labels()
+        low, high = min(labels.low, IGNORED) if labels.ignored else labels.low, labels.high
         if low < 0 or high >= spec.outputs:
             raise InputError(
                 f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"

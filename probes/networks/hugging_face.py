@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.data.loss_functions import IGNORED
+from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
 

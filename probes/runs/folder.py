@@ -1,4 +1,4 @@
-"""A run's folder: one NetCDF file a checkpoint, a manifest that says what run it is, and the joined Dataset.
+"""A run's folder: one NetCDF file a checkpoint, and a manifest that says what run it is.
 
 The layout is ``run.json`` and ``slices/0000.nc``, ``0001.nc``, … in training order. Every file is complete or
 absent, carries its schema and its own checksum, and every slice says what run it belongs to.
@@ -6,16 +6,15 @@ absent, carries its schema and its own checksum, and every slice says what run i
 
 from __future__ import annotations
 
-import csv
+import errno
 import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-import numpy as np
 import xarray as xr
 
 from probes.errors import InputError
@@ -23,13 +22,12 @@ from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
 from probes.system.locks import FolderLock, claim_folder
 
-__all__ = ["SCHEMA", "RunFolder", "export_csv", "join", "load", "read_manifest"]
+__all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 
 SCHEMA = 2
-"""What is written. Schema 1 had no checksums, and its slices said neither their schema nor their run."""
+"""What is written, and read."""
 
-_SEALED_SINCE = 2
-_RUN = "run_hash"  # the slice's attribute that says which plan it was measured by
+_RUN = "run_hash"  # the slice's attribute that says which run it is of, by the digest of its identity
 
 
 class RunFolder:
@@ -47,21 +45,21 @@ class RunFolder:
         self._manifest: dict[str, Any] | None = None
 
     def recorded(self) -> dict[str, Any] | None:
-        """The manifest with the ``plan`` and ``details`` of the run that is in the folder; None where none is.
+        """The manifest with the ``identity`` and ``details`` of the run that is in the folder; None where none is.
 
         Raises:
             InputError: it is damaged, or a newer version wrote it.
         """
         return read_manifest(self.path) if self.manifest_path.is_file() else None
 
-    def open(self, plan: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
-        """Create the folder for the run that ``plan`` describes, or continue it, as its only writer.
+    def open(self, identity: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
+        """Create the folder for the run of this identity, or continue it, as its only writer.
 
         The lock is held until :meth:`close`, or the end of a ``with`` block. What a killed process left unfinished
         is removed.
 
         Args:
-            plan: everything that decides the numbers; a folder continues only the run with the same plan.
+            identity: everything that decides the numbers; a folder continues only the run with the same one.
             details: what else to record (the command, versions).
 
         Returns:
@@ -70,12 +68,12 @@ class RunFolder:
         Raises:
             InputError: it holds something else, another process is writing into it, or it cannot be written.
         """
-        wanted = json.loads(json.dumps(plan))
-        self._lock = claim_folder(self.path, lambda: self.refuse_another(wanted))
+        wanted = json.loads(json.dumps(identity))
+        self._lock = claim_folder(self.path, lambda: self._refuse_another(wanted))
         try:
             found = self.recorded()
             if found is None:
-                found = {"schema": SCHEMA, "plan": wanted, "details": json.loads(json.dumps(details))}
+                found = {"schema": SCHEMA, "identity": wanted, "details": json.loads(json.dumps(details))}
                 found[ATTRIBUTE] = digest_of(found)
                 write_atomically(self.manifest_path, (json.dumps(found, indent=1) + "\n").encode())
             self._manifest = found
@@ -125,7 +123,7 @@ class RunFolder:
         path = self.slice_path(index)
         if not path.is_file():
             return False
-        _read_slice(path, self._known())
+        read_slice(path, self._known()["identity"])
         return True
 
     def write_slice(self, index: int, measurements: xr.Dataset) -> None:
@@ -134,7 +132,7 @@ class RunFolder:
         Raises:
             InputError: they cannot be written; then no file is there.
         """
-        own = {ATTRIBUTE: BLANK, "schema": SCHEMA, _RUN: digest_of(self._known()["plan"])}
+        own = {ATTRIBUTE: BLANK, "schema": SCHEMA, _RUN: digest_of(self._known()["identity"])}
         written = measurements.copy(deep=False)
         written.attrs = {**own, **measurements.attrs, **own}  # the seal's place is before any other text
         write_atomically(self.slice_path(index), seal(bytes(written.to_netcdf(engine="scipy"))))
@@ -144,29 +142,46 @@ class RunFolder:
             raise RuntimeError("open or attach the folder first")
         return self._manifest
 
-    def refuse_another(self, plan: dict[str, Any]) -> None:
-        """Refuse, without touching it, a folder that holds something else than the run that ``plan`` describes.
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Refuse what :meth:`open` would refuse, without creating anything.
+
+        Raises:
+            InputError: the folder holds something else, or cannot be written.
+        """
+        with writing_errors(self.path):
+            self._refuse_another(json.loads(json.dumps(identity)))
+            if self.path.exists() and not self.path.is_dir():
+                raise InputError(f"{self.path}: is a file, not a folder; choose another --out")
+            there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _refuse_another(self, identity: dict[str, Any]) -> None:
+        """Refuse, without touching it, a folder that holds something else than the run of this identity.
 
         Raises:
             InputError: it does.
         """
         found = self.recorded()
         if found is not None:
-            existing = found["plan"]
-            if existing != plan:
-                differs = sorted(name for name in {*existing, *plan} if existing.get(name) != plan.get(name))
+            existing = found["identity"]
+            if existing != identity:
+                differs = sorted(
+                    name for name in {*existing, *identity} if existing.get(name) != identity.get(name)
+                )
                 raise InputError(
                     f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
                     " choose another --out"
                 )
             return
         if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
-            files = _slice_files(self.path)
-            own = {"schema": SCHEMA, "plan": plan}
+            files = slice_files(self.path)
             if not files or not all(_is_sealed(file) for file in files):
                 raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
             for file in files:  # a run that lost its manifest goes on, if every slice is of this very run
-                _read_slice(file, own)
+                read_slice(file, identity)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -182,13 +197,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: holds no results of probe run (no run.json in it)")
     try:
         content = json.loads(path.read_text("utf-8"))
-        schema, plan = content["schema"], content["plan"]
-        if not isinstance(schema, int) or isinstance(schema, bool) or not isinstance(plan, dict):
-            raise TypeError("schema or plan")
-        if ATTRIBUTE in content and content[ATTRIBUTE] != digest_of(content):
+        schema = content["schema"]
+        if type(schema) is not int or schema < SCHEMA:
+            raise ValueError(f"schema {schema!r}")
+        if (schema == SCHEMA or ATTRIBUTE in content) and content[ATTRIBUTE] != digest_of(content):
             raise ValueError("its checksum does not fit")
-        if schema < 1 or (_SEALED_SINCE <= schema <= SCHEMA and ATTRIBUTE not in content):
-            raise ValueError(f"schema {schema} without a checksum")
+        if schema == SCHEMA and not isinstance(content["identity"], dict):
+            raise TypeError("identity")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
@@ -198,13 +213,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def _without_manifest(folder: Path) -> str:
     """What to do about a damaged manifest: slices that say which run they are of need none."""
-    files = _slice_files(folder)
+    files = slice_files(folder)
     if files and all(_is_sealed(file) for file in files):
         return f"delete it and run the same command again; the {_counted(len(files))} measured are kept"
     return "measure again into another folder"
 
 
-def _slice_files(folder: Path) -> list[Path]:
+def slice_files(folder: Path) -> list[Path]:
+    """The files of all checkpoints that are measured, in training order."""
     return sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
 
 
@@ -219,8 +235,8 @@ def _counted(count: int) -> str:
     return f"{count} slice{'s' * (count != 1)}"
 
 
-def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
-    """One checkpoint's measurements, as they were written.
+def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
+    """One checkpoint's measurements, as they were written by the run of this identity.
 
     Raises:
         InputError: the file is damaged, of another run, or a newer version wrote it.
@@ -228,13 +244,11 @@ def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     try:
         content = path.read_bytes()
         holds = seal_holds(content)
-        if holds is False:
-            raise ValueError("its checksum does not fit")
+        if not holds:
+            raise ValueError("it has no checksum" if holds is None else "its checksum does not fit")
         dataset = xr.load_dataset(io.BytesIO(content), engine="scipy")
-        schema = int(dataset.attrs.pop("schema", 1))
+        schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
-            if holds is None and max(schema, manifest["schema"]) >= _SEALED_SINCE:
-                raise ValueError("it has no checksum")
             missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
             if missing or "loss" not in dataset:
                 raise KeyError(f"no {', '.join(sorted(missing)) or 'loss'}")
@@ -243,7 +257,7 @@ def _read_slice(path: Path, manifest: Mapping[str, Any]) -> xr.Dataset:
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     dataset.attrs.pop(ATTRIBUTE, None)
-    if dataset.attrs.pop(_RUN, None) not in (None, digest_of(manifest["plan"])):
+    if dataset.attrs.pop(_RUN, None) != digest_of(identity):
         raise InputError(f"{path}: is of another run than its folder; {_without(path)}")
     return dataset
 
@@ -257,78 +271,3 @@ def _without(path: Path) -> str:
     others = len([file for file in path.parent.glob("[0-9][0-9][0-9][0-9].nc") if file != path])
     kept = f"; the other {others} {'is' if others == 1 else 'are'} kept" if others else ""
     return f"delete it and run the same command again{kept}"
-
-
-def load(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The measurements of a run, its checkpoints joined in training order.
-
-    Args:
-        path: the folder that ``probe run`` wrote (also while it is still running).
-
-    Returns:
-        The Dataset that the README describes; ``attrs["complete"]`` is ``false`` while some are missing.
-
-    Raises:
-        InputError: there is no run there, nothing is measured yet, or a file is damaged.
-    """
-    folder = Path(path)
-    manifest = read_manifest(folder)
-    files = _slice_files(folder)
-    if not files:
-        raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
-    parts = [_read_slice(file, manifest) for file in files]
-    joined = join(parts)
-    planned = manifest["plan"].get("checkpoints", [])
-    joined.attrs["complete"] = str(len(files) == len(planned)).lower()
-    return joined
-
-
-def join(parts: list[xr.Dataset]) -> xr.Dataset:
-    """The measurements of several checkpoints of one run as one Dataset, in the order given."""
-    joined = xr.concat(
-        parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact"
-    )
-    joined.attrs = dict(parts[0].attrs)
-    for name in {name for part in parts for name in part.attrs}:
-        values = [str(part.attrs.get(name)) for part in parts]
-        if len(set(values)) > 1:
-            joined.attrs[name] = ", ".join(values)
-    return joined
-
-
-def export_csv(measurements: xr.Dataset, path: Path) -> int:
-    """Write the tidy table, one row a number: variable, checkpoint, eta, layer, example, value.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        InputError: the file cannot be written; then there is none.
-    """
-    columns = ("checkpoint", "eta", "layer", "example")
-    rows = 0
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file such as {path / 'results.csv'}")
-
-    def write(stream: IO[bytes]) -> None:
-        nonlocal rows
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        writer = csv.writer(text)
-        writer.writerow(["variable", *columns, "value"])
-        for name, array in measurements.data_vars.items():
-            labels = [measurements[dim].values for dim in array.dims]
-            for index in np.ndindex(array.shape):
-                value = float(array.values[index])
-                if np.isnan(value) and "example" in array.dims:
-                    continue  # beyond the sample of a per-example measurement
-                places = zip(array.dims, labels, index, strict=True)
-                key = {str(dim): label[i] for dim, label, i in places}
-                writer.writerow([name, *(key.get(column, "") for column in columns), repr(value)])
-                rows += 1
-        text.flush()
-        text.detach()
-
-    with writing_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
-    return rows

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,65 +16,104 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
-from probes.checkpoints.checkpoint import read_checkpoint
-from probes.checkpoints.order import TrainingOrder, training_order
-from probes.data.batch import Batch
-from probes.data.batches import Batches
-from probes.data.dataset import DataSet, load_data
-from probes.data.losses import ModelLoss, resolve_loss
-from probes.data.text import is_text_spec
+from probes.checkpoints.order import TrainingOrder
 from probes.errors import InputError
+from probes.evaluation.chunks import default_chunk
+from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.settings import SliceSettings
-from probes.networks.data_fit import check_data_fits
-from probes.networks.frozen_network import FrozenNetwork, load_network
-from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkRecord, NetworkSeries
-from probes.runs.estimate import is_worth_saying
-from probes.runs.folder import RunFolder, join
-from probes.runs.planning import Planned, Probed, plan_run, recorded_choice
+from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
+from probes.runs.folder import RunFolder
+from probes.runs.results import join
+from probes.runs.source import Prepared, Source, prepare
 from probes.slices.slice import evaluations_per_slice, measure_slice
-from probes.system.callables import is_callable_spec, load_callable
 from probes.system.processes import ALONE, Share
 
-__all__ = ["Prepared", "Source", "measure", "measure_run", "plan", "prepare"]
+__all__ = ["PreparedRun", "measure", "measure_run", "prepare_run", "slices", "versions"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where networks, data and the loss come from, as the user gave them.
+class PreparedRun(Prepared):
+    """A run before it begins.
 
     Attributes:
-        checkpoints: files and folders.
-        network: a callable that makes the module, for networks that are no plain perceptrons.
-        activation: φ of a foreign perceptron.
-        residual: whether a foreign perceptron adds its layers' inputs.
-        key: the state_dict to take where a file holds several.
-        data: a name, file or callable; None takes what the checkpoints say they were trained on.
-        examples: keep only that many examples.
-        loss: a name or callable; None means cross-entropy for labels.
+        settings: what to measure, with the device and the chunk settled.
+        records: the networks that are measured; the last one has no update to follow.
+        identity: everything that decides the numbers, as :meth:`probes.runs.folder.RunFolder.open` takes it.
     """
 
-    checkpoints: tuple[str, ...]
-    network: str | None = None
-    activation: str | None = None
-    residual: bool = False
-    key: str | None = None
-    data: str | None = None
-    examples: int | None = None
-    loss: str | None = None
+    settings: SliceSettings
+    records: Sequence[NetworkRecord]
+    identity: dict[str, Any]
+
+    def seconds(self) -> float:
+        """About how long one checkpoint takes one process."""
+        network = self.networks.load(0).network
+        return seconds_per_slice(network, self.data.batches, self.loss.function, self.settings)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Everything read and checked, nothing measured."""
+def prepare_run(
+    source: Source, settings: SliceSettings, out: Path | None = None, *, share: Share = ALONE
+) -> PreparedRun:
+    """Read and check everything, and settle what a run settles before it measures; nothing is written.
 
-    order: TrainingOrder
-    networks: NetworkSeries
-    data: DataSet
-    loss: str
+    Args:
+        source: checkpoints, network, data and loss.
+        settings: what to measure.
+        out: the results' folder; None for a run that keeps nothing.
+        share: the processes that read it, each for itself; the first of them settles.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    settings, prepared = _prepared_together(source, settings, share)
+    records = _measured_networks(prepared.networks, settings.direction)
+    settings = replace(settings, chunk=share.first(lambda: _settled_chunk(settings, prepared, out)))
+    identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
+    identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
+    identity |= {
+        "checkpoints": [record.digest for record in records],
+        "data": prepared.data.digest(),
+        "loss": prepared.loss.name,
+        "network": str(records[0].spec or source.network),
+    }
+    if out is not None:
+        share.first(lambda: RunFolder(out).check(identity))
+    return PreparedRun(**vars(prepared), settings=settings, records=records, identity=identity)
 
 
-def resolve_device(name: str) -> str:
+def _settled_chunk(settings: SliceSettings, prepared: Prepared, out: Path | None) -> int:
+    """How many examples at once: as asked for, as the run in the folder was begun, or the default."""
+    if settings.chunk is not None:
+        return settings.chunk
+    begun = None if out is None else RunFolder(out).recorded()
+    known = None if begun is None else begun["identity"].get("chunk")
+    if isinstance(known, int):
+        return known
+    together = mixes_examples(prepared.networks.load(0).network, settings.batchnorm)
+    return default_chunk(len(prepared.data), together=together)
+
+
+def _prepared_together(
+    source: Source, settings: SliceSettings, share: Share
+) -> tuple[SliceSettings, Prepared]:
+    """What every process reads for itself, and must find the same.
+
+    Raises:
+        InputError: what one of them cannot use ends all.
+    """
+    settings = share.together(lambda: replace(settings, device=_resolved_device(settings.device)))
+    prepared = share.together(lambda: prepare(source))
+    if share.size > 1:
+        digests = {
+            "checkpoints": " ".join(frozen.digest for frozen in prepared.networks),
+            "data": prepared.data.digest(),
+        }
+        share.agree(digests, remedy="give them as files that do not change, without randomness of their own")
+    return settings, prepared
+
+
+def _resolved_device(name: str) -> str:
     """``auto`` is the GPU where there is one.
 
     Raises:
@@ -88,84 +128,13 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def prepare(source: Source) -> Prepared:
-    """Read every checkpoint and the data and see that they fit together, before anything is measured.
-
-    Raises:
-        InputError: the first thing that does not fit.
-    """
-    networks, order = read_networks(source)
-    data, loss = read_data(source, networks.load(0), order.paths[0])
-    return Prepared(order, networks, data, loss)
-
-
-def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
-    """Every checkpoint, read and checked one after the other, and their order.
-
-    Raises:
-        InputError: the first thing that does not fit.
-    """
-    order = training_order([Path(path) for path in source.checkpoints])
-    factory = load_callable(source.network, option="--network") if source.network is not None else None
-
-    def read(path: Path) -> FrozenNetwork:
-        return load_network(
-            read_checkpoint(path, key=source.key),
-            network=factory,
-            activation=source.activation,
-            residual=source.residual,
-        )
-
-    return NetworkSeries(read, order.paths), order
-
-
-def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
-    """The data that the user names, or the checkpoint, if either does."""
-    return source.data or _stated(frozen.details, "data", path)
-
-
-def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSet, str]:
-    """The data and the loss's name.
-
-    Raises:
-        InputError: none is named, or they do not fit the network.
-    """
-    details, spec = frozen.details, data_spec(source, frozen, path)
-    if spec is None:
-        raise InputError(
-            f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
-        )
-    examples = details.get("examples") if source.data is None and source.examples is None else source.examples
-    if not isinstance(examples, int | None):
-        raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
-    named = source.loss or _stated(details, "loss", path)
-    if is_text_spec(spec) and is_tokenised_text(path):
-        masks = type(frozen.network).__name__.endswith("ForMaskedLM")
-        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
-        named = named or ("cross-entropy" if masks else "next-token")
-    else:
-        data = load_data(spec, examples=examples)
-    if frozen.spec is not None and frozen.spec.vocabulary is None:
-        data = data.in_floats()
-    loss, function = resolve_loss(named, data.batches)
-    if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
-        check_data_fits(frozen, data, loss)
-    return data, loss
-
-
-def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
-    """What a checkpoint says of itself, unless that is code, which only the user may name.
-
-    Raises:
-        InputError: it names a Python callable, or is no text.
-    """
-    value = details.get(name)
-    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
-    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
-        return value
-    raise InputError(
-        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
-    )
+def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[NetworkRecord]:
+    """The last checkpoint has no update to follow."""
+    if direction != "update":
+        return networks
+    if len(networks) < 2:
+        raise InputError("--direction update: needs at least two checkpoints, in training order")
+    return networks[:-1]
 
 
 def _following(networks: NetworkSeries, index: int, direction: str) -> Mapping[str, Tensor] | None:
@@ -176,54 +145,51 @@ def _following(networks: NetworkSeries, index: int, direction: str) -> Mapping[s
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
-def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[NetworkRecord]:
-    """The last checkpoint has no update to follow."""
-    if direction != "update":
-        return networks
-    if len(networks) < 2:
-        raise InputError("--direction update: needs at least two checkpoints, in training order")
-    return networks[:-1]
-
-
 def slices(
-    prepared: Prepared,
-    settings: SliceSettings,
+    run: PreparedRun,
     *,
-    skip: Callable[[int], bool] | None = None,
+    places: Collection[int] | None = None,
     what: str = "probing",
     share: Share = ALONE,
     quiet: bool = False,
 ) -> Iterator[tuple[int, xr.Dataset]]:
-    """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error unless ``quiet``."""
-    measured = _measured_networks(prepared.networks, settings.direction)
-    todo = [index for index in range(len(measured)) if skip is None or not skip(index)]
-    function = resolve_loss(prepared.loss, prepared.data.batches)[1]
-    total = len(measured) * evaluations_per_slice(settings)
-    done = (len(measured) - len(todo)) * evaluations_per_slice(settings)
+    """Measure checkpoint after checkpoint, with a progress bar on a terminal's standard error unless ``quiet``.
+
+    Args:
+        run: what to measure.
+        places: of which checkpoints (default: all).
+        what: the progress bar's word.
+        share: the processes that measure each checkpoint together.
+        quiet: show no bar.
+    """
+    settings, records = run.settings, run.records
+    todo = [place for place in range(len(records)) if places is None or place in places]
+    each = evaluations_per_slice(settings)
+    total, done = len(records) * each, (len(records) - len(todo)) * each
     hidden = True if quiet else None  # None: hidden where there is no terminal
     with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
-        for index in todo:
-            bar.set_postfix_str(measured[index].label)
+        for place in todo:
+            record = records[place]
+            bar.set_postfix_str(record.label)
             dataset = measure_slice(
-                prepared.networks.load(index).network,
-                prepared.data.batches,
+                run.networks.load(place).network,
+                run.data.batches,
                 settings=settings,
-                loss=function,
-                names=measured[index].names,
-                label=measured[index].label,
-                following=_following(prepared.networks, index, settings.direction),
+                loss=run.loss.function,
+                names=record.names,
+                label=record.label,
+                following=_following(run.networks, place, settings.direction),
                 progress=bar.update,
                 share=share,
             )
-            yield index, _described(dataset, measured[index], prepared)
-            fitted = dataset.attrs["chunk"]
-            if fitted < settings.chunk:  # memory ran out: the next checkpoint need not find out again
-                settings = replace(settings, chunk=fitted)
+            yield place, _described(dataset, record, run)
+            # where memory ran out, the next checkpoint need not find out again
+            settings = replace(settings, chunk=dataset.attrs["chunk"])
 
 
-def _described(dataset: xr.Dataset, frozen: NetworkRecord, prepared: Prepared) -> xr.Dataset:
+def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -> xr.Dataset:
     """Add what is known of the checkpoint and what is needed to repeat the run."""
-    details = frozen.details
+    details = record.details
     coordinates = {
         "step": details.get("step"),
         "epoch": details.get("epoch"),
@@ -232,9 +198,9 @@ def _described(dataset: xr.Dataset, frozen: NetworkRecord, prepared: Prepared) -
     for name, value in coordinates.items():
         number = float(value) if isinstance(value, int | float) else float("nan")
         dataset = dataset.assign_coords({name: ("checkpoint", [number])})
-    dataset = dataset.assign_coords(weights_hash=("checkpoint", [frozen.digest]))
+    dataset = dataset.assign_coords(weights_hash=("checkpoint", [record.digest]))
     dataset.attrs |= {
-        "loss": prepared.loss,
+        "loss": prepared.loss.name,
         "data": prepared.data.spec,
         "data_hash": prepared.data.digest(),
         "data_note": prepared.data.note,
@@ -254,84 +220,17 @@ def versions() -> str:
     )
 
 
-def plan(
-    source: Source,
-    settings: SliceSettings,
-    out: Path | None = None,
-    *,
-    auto_chunk: bool = False,
-    estimate: bool = False,
-    share: Share = ALONE,
-) -> tuple[Prepared, Planned]:
-    """Read and check everything, and settle what a run settles before it measures; nothing is written.
-
-    Args:
-        source: checkpoints, network, data and loss.
-        settings: what to measure.
-        out: the results' folder; None for a run that keeps nothing.
-        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
-            ``settings.chunk``.
-        estimate: say what a short run will take, too.
-        share: the processes that read it, each for itself; the first of them settles.
-
-    Raises:
-        InputError: anything given that cannot be used.
-    """
-    settings, prepared = _prepared_together(source, settings, share)
-    first = prepared.networks[0]
-    measured = _measured_networks(prepared.networks, settings.direction)
-    decisive: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
-    decisive["perturb"] = list(settings.perturb)
-    decisive |= {
-        "checkpoints": [frozen.digest for frozen in measured],
-        "data": prepared.data.digest(),
-        "loss": prepared.loss,
-        "network": str(first.spec or source.network),
-    }
-    function = resolve_loss(prepared.loss, prepared.data.batches)[1]
-    network = prepared.networks.load(0).network
-    probed = Probed(network, first.names, prepared.data.batches, function, len(measured))
-    settled = share.first(
-        lambda: plan_run(probed, settings, decisive, out, auto_chunk=auto_chunk, estimate=estimate)
-    )
-    return prepared, settled
-
-
 def measure(
-    source: Source,
-    settings: SliceSettings,
-    *,
-    auto_chunk: bool = False,
-    what: str = "probing",
-    share: Share = ALONE,
+    source: Source, settings: SliceSettings, *, what: str = "probing", share: Share = ALONE
 ) -> xr.Dataset:
     """Measure every checkpoint's slice and keep nothing on disk; all processes of ``share`` get all.
 
     Raises:
         InputError: anything given that cannot be used.
     """
-    prepared, planned = plan(source, settings, auto_chunk=auto_chunk, share=share)
-    measured = slices(prepared, planned.settings, what=what, share=share, quiet=share.rank > 0)
+    run = prepare_run(source, settings, share=share)
+    measured = slices(run, what=what, share=share, quiet=share.rank > 0)
     return join([dataset for _, dataset in measured])
-
-
-def _prepared_together(
-    source: Source, settings: SliceSettings, share: Share
-) -> tuple[SliceSettings, Prepared]:
-    """What every process reads for itself, and must find the same.
-
-    Raises:
-        InputError: what one of them cannot use ends all.
-    """
-    settings = share.together(lambda: replace(settings, device=resolve_device(settings.device)))
-    prepared = share.together(lambda: prepare(source))
-    if share.size > 1:
-        digests = {
-            "checkpoints": " ".join(frozen.digest for frozen in prepared.networks),
-            "data": prepared.data.digest(),
-        }
-        share.agree(digests, remedy="give them as files that do not change, without randomness of their own")
-    return settings, prepared
 
 
 def measure_run(
@@ -339,7 +238,6 @@ def measure_run(
     settings: SliceSettings,
     out: Path,
     *,
-    auto_chunk: bool = False,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
     share: Share = ALONE,
@@ -351,50 +249,49 @@ def measure_run(
         source: checkpoints, network, data and loss.
         settings: what to measure.
         out: the results' folder.
-        auto_chunk: choose how many examples are evaluated at once by a short timing, in place of
-            ``settings.chunk``. The choice is kept in the folder, and holds for whoever continues.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
-        shard: a name of :data:`probes.choices.CHOICES`: how they divide the work.
+        shard: a name of :data:`probes.system.processes.SHARDS`: how they divide the work.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    prepared, planned = plan(source, settings, out, auto_chunk=auto_chunk, share=share)
-    order(prepared.order)
-    settings, estimate = planned.settings, planned.estimate
+    run = prepare_run(source, settings, out, share=share)
+    order(run.order)
     folder = RunFolder(out)
-    details: dict[str, Any] = {
+    details = {
         "versions": versions(),
         "command": sys.argv,
-        "data": prepared.data.spec,
+        "data": run.data.spec,
         "processes": share.size,
     }
-    if auto_chunk:
-        details["chunk"] = planned.choice.to_json()
 
-    def opened() -> tuple[list[int], int]:
-        folder.open(planned.plan, details)
-        # what the folder says counts, should two runs have begun it at once
-        kept = (recorded_choice(out) if auto_chunk else None) or planned.choice
-        return [index for index in range(len(planned.measured)) if not folder.has_slice(index)], kept.chunk
+    def opened() -> list[int]:
+        folder.open(run.identity, details)
+        missing = [place for place in range(len(run.records)) if not folder.has_slice(place)]
+        if missing:
+            _tell(run.seconds() * len(missing) / share.size, len(missing))
+        return missing
 
     with folder:
-        missing, chunk = share.first(opened)
-        settings = replace(settings, chunk=chunk)
+        missing = share.first(opened)
         if share.rank > 0 and shard == "checkpoints":
             folder.attach()
-        if share.rank == 0 and estimate is not None and is_worth_saying(estimate):
-            print(f"probe: {estimate.line()}", file=sys.stderr, flush=True)
         together = share if shard == "data" else ALONE
-        mine = set(missing if shard == "data" else missing[share.rank :: share.size])
-        quiet = share.rank > 0
-        done = slices(
-            prepared, settings, skip=lambda index: index not in mine, what=what, share=together, quiet=quiet
-        )
-        for index, dataset in done:
+        mine = missing if shard == "data" else missing[share.rank :: share.size]
+        begun = time.perf_counter()
+        measured = slices(run, places=mine, what=what, share=together, quiet=share.rank > 0)
+        for done, (place, dataset) in enumerate(measured, 1):
             if together.rank == 0:
-                folder.write_slice(index, dataset)
+                folder.write_slice(place, dataset)
+            if done == 1 and share.rank == 0 and not sys.stderr.isatty():  # where a bar would say it
+                _tell((time.perf_counter() - begun) * (len(mine) - 1), len(mine) - 1)
         share.wait()
     return folder
+
+
+def _tell(seconds: float, checkpoints: int) -> None:
+    """Say beforehand what takes long."""
+    if seconds > WORTH_SAYING:
+        print(f"probe: {about(seconds, checkpoints)}", file=sys.stderr, flush=True)

@@ -26,12 +26,11 @@ from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
+from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
 from probes.system.locks import FolderLock, claim_folder
 
-__all__ = ["TrainingPlan", "checkpoint_steps", "train"]
-
-_PAPER_SHALLOW = "0:0,0:12,0:24,0:48,0:96,1,3,5,7,9"
+__all__ = ["TrainingSettings", "train"]
 _STATE = ".training-state"
 _WORTH_THREADS = (
     400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
@@ -39,7 +38,7 @@ _WORTH_THREADS = (
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class TrainingSettings:
     """Everything that decides a training run.
 
     Attributes:
@@ -53,7 +52,7 @@ class TrainingPlan:
         epochs: how many.
         epoch_steps: steps that count as an epoch (None: one pass over the data).
         batch_size: examples a step.
-        checkpoints: see :func:`checkpoint_steps`.
+        checkpoints: see :func:`probes.runs.schedule.checkpoint_steps`.
         seed: of the initial weights and of the order of the data.
     """
 
@@ -88,47 +87,6 @@ class TrainingPlan:
             raise InputError(f"--epoch-steps {self.epoch_steps}: must be at least 1")
 
 
-def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool) -> list[int]:
-    """The steps before which a checkpoint is saved, so that 0 is the initial network.
-
-    Args:
-        spec: a number n (n checkpoints from the first to the last step, evenly spaced), ``paper`` (the
-            published schedule), or a comma list of ``epoch`` and ``epoch:batch``.
-        epochs: how many epochs there are; an epoch of that number is the end of training.
-        epoch_steps: steps in an epoch.
-        shallow: whether ``paper`` means the schedule of the 2-layer and the residual network.
-
-    Raises:
-        InputError: it cannot be read, or lies beyond the end.
-    """
-    total = epochs * epoch_steps
-    text = spec.strip()
-    if text == "paper":
-        text = _PAPER_SHALLOW if shallow else ",".join(str(epoch) for epoch in range(10))
-    fix = "give a number, paper, or a list such as 0:0,0:12,1,3"
-    try:
-        if text.isdecimal():
-            count = int(text)
-            if not 1 <= count <= total + 1:
-                raise InputError(f"--checkpoints {spec}: from 1 to {total + 1} fit into {total} steps")
-            if count == 1:
-                return [total]
-            return sorted({round(place * total / (count - 1)) for place in range(count)})
-        steps: set[int] = set()
-        for part in text.split(","):
-            epoch, _, batch = part.partition(":")
-            steps.add(int(epoch) * epoch_steps + int(batch or "0"))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"--checkpoints {spec}: not a schedule; {fix}") from error
-    if not steps or min(steps) < 0 or max(steps) > total:
-        raise InputError(
-            f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
-        )
-    return sorted(steps)
-
-
 @dataclass
 class _State:
     """A training run between two steps."""
@@ -140,10 +98,10 @@ class _State:
     step: int
     history: list[tuple[int, int, float, float, float]]
 
-    def save(self, path: Path, plan: str) -> None:
+    def save(self, path: Path, identity: str) -> None:
         """Write all that is needed to go on exactly as if nothing had happened."""
         content = {
-            "plan": plan,
+            "identity": identity,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "order": self.order.get_state(),
@@ -169,7 +127,7 @@ class _State:
 
 
 def train(
-    plan: TrainingPlan, out: Path, *, data: DataSet | None = None, what: str = "training"
+    settings: TrainingSettings, out: Path, *, data: DataSet | None = None, what: str = "training"
 ) -> list[Path]:
     """Train, saving checkpoints as it goes; the same call on the same folder continues or finds it done.
 
@@ -182,59 +140,61 @@ def train(
     Raises:
         InputError: options or data that do not fit, or a folder that holds something else.
     """
-    data = data if data is not None else load_data(plan.data, examples=plan.examples)
-    if plan.network.vocabulary is None:
+    data = data if data is not None else load_data(settings.data, examples=settings.examples)
+    if settings.network.vocabulary is None:
         data = data.in_floats()
-    epoch_steps = plan.epoch_steps or math.ceil(len(data) / plan.batch_size)
-    shallow = plan.network.depth <= 2 or plan.network.residual
-    steps = checkpoint_steps(plan.checkpoints, epochs=plan.epochs, epoch_steps=epoch_steps, shallow=shallow)
-    loss_name, loss = resolve_loss(plan.loss, data.y)
+    epoch_steps = settings.epoch_steps or math.ceil(len(data) / settings.batch_size)
+    shallow = settings.network.depth <= 2 or settings.network.residual
+    steps = checkpoint_steps(
+        settings.checkpoints, epochs=settings.epochs, epoch_steps=epoch_steps, shallow=shallow
+    )
+    loss_name, loss = resolve_loss(settings.loss, data.y)
     if isinstance(loss, BatchLoss | ModelLoss):
         raise InputError(f"--loss {loss_name}: networks are trained on a loss of (outputs, targets) only")
-    check_spec_fits(plan.network, data, loss_name)
-    _check_batches(plan, data)
-    signature = json.dumps({**asdict(plan), "data_hash": data.digest()}, sort_keys=True)
-    state = _begin(plan)
+    check_spec_fits(settings.network, data, loss_name)
+    _check_batches(settings, data)
+    identity = json.dumps({**asdict(settings), "data_hash": data.digest()}, sort_keys=True)
+    state = _begin(settings)
     details = {
-        "network": plan.network.to_json(),
-        "data": plan.data,
-        "examples": plan.examples,
+        "network": settings.network.to_json(),
+        "data": settings.data,
+        "examples": settings.examples,
         "data_hash": data.digest(),
         "loss": loss_name,
-        "optimizer": plan.optimizer,
-        "lr": plan.lr,
-        "lr_decay": plan.lr_decay,
-        "batch_size": plan.batch_size,
-        "seed": plan.seed,
+        "optimizer": settings.optimizer,
+        "lr": settings.lr,
+        "lr_decay": settings.lr_decay,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
     }
-    total = plan.epochs * epoch_steps
+    total = settings.epochs * epoch_steps
     with (
-        _open_folder(out, signature, state, steps),
-        _few_threads(plan),
+        _open_folder(out, identity, state, steps),
+        _few_threads(settings),
         tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar,
     ):
         while True:
             if state.step in steps:
                 _save_checkpoint(state, out, data, details, epoch_steps)
                 _write_history(out, state)
-                state.save(out / _STATE, signature)
+                state.save(out / _STATE, identity)
             if state.step >= total:
                 break
-            _step(state, data, loss, plan, epoch_steps)
+            _step(state, data, loss, settings, epoch_steps)
             bar.update(1)
         _write_history(out, state)
-        state.save(out / _STATE, signature)
+        state.save(out / _STATE, identity)
     return [out / _checkpoint_name(step) for step in steps]
 
 
 @contextmanager
-def _few_threads(plan: TrainingPlan) -> Iterator[None]:
+def _few_threads(settings: TrainingSettings) -> Iterator[None]:
     """One thread while a step is small: threads that wait for each other at every layer cost more than they do.
 
     It also makes small trainings come out the same whatever the number of cores.
     """
     before = torch.get_num_threads()
-    if plan.batch_size * plan.network.widest < _WORTH_THREADS:
+    if settings.batch_size * settings.network.widest < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
         yield
@@ -242,41 +202,43 @@ def _few_threads(plan: TrainingPlan) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_batches(plan: TrainingPlan, data: DataSet) -> None:
-    if plan.batch_size > len(data):
-        raise InputError(f"--batch-size {plan.batch_size}: there are only {len(data)} examples")
-    if plan.network.norm == "batch" and (plan.batch_size == 1 or len(data) % plan.batch_size == 1):
+def _check_batches(settings: TrainingSettings, data: DataSet) -> None:
+    if settings.batch_size > len(data):
+        raise InputError(f"--batch-size {settings.batch_size}: there are only {len(data)} examples")
+    if settings.network.norm == "batch" and (
+        settings.batch_size == 1 or len(data) % settings.batch_size == 1
+    ):
         raise InputError(
-            f"--batch-size {plan.batch_size}: would leave a batch of 1 of the {len(data)} examples, and batch"
+            f"--batch-size {settings.batch_size}: would leave a batch of 1 of the {len(data)} examples, and batch"
             " norm needs at least 2; choose another size"
         )
 
 
-def _begin(plan: TrainingPlan) -> _State:
+def _begin(settings: TrainingSettings) -> _State:
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(plan.seed)
-        model = build(plan.network)
-    optimizer = make_optimizer(plan.optimizer, model.parameters(), lr=plan.lr)
-    order = torch.Generator().manual_seed(plan.seed)
+        torch.manual_seed(settings.seed)
+        model = build(settings.network)
+    optimizer = make_optimizer(settings.optimizer, model.parameters(), lr=settings.lr)
+    order = torch.Generator().manual_seed(settings.seed)
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
 
 
-def _open_folder(out: Path, signature: str, state: _State, steps: list[int]) -> FolderLock:
+def _open_folder(out: Path, identity: str, state: _State, steps: list[int]) -> FolderLock:
     """Make the folder this training's, or continue what is in it, with its lock held."""
-    lock = claim_folder(out, lambda: _refuse_another(out, signature))
+    lock = claim_folder(out, lambda: _refuse_another(out, identity))
     try:
         manifest = out / "training.json"
         if not manifest.is_file():
-            write_atomically(manifest, signature.encode())
-        _continue(state, out, signature, steps)
+            write_atomically(manifest, identity.encode())
+        _continue(state, out, identity, steps)
     except BaseException:
         lock.release()
         raise
     return lock
 
 
-def _refuse_another(out: Path, signature: str) -> None:
+def _refuse_another(out: Path, identity: str) -> None:
     """Refuse a folder that holds something else.
 
     Raises:
@@ -285,7 +247,7 @@ def _refuse_another(out: Path, signature: str) -> None:
     manifest = out / "training.json"
     if manifest.is_file():
         try:
-            same = json.loads(manifest.read_text("utf-8")) == json.loads(signature)
+            same = json.loads(manifest.read_text("utf-8")) == json.loads(identity)
         except ValueError:
             same = False
         if not same:
@@ -295,7 +257,7 @@ def _refuse_another(out: Path, signature: str) -> None:
         raise InputError(f"{out}: is not empty and holds no training run of ours; choose another --out")
 
 
-def _continue(state: _State, out: Path, signature: str, steps: list[int]) -> None:
+def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None:
     """Take up an interrupted run, unless a checkpoint that it had saved is gone."""
     path = out / _STATE
     if not path.is_file():
@@ -303,7 +265,7 @@ def _continue(state: _State, out: Path, signature: str, steps: list[int]) -> Non
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         saved = [out / _checkpoint_name(step) for step in steps if step < content["step"]]
-        if content["plan"] == signature and all(file.is_file() for file in saved):
+        if content["identity"] == identity and all(file.is_file() for file in saved):
             state.restore(content)
     except Exception as error:  # a damaged file: unpickling raises anything
         raise InputError(
@@ -325,14 +287,14 @@ def _step(
     state: _State,
     data: DataSet,
     loss: Callable[[Tensor, Tensor], Tensor],
-    plan: TrainingPlan,
+    settings: TrainingSettings,
     epoch_steps: int,
 ) -> None:
     epoch = state.step // epoch_steps
-    lr = plan.lr * plan.lr_decay**epoch
+    lr = settings.lr * settings.lr_decay**epoch
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    index = next(_batches(state, len(data), plan.batch_size))
+    index = next(_batches(state, len(data), settings.batch_size))
     x, y = _inputs(data.x[index]), data.y[index]
     state.model.train()
     state.optimizer.zero_grad()

@@ -13,6 +13,7 @@ from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.errors import InputError
+from probes.evaluation.chunks import default_chunk
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.measure import Frozen, Measure, Point
@@ -68,8 +69,9 @@ def measure_slice(
     function = as_loss(loss)
     reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
     mixed = mixes_examples(network, settings.batchnorm)
+    chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
     if mixed:
-        _refuse_mixed(settings, len(x), share)
+        _refuse_mixed(settings, len(x), chunk, share)
     classes = chosen_measures(settings)
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
         evaluator = Evaluator(
@@ -79,7 +81,7 @@ def measure_slice(
             function,
             dtype=getattr(torch, settings.dtype),
             device=settings.device,
-            chunk=settings.chunk,
+            chunk=chunk,
             precision=settings.precision,
             share=share,
             divisible=not mixed,
@@ -167,16 +169,16 @@ def _merge(measure: Measure, share: Share) -> None:
     share.sum_([torch.from_numpy(table) for table in tables])  # in place: they share their memory
 
 
-def _refuse_mixed(settings: SliceSettings, examples: int, share: Share) -> None:
+def _refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Share) -> None:
     """Batch statistics make one function of all examples: refuse what is defined example by example.
 
     Raises:
         InputError: it names the setting.
     """
-    if examples < 2 or examples > settings.chunk:
+    if examples < 2 or examples > chunk:
         raise InputError(
             f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
-            f" give --chunk {max(examples, 2)}, or from 2 to {settings.chunk} examples"
+            f" give --chunk {max(examples, 2)}, or from 2 to {chunk} examples"
         )
     if share.size > 1:
         raise InputError(

@@ -88,7 +88,7 @@ def refused(call: Any, *parts: str) -> None:
 # ── what earlier versions wrote ──
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [2])
 def test_results_of_every_schema_are_read(schema: int) -> None:
     folder = GOLDEN / f"schema-{schema}"
     assert read_manifest(folder)["schema"] == schema
@@ -110,22 +110,6 @@ def test_results_of_every_schema_are_read(schema: int) -> None:
                 change = np.linalg.norm(moved[name] - g) / np.linalg.norm(g)
                 assert float(one["gradient_change"].sel(layer=name)) == pytest.approx(change, abs=1e-5)
     assert "deep-relative-trust" in terminal_summary(findings_in(folder))
-
-
-def test_a_run_of_an_older_schema_goes_on(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(GOLDEN / "schema-1", tmp_path / "run"))
-    whole = probes.load(folder)
-    (folder / "slices" / "0001.nc").unlink()
-    newer = xr.load_dataset(GOLDEN / "schema-2" / "slices" / "0001.nc", engine="scipy")
-    with RunFolder(folder).open(read_manifest(folder)["plan"], {}) as run:
-        assert run.has_slice(0)
-        run.write_slice(1, newer)
-    xr.testing.assert_equal(probes.load(folder), whole)
-    path = folder / "slices" / "0001.nc"
-    path.write_bytes(flipped(path.read_bytes(), path.read_bytes().index(b"sha256")))
-    refused(
-        lambda: probes.load(folder), "0001.nc: is damaged"
-    )  # it says schema 2, so it must have its checksum
 
 
 # ── damaged files ──
@@ -213,22 +197,17 @@ def test_a_lost_manifest_costs_nothing(copy: Path) -> None:
     manifest = read_manifest(copy)
     before = everything(copy)
     (copy / "run.json").unlink()
-    other = {**manifest["plan"], "seed": 1}
+    other = {**manifest["identity"], "seed": 1}
     refused(lambda: RunFolder(copy).open(other, {}), "another run")
-    RunFolder(copy).open(manifest["plan"], manifest["details"]).close()
+    RunFolder(copy).open(manifest["identity"], manifest["details"]).close()
     assert everything(copy) == before
-    older = Path(shutil.copytree(GOLDEN / "schema-1", copy.parent / "older"))
-    (older / "run.json").write_text("{")
-    refused(
-        lambda: probes.load(older), "measure again into another folder"
-    )  # its slices do not say whose they are
 
 
 def test_a_slice_of_another_run_is_refused(copy: Path) -> None:
     manifest = read_manifest(copy)
-    manifest["plan"]["seed"] = 1
+    manifest["identity"]["seed"] = 1
     other = copy.parent / "other"
-    with RunFolder(other).open(manifest["plan"], {}) as run:
+    with RunFolder(other).open(manifest["identity"], {}) as run:
         shutil.copy(copy / "slices" / "0000.nc", run.slice_path(0))
         refused(lambda: run.has_slice(0), "0000.nc: is of another run")
 
@@ -254,11 +233,11 @@ def test_results_of_a_newer_version_are_refused(copy: Path) -> None:
 def test_the_second_writer_is_refused_until_the_first_is_dead(
     copy: Path, inputs: Path, tmp_path: Path
 ) -> None:
-    plan = read_manifest(copy)["plan"]
+    identity = read_manifest(copy)["identity"]
     holder = processes.start(processes.hold_lock, copy, tmp_path / "ready")
     processes.wait_for(tmp_path / "ready", holder)
     before = everything(copy)
-    refused(lambda: RunFolder(copy).open(plan, {}), str(copy), f"(pid {holder.pid})", "another --out")
+    refused(lambda: RunFolder(copy).open(identity, {}), str(copy), f"(pid {holder.pid})", "another --out")
     assert everything(copy) == before
     assert RunFolder(copy).attach().has_slice(0)  # a further process of the holder's run needs no lock
     assert probes.load(copy).sizes["checkpoint"] == 2
@@ -266,7 +245,7 @@ def test_the_second_writer_is_refused_until_the_first_is_dead(
     holder.join()
     child = int((tmp_path / "ready").read_text() or 0)
     os.kill(child, 0)  # the child lives, and the lock is free none the less
-    with RunFolder(copy).open(plan, {}):
+    with RunFolder(copy).open(identity, {}):
         assert (copy / ".lock").read_text().split()[0] == str(os.getpid())
     os.kill(child, signal.SIGKILL)
     assert not (copy / ".lock").exists()
@@ -302,7 +281,7 @@ def test_a_file_system_without_locks(
     leftover = copy / "slices" / ".0001.nc.abcd_123.part"
     leftover.touch()
     before = everything(copy)
-    RunFolder(copy).open(read_manifest(copy)["plan"], {}).close()
+    RunFolder(copy).open(read_manifest(copy)["identity"], {}).close()
     assert "has no locks" in capsys.readouterr().err
     assert everything(copy) == before  # it cannot be known whether the leftover's writer is dead
 
@@ -329,7 +308,7 @@ def test_only_what_dead_writers_left_is_removed(copy: Path) -> None:
     assert sum(name.startswith(".0002.nc.") for name in names) == 2  # the dead one's, and the living one's
     assert (slices / "0002.nc").read_bytes() == b"whole"
     (slices / "0002.nc").unlink()
-    RunFolder(copy).open(read_manifest(copy)["plan"], {}).close()
+    RunFolder(copy).open(read_manifest(copy)["identity"], {}).close()
     assert not any(path.exists() for path in dead)
     assert all(path.read_text() == "half" for path in others)
     assert (slices / ".folder.abcdefgh.part").is_dir()

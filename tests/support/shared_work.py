@@ -24,7 +24,8 @@ from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, find_worst
 from probes.measures.settings import SliceSettings
-from probes.runs.run import Source, measure_run
+from probes.runs.run import measure_run
+from probes.runs.source import Source
 from probes.slices.slice import measure_slice
 from probes.system.processes import Share, from_environment
 from tests.support.reference import make, make_data

@@ -12,7 +12,7 @@ import click
 @click.argument("file", type=click.Path(path_type=Path))
 def export(folder: Path, file: Path) -> None:
     """Write the measurements in FOLDER as a tidy table: one row a number, FILE.csv."""
-    from probes.runs.folder import export_csv, load
+    from probes.runs.results import export_csv, load
 
     rows = export_csv(load(folder), file)
     click.echo(f"{rows} rows written to {file}")

@@ -13,7 +13,7 @@ from probes.errors import InputError
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
-    from probes.runs.run import Source
+    from probes.runs.source import Source
 
 
 @click.command()
@@ -45,11 +45,10 @@ def _found_layers(source: Source) -> list[Layer]:
     """
     import torch
 
-    from probes.data.losses import resolve_loss
     from probes.evaluation.evaluator import Evaluator
     from probes.evaluation.frozen_state import probing
     from probes.measures.layers import find_layers
-    from probes.runs.run import data_spec, read_data, read_networks
+    from probes.runs.source import data_spec, read_data, read_networks
 
     networks, order = read_networks(source)
     path = order.paths[0]
@@ -62,9 +61,8 @@ def _found_layers(source: Source) -> list[Layer]:
     if data_spec(source, frozen, path) is None:
         return find_layers(network, reported=names)
     data, loss = read_data(source, frozen, path)
-    function = resolve_loss(loss, data.batches)[1]
     with probing(network):
-        evaluator = Evaluator(network, data.batches[:2], None, function, dtype=torch.float64, chunk=2)
+        evaluator = Evaluator(network, data.batches[:2], None, loss.function, dtype=torch.float64, chunk=2)
         return find_layers(network, evaluator, names)
 
 

@@ -27,7 +27,6 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from probes.cli.tables import plain
     from probes.runs.run import measure
 
-    auto = options["chunk"] is None
     with share_of(options["device"]) as share:
         if options["direction"] == "adversarial":
             raise InputError(
@@ -37,7 +36,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         etas = np.array([0.0, 1e-4 if options["precision"] == "full" else 1e-2])
         settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False)
         source = source_of(checkpoints, options)
-        measurements = measure(source, settings, auto_chunk=auto, what="limits", share=share)
+        measurements = measure(source, settings, what="limits", share=share)
     if share.rank > 0:
         return
     limits = step_limits(measurements)

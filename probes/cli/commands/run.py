@@ -79,20 +79,19 @@ def run(
     from probes.runs.run import measure_run
     from probes.slices.etas import parse_etas
 
-    auto = options["chunk"] is None
     orders: list[TrainingOrder] = []
     with share_of(options["device"]) as share:
         settings = settings_of(options, etas=parse_etas(options["etas"]))
         source = source_of(checkpoints, options)
         if dry:
             if share.rank == 0:
-                found = dry_run(source, settings, out, auto_chunk=auto)
+                found = dry_run(source, settings, out)
                 if as_json:
                     print_json(found.to_json())
                 else:
                     click.echo("\n".join(found.lines()))
             return
-        measure_run(source, settings, out, auto_chunk=auto, order=orders.append, share=share, shard=shard)
+        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
@@ -103,7 +102,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
     from analysis import check_measurements
     from analysis.wording import noise_line
     from probes.cli.reports import self_check_lines
-    from probes.runs.folder import load
+    from probes.runs.results import load
 
     measurements = load(out)
     checks = check_measurements(measurements)

@@ -83,7 +83,7 @@ _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}
 def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
     """Train a network and save checkpoints that carry all that probe run needs; run it again to continue."""
     from probes.data.dataset import load_data
-    from probes.runs.training import TrainingPlan
+    from probes.runs.training import TrainingSettings
     from probes.runs.training import train as train_network
 
     _refuse_shape_options(network)
@@ -92,7 +92,7 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
         raise InputError("--depth and --width must be at least 1")
     options["data"] = options["data"] or ("text" if network == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
-    plan = TrainingPlan(network=_described(network, shape, data), **options)
+    plan = TrainingSettings(network=_described(network, shape, data), **options)
     files = train_network(plan, out, data=data)
     if as_json:
         print_json({"checkpoints": [str(path) for path in files]})

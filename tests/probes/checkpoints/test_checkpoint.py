@@ -247,7 +247,7 @@ def test_whole_modules_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_cannot_name_code_for_its_data_or_loss(tmp_path: Path) -> None:
-    from probes.runs.run import Source, prepare
+    from probes.runs.source import Source, prepare
 
     (tmp_path / "evil.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\ndef f(*_): pass\n")
     network, path = make(), tmp_path / "own.safetensors"

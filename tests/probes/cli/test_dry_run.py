@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Probe
+from tests.support.reference import make_data
 
 
 def everything(folder: Path) -> dict[Path, bytes]:
@@ -27,10 +29,11 @@ def test_it_says_what_would_be_done(probe: Probe, trained: Path, tmp_path: Path)
     listed = probe("layers", trained / "checkpoint-000000.safetensors", "--biases", "fixed").stdout
     assert listed.strip().splitlines()[-1] in text  # the same counts, in the same words
     assert "direction gradient, 3 etas: 0 and from 0.01 to 0.1" in text
-    assert "60 at once: all examples" in text
+    assert "60 examples of" in text
+    assert "cross-entropy, float32 on cpu, 60 at once\n" in text
     assert f"3 of 3 checkpoints to measure into {out}" in text
-    assert "for 3 checkpoints" in text
-    assert "of tensors at most" in text
+    assert text.strip().splitlines()[-1].startswith("about ")
+    assert text.strip().endswith(" s for 3 checkpoints")
 
 
 def test_what_is_measured_already(probe: Probe, trained: Path, measured: Path) -> None:
@@ -50,12 +53,11 @@ def test_what_is_measured_already(probe: Probe, trained: Path, measured: Path) -
         path.write_bytes(kept)
     assert [one["measured"] for one in document["checkpoints"]] == [True, False, True]
     assert document["remaining"] == 1
-    assert document["chunk"]["size"] == 60
+    assert document["chunk"] == 60
     assert document["etas"] == [0, 0.0001, 0.001, 0.01, 0.1]
     assert (document["parameters"], document["perturbed"]) == (6, 6)
     assert (document["weight_matrices"], document["weight_matrices_perturbed"]) == (3, 3)
     assert document["seconds"] > 0
-    assert document["memory_bytes"] > 0
     assert document["dry_run"] is True
     assert everything(measured) == before
 
@@ -104,22 +106,26 @@ def test_a_checkpoint_that_is_damaged(probe: Probe, trained: Path, tmp_path: Pat
     assert "checkpoint-000018" in result.stderr
 
 
-def test_batch_statistics_of_all_examples(probe: Probe, data: Path, tmp_path: Path) -> None:
-    """``auto`` is all examples there, and a smaller chunk is refused beforehand."""
-    options = ("--norm", "batch", "--width", 5, "--epochs", 1, "--batch-size", 20, "--data", data)
+def test_batch_statistics_of_all_examples(probe: Probe, tmp_path: Path) -> None:
+    """``auto`` is all examples there, more than elsewhere, and a smaller chunk is refused beforehand."""
+    x, y = make_data(1020)
+    data = tmp_path / "data.npz"
+    np.savez(data, x=x.numpy(), y=y.numpy())
+    options = ("--norm", "batch", "--width", 5, "--epochs", 1, "--batch-size", 510, "--data", data)
     trained = probe("train", *options, "--checkpoints", 2, "--out", tmp_path / "net")
     assert trained.exit_code == 0, trained.output
-    run = ("run", tmp_path / "net", "--batchnorm", "batch", "--out", tmp_path / "out")
-    result = probe(*run, "--dry-run")
+    run = ("run", tmp_path / "net", "--out", tmp_path / "out", "--dry-run")
+    assert ", 1000 at once\n" in probe(*run).stdout
+    result = probe(*run, "--batchnorm", "batch")
     assert result.exit_code == 0, result.output
-    assert "60 at once: all examples, for batch statistics" in result.stdout
-    refused = probe(*run, "--dry-run", "--chunk", 59)
+    assert ", 1020 at once\n" in result.stdout
+    refused = probe(*run, "--batchnorm", "batch", "--chunk", 1019)
     assert refused.exit_code == 2
-    assert "--chunk 60" in refused.stderr
+    assert "--chunk 1020" in refused.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_the_limit_chooses_too(probe: Probe, trained: Path) -> None:
+def test_the_limit_takes_a_chunk_too(probe: Probe, trained: Path) -> None:
     found = [probe("limit", trained, *more) for more in ((), ("--chunk", "auto"), ("--chunk", 1000))]
     assert [result.exit_code for result in found] == [0, 0, 0]
     assert found[0].stdout == found[1].stdout == found[2].stdout

@@ -12,7 +12,7 @@ import probes.data.text
 from probes import InputError
 from probes.data.dataset import load_data
 from probes.data.text import CONTEXT, is_text_spec, text_windows
-from probes.runs.run import _stated
+from probes.runs.source import _stated
 
 
 def written(path: Path, content: bytes) -> str:

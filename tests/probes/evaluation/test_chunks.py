@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probes import InputError
-from probes.evaluation.chunks import halving, is_out_of_memory
+from probes.evaluation.chunks import default_chunk, halving, is_out_of_memory
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
@@ -107,3 +107,9 @@ def test_other_errors_pass() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         halving(run, 100)
+
+
+def test_the_default_is_a_thousand_or_all_that_belong_together() -> None:
+    assert [default_chunk(count, together=False) for count in (1, 60, 1000, 60_000)] == [1, 60, 1000, 1000]
+    # one example has no batch statistics: the slice says so, and that two would
+    assert [default_chunk(count, together=True) for count in (1, 60, 60_000)] == [2, 60, 60_000]

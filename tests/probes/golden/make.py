@@ -1,7 +1,7 @@
 """Results of a tiny run, as each version of the schema wrote them: ``python -m tests.probes.golden.make FOLDER``.
 
-``schema-1`` and ``schema-2`` beside this file were made so, each by the last version that wrote its schema, and are
-never made again: later versions must read what earlier ones wrote.
+``schema-2`` beside this file was made so. Once a schema is released its results are never made again: later versions
+must read what earlier ones wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs.run import Source, measure_run
+from probes.runs.run import measure_run
+from probes.runs.source import Source
 
 SPEC = PerceptronSpec((2, 3, 2), "tanh", biases=(True, True))
 ETAS = [0.0, 0.01, 0.1]

@@ -14,7 +14,7 @@ from probes.networks.images import ConvSpec, ResidualSpec
 from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
 from probes.networks.transformer import TransformerSpec
-from probes.runs.training import TrainingPlan
+from probes.runs.training import TrainingSettings
 
 CONV = ConvSpec(side=6, channels=(2, 3), outputs=3)
 RESIDUAL = ResidualSpec(side=7, channels=(2, 3), blocks=(1, 2), outputs=3)
@@ -54,8 +54,8 @@ def toy(spec: NetworkSpec, count: int = 36) -> DataSet:
     return DataSet("toy", torch.from_numpy(x), torch.from_numpy(y))
 
 
-def plan_for(spec: NetworkSpec, **changes: Any) -> TrainingPlan:
-    plan = TrainingPlan(
+def plan_for(spec: NetworkSpec, **changes: Any) -> TrainingSettings:
+    plan = TrainingSettings(
         spec, data="toy", optimizer="adam", lr=0.01, epochs=8, batch_size=12, checkpoints="3", seed=3
     )
     return replace(plan, **changes)

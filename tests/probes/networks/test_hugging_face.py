@@ -14,7 +14,8 @@ import torch
 from probes import SliceSettings
 from probes.errors import InputError
 from probes.networks.hugging_face import tokenised_windows
-from probes.runs.run import Source, measure
+from probes.runs.run import measure
+from probes.runs.source import Source
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,7 +13,7 @@ from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from probes.networks.frozen_network import load_network
 from probes.networks.kinds import build
 from probes.networks.transformer import TransformerSpec
-from probes.runs.run import Source, prepare
+from probes.runs.source import Source, prepare
 from probes.runs.training import train
 from tests.probes.networks.examples import CONV, plan_for, toy
 

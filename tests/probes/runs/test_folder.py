@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import math
 import os
 import stat
 from pathlib import Path
@@ -16,11 +14,12 @@ import xarray as xr
 
 import probes
 from probes import InputError, SliceSettings, measure_slice
-from probes.runs.folder import RunFolder, export_csv, join
+from probes.runs.folder import RunFolder
+from probes.runs.results import export_csv
 from probes.system.files import make_folder, natural_key, write_atomically
 from tests.support.reference import make, make_data
 
-PLAN: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
+IDENTITY: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -37,38 +36,10 @@ def parts() -> list[xr.Dataset]:
 
 
 def write(folder: Path, parts: list[xr.Dataset]) -> RunFolder:
-    with RunFolder(folder).open(PLAN, {"command": ["probe"]}) as run:
+    with RunFolder(folder).open(IDENTITY, {"command": ["probe"]}) as run:
         for index, part in enumerate(parts):
             run.write_slice(index, part)
     return run
-
-
-def test_what_is_loaded_is_what_was_measured(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    write(tmp_path / "run", parts)
-    loaded = probes.load(tmp_path / "run")
-    assert loaded.attrs.pop("complete") == "true"
-    assert loaded["checkpoint"].values.tolist() == ["checkpoint-0", "checkpoint-10"]
-    for index, part in enumerate(parts):
-        for name in [*part.data_vars, *part.coords]:
-            got, wanted = loaded[name], part[name]
-            if "checkpoint" in wanted.dims:
-                got = got.isel(checkpoint=[index])
-            assert got.dims == wanted.dims, name
-            np.testing.assert_array_equal(
-                got.values, wanted.values, err_msg=str(name)
-            )  # every bit, inf and NaN too
-            if wanted.dtype.kind in "fib":
-                assert got.dtype == wanted.dtype, name
-    for name, value in parts[0].attrs.items():
-        assert loaded.attrs[name] == value or parts[1].attrs[name] != value, name
-    assert loaded.attrs["direction_hash"] == ", ".join(part.attrs["direction_hash"] for part in parts)
-    xr.testing.assert_equal(loaded, join(parts))
-
-
-def test_more_than_ten_checkpoints_stay_in_order(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    many = [parts[0].assign_coords(checkpoint=[str(k)]) for k in range(12)]
-    write(tmp_path / "run", many)
-    assert probes.load(tmp_path / "run")["checkpoint"].values.tolist() == [str(k) for k in range(12)]
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path, parts: list[xr.Dataset]) -> None:
@@ -76,23 +47,23 @@ def test_an_unfinished_run_says_so(tmp_path: Path, parts: list[xr.Dataset]) -> N
     assert probes.load(tmp_path / "run").attrs["complete"] == "false"
     assert run.has_slice(0)
     assert not run.has_slice(1)
-    RunFolder(tmp_path / "run").open({**PLAN, "nested": [1, 2]}, {})  # the same plan continues it
+    RunFolder(tmp_path / "run").open({**IDENTITY, "nested": [1, 2]}, {})  # the same identity continues it
 
 
 def test_another_runs_folder_is_refused(tmp_path: Path, parts: list[xr.Dataset]) -> None:
     write(tmp_path / "run", parts)
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    for other in ({**PLAN, "etas": [0.0, 0.2]}, {**PLAN, "more": 1}, {"etas": PLAN["etas"]}):
+    for other in ({**IDENTITY, "etas": [0.0, 0.2]}, {**IDENTITY, "more": 1}, {"etas": IDENTITY["etas"]}):
         with pytest.raises(InputError, match="another run's results"):
             RunFolder(tmp_path / "run").open(other, {})
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="not empty"):
-        RunFolder(tmp_path / "mine").open(PLAN, {})
+        RunFolder(tmp_path / "mine").open(IDENTITY, {})
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     with pytest.raises(InputError, match="is a file"):
-        RunFolder(tmp_path / "mine" / "thesis.tex").open(PLAN, {})
+        RunFolder(tmp_path / "mine" / "thesis.tex").open(IDENTITY, {})
 
 
 def test_folders_that_hold_no_run(tmp_path: Path, parts: list[xr.Dataset]) -> None:
@@ -105,10 +76,10 @@ def test_folders_that_hold_no_run(tmp_path: Path, parts: list[xr.Dataset]) -> No
     refused("no such folder")
     (tmp_path / "run").mkdir()
     refused("no run.json")
-    for content in ("", "{", "[]", "{}", '{"schema": 1}', '{"schema": "x", "plan": {}}', "\x80"):
+    for content in ("", "{", "[]", "{}", '{"schema": 1}', '{"schema": "x", "identity": {}}', "\x80"):
         (tmp_path / "run" / "run.json").write_text(content)
         refused("damaged")
-    (tmp_path / "run" / "run.json").write_text('{"schema": 999, "plan": {}}')
+    (tmp_path / "run" / "run.json").write_text('{"schema": 999, "identity": {}}')
     refused("newer version")
     (tmp_path / "run" / "run.json").unlink()
     write(tmp_path / "run", [])
@@ -130,34 +101,39 @@ def test_a_damaged_slice_is_named(tmp_path: Path, parts: list[xr.Dataset]) -> No
     assert run.has_slice(1)
 
 
-def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    measurements = join(parts)
-    path = tmp_path / "new" / "out.csv"
-    rows = export_csv(measurements, path)
-    with path.open(newline="", encoding="utf-8") as stream:
-        table = list(csv.DictReader(stream))
-    assert len(table) == rows
-    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "value"]
-    seen = set()
-    for row in table:
-        array = measurements[row["variable"]]
-        where: dict[str, Any] = {
-            str(dim): float(row[str(dim)])
-            if dim == "eta"
-            else int(row[str(dim)])
-            if dim == "example"
-            else row[str(dim)]
-            for dim in array.dims
-        }
-        assert all((row[column] == "") == (column not in where) for column in ("eta", "layer", "example"))
-        value = float(array.sel(where))
-        assert float(row["value"]) == value or (math.isnan(value) and row["value"] == "nan")
-        seen.add((row["variable"], *where.values()))
-    assert len(seen) == rows  # no number twice
-    numbers = sum(int(np.isfinite(array.values).sum()) for array in measurements.data_vars.values())
-    assert sum(math.isfinite(float(row["value"])) for row in table) == numbers  # and none is left out
-    with pytest.raises(InputError, match="folder"):
-        export_csv(measurements, tmp_path)
+def test_a_check_refuses_as_opening_does_and_creates_nothing(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run").open(IDENTITY, {}).close()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("precious")
+    other = {**IDENTITY, "etas": [0.0, 0.2]}
+    bad = [(tmp_path / "run", other), (tmp_path / "mine", other)]
+    bad += [(tmp_path / "mine" / "thesis.tex", other), (tmp_path / "mine" / "thesis.tex" / "x", other)]
+    for path, wanted in bad:
+        lines = []
+        for refuse in (RunFolder.check, lambda folder, identity: folder.open(identity, {})):
+            with pytest.raises(InputError) as caught:
+                refuse(RunFolder(path), wanted)
+            lines.append(str(caught.value))
+        assert lines[0] == lines[1]
+    with pytest.raises(InputError, match="File name too long"):
+        RunFolder(tmp_path / ("x" * 300)).check(other)
+    RunFolder(tmp_path / "run").check(IDENTITY)
+    RunFolder(tmp_path / "new" / "run").check(IDENTITY)
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["thesis.tex"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def access(path: Any, _: int) -> bool:
+        asked.append(str(path))
+        return False
+
+    monkeypatch.setattr(os, "access", access)
+    with pytest.raises(InputError, match=r"run: cannot be written \(Permission denied\); choose another"):
+        RunFolder(tmp_path / "new" / "run").check({})
+    assert asked == [str(tmp_path)]
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -14,27 +15,18 @@ import torch
 import xarray as xr
 
 import probes
+import probes.data.losses
 import probes.runs.run
+import probes.runs.source
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.runs.run import Source, measure, measure_run, prepare
+from probes.data.batches import Batches
+from probes.runs.folder import read_manifest
+from probes.runs.run import measure, measure_run
+from probes.runs.source import Source
 from tests.support.reference import make, make_data
 
 SETTINGS = SliceSettings(etas=np.array([0.0, 0.01, 0.1]), jacobian=2)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    """Three checkpoints and a data file."""
-    x, y = make_data(20)
-    np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
-    folder = tmp_path / "net"
-    folder.mkdir()
-    for step in (2, 9, 10):
-        network = make(seed=step)
-        details = {"network": network.spec.to_json(), "step": step, "epoch": step / 2, "train_accuracy": 0.5}
-        write_checkpoint(folder / f"step-{step}.safetensors", network.state_dict(), details)
-    return Source((str(folder),), data=str(tmp_path / "data.npz"))
 
 
 def test_end_to_end(tmp_path: Path, source: Source) -> None:
@@ -152,18 +144,7 @@ def test_ones_own_network(tmp_path: Path, source: Source) -> None:
     assert measure(mine, SETTINGS)["layer"].values.tolist() == list(layers)
 
 
-def test_what_does_not_fit_together(tmp_path: Path, source: Source) -> None:
-    other = make((6, 5, 3))
-    write_checkpoint(tmp_path / "o.safetensors", other.state_dict(), {"network": other.spec.to_json()})
-    with pytest.raises(InputError, match=r"o\.safetensors: is of another network"):
-        prepare(replace(source, checkpoints=(*source.checkpoints, str(tmp_path / "o.safetensors"))))
-    x, y = make_data(20)
-    np.savez(tmp_path / "wide.npz", x=np.ones((20, 7), np.float32), y=y.numpy())
-    np.savez(tmp_path / "labels.npz", x=x.numpy(), y=y.numpy() + 1)
-    with pytest.raises(InputError, match=r"wide\.npz.*7 features"):
-        prepare(replace(source, data=str(tmp_path / "wide.npz")))
-    with pytest.raises(InputError, match=r"labels\.npz.*labels run from 1 to 3"):
-        prepare(replace(source, data=str(tmp_path / "labels.npz")))
+def test_a_device_that_is_not_there(source: Source) -> None:
     with pytest.raises(InputError, match="--device nowhere"):
         measure(source, replace(SETTINGS, device="nowhere"))
 
@@ -176,18 +157,6 @@ def test_files_of_the_same_name_keep_apart(tmp_path: Path, source: Source) -> No
     assert measure(both, SETTINGS)["checkpoint"].values.tolist() == ["0:step-2", "1:step-2"]
 
 
-def test_the_examples_of_training_are_not_asked_of_other_data(tmp_path: Path, source: Source) -> None:
-    network = make()
-    details = {"network": network.spec.to_json(), "data": str(tmp_path / "data.npz"), "examples": 15}
-    write_checkpoint(tmp_path / "own.safetensors", network.state_dict(), details)
-    own = Source((str(tmp_path / "own.safetensors"),))
-    assert len(prepare(own).data) == 15
-    x, y = make_data(10)
-    np.savez(tmp_path / "small.npz", x=x.numpy(), y=y.numpy())
-    assert len(prepare(replace(own, data=str(tmp_path / "small.npz"))).data) == 10
-    assert len(prepare(replace(own, examples=3)).data) == 3
-
-
 @pytest.mark.parametrize("direction", ["gradient", "update"])
 def test_few_networks_are_in_memory_at_once(
     source: Source, direction: str, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +164,7 @@ def test_few_networks_are_in_memory_at_once(
     alive: weakref.WeakSet[Any] = weakref.WeakSet()
     most: list[int] = []
     reads: list[str] = []
-    load, measure_one = probes.runs.run.load_network, probes.runs.run.measure_slice
+    load, measure_one = probes.runs.source.load_network, probes.runs.run.measure_slice
 
     def loaded(checkpoint: Any, **options: Any) -> Any:
         frozen = load(checkpoint, **options)
@@ -208,7 +177,7 @@ def test_few_networks_are_in_memory_at_once(
         most.append(len(alive))
         return measure_one(*arguments, **options)
 
-    monkeypatch.setattr(probes.runs.run, "load_network", loaded)
+    monkeypatch.setattr(probes.runs.source, "load_network", loaded)
     monkeypatch.setattr(probes.runs.run, "measure_slice", counted)
     measure(source, replace(SETTINGS, direction=direction))
     assert max(most) == (2 if direction == "update" else 1)
@@ -216,11 +185,128 @@ def test_few_networks_are_in_memory_at_once(
     assert reads[3:] == ["step-9", "step-10"]  # the first was still there
 
 
-def test_a_checkpoint_that_changes_during_a_run_is_refused(source: Source) -> None:
-    networks = prepare(source).networks
-    path = networks[2].path
-    network = make(seed=77)
-    write_checkpoint(path, network.state_dict(), dict(networks[2].details))
-    assert networks.load(1).digest == networks[1].digest
-    with pytest.raises(InputError, match=r"step-10.*other weights"):
-        networks.load(2)
+def test_the_loss_is_resolved_and_the_targets_are_read_once(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"losses": 0, "targets": 0}
+    resolve, blocks = probes.data.losses.resolve_loss, Batches.target_blocks
+
+    def resolved(*arguments: Any) -> Any:
+        counts["losses"] += 1
+        return resolve(*arguments)
+
+    def read(batches: Batches) -> Any:
+        counts["targets"] += 1
+        return blocks(batches)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("probes.") and hasattr(module, "resolve_loss"):
+            monkeypatch.setattr(module, "resolve_loss", resolved)
+    monkeypatch.setattr(Batches, "target_blocks", read)
+    folder = f"{source.checkpoints[0]}/step-"
+    two = replace(source, checkpoints=(f"{folder}2.safetensors", f"{folder}9.safetensors"))
+    measure_run(two, SETTINGS, tmp_path / "run")
+    assert probes.load(tmp_path / "run").sizes["checkpoint"] == 2
+    assert counts == {"losses": 1, "targets": 1}
+
+
+def test_who_continues_a_run_keeps_its_chunk(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with another chunk than ``auto`` is now, as an older version may have."""
+    with monkeypatch.context() as patch:
+        patch.setattr(probes.runs.run, "default_chunk", lambda *_, **__: 7)
+        measure_run(source, SETTINGS, tmp_path / "run")
+    assert read_manifest(tmp_path / "run")["identity"]["chunk"] == 7
+    path = tmp_path / "run" / "slices" / "0001.nc"
+    before = path.read_bytes()
+    path.unlink()
+    measure_run(source, SETTINGS, tmp_path / "run")
+    assert path.read_bytes() == before
+    measure_run(source, replace(SETTINGS, chunk=7), tmp_path / "run")
+    with pytest.raises(InputError, match=r"other chunk"):
+        measure_run(source, replace(SETTINGS, chunk=4), tmp_path / "run")
+    assert probes.load(tmp_path / "run").attrs["chunk"] == 7
+    xr.testing.assert_equal(measure(source, replace(SETTINGS, chunk=7)), probes.load(tmp_path / "run"))
+
+
+def test_auto_continues_a_run_whose_chunk_was_given(tmp_path: Path, source: Source) -> None:
+    measure_run(source, replace(SETTINGS, chunk=3), tmp_path / "run")
+    path = tmp_path / "run" / "slices" / "0001.nc"
+    before = path.read_bytes()
+    path.unlink()
+    measure_run(source, SETTINGS, tmp_path / "run")
+    assert path.read_bytes() == before
+    assert probes.load(tmp_path / "run").attrs["chunk"] == 3
+    assert measure(source, SETTINGS).attrs["chunk"] == 20
+
+
+def test_less_memory_than_thought_holds_for_the_next_checkpoint(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int | None] = []
+
+    def halved(*arguments: Any, settings: SliceSettings, **options: Any) -> Any:
+        given.append(settings.chunk)
+        return measure_slice(*arguments, settings=replace(settings, chunk=10), **options)
+
+    monkeypatch.setattr(probes.runs.run, "measure_slice", halved)
+    measure_run(source, SETTINGS, tmp_path / "run")
+    assert given == [20, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("first", "each", "said"),
+    [
+        (11.0, 16.0, ["about 33 s for 3 checkpoints", "about 32 s for 2 checkpoints"]),
+        (11.0, 15.0, ["about 33 s for 3 checkpoints"]),
+        (10.0, 1000.0, ["about 33 min for 2 checkpoints"]),
+        (1.0, 1.0, []),
+    ],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_long_run_says_so_beforehand_and_after_its_first_slice(
+    tmp_path: Path,
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    first: float,
+    each: float,
+    said: list[str],
+    terminal: bool,
+) -> None:
+    """On a terminal the bar tells what remains."""
+    clock = [0.0]
+
+    def measured(*arguments: Any, **options: Any) -> Any:
+        clock[0] += each
+        return measure_slice(*arguments, **options)
+
+    monkeypatch.setattr(probes.runs.run, "seconds_per_slice", lambda *_: first)
+    monkeypatch.setattr(probes.runs.run, "measure_slice", measured)
+    monkeypatch.setattr(probes.runs.run.time, "perf_counter", lambda: clock[0])
+    if terminal:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        said = [line for line in said if "3 checkpoints" in line]
+    measure_run(source, SETTINGS, tmp_path / "run")
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("probe:")]
+    assert lines == [f"probe: {line}" for line in said]
+    assert captured.out == ""
+
+
+def test_nothing_is_timed_where_nothing_remains(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure_run(source, SETTINGS, tmp_path / "run")
+    monkeypatch.setattr(probes.runs.run, "seconds_per_slice", lambda *_: pytest.fail("timed"))
+    measure_run(source, SETTINGS, tmp_path / "run")
+
+
+def test_one_example_has_no_batch_statistics(tmp_path: Path, source: Source) -> None:
+    network = make(norm="batch")
+    path = tmp_path / "a.safetensors"
+    write_checkpoint(path, network.state_dict(), {"network": network.spec.to_json()})
+    one = replace(source, checkpoints=(str(path),), examples=1)
+    with pytest.raises(InputError, match="--batchnorm batch: the statistics are those of all 1 examples"):
+        measure_run(one, replace(SETTINGS, batchnorm="batch"), tmp_path / "run")

@@ -18,10 +18,10 @@ from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.runs.training import TrainingPlan, checkpoint_steps, train
+from probes.runs.training import TrainingSettings, train
 
 SPEC = PerceptronSpec((6, 8, 3), "relu", biases=(True, True))
-PLAN = TrainingPlan(SPEC, data="toy", epochs=4, batch_size=8, checkpoints="0:0,0:2,1,3,4", seed=5)
+SETTINGS = TrainingSettings(SPEC, data="toy", epochs=4, batch_size=8, checkpoints="0:0,0:2,1,3,4", seed=5)
 
 
 def toy(count: int = 30) -> DataSet:
@@ -42,28 +42,9 @@ def everything(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
 
 
-def test_checkpoint_steps() -> None:
-    def steps(spec: str, *, shallow: bool = True, epochs: int = 10, epoch_steps: int = 240) -> list[int]:
-        return checkpoint_steps(spec, epochs=epochs, epoch_steps=epoch_steps, shallow=shallow)
-
-    # the published schedule, 240 batches of 250 an epoch
-    assert steps("paper") == [0, 12, 24, 48, 96, 240, 720, 1200, 1680, 2160]
-    assert steps("paper", shallow=False) == [240 * epoch for epoch in range(10)]
-    assert steps("10") == [round(k * 2400 / 9) for k in range(10)]
-    assert steps("1") == [2400]
-    assert steps("2") == [0, 2400]
-    assert steps("0:5, 2 ,1:0,10") == [5, 240, 480, 2400]
-    assert steps("4", epochs=1, epoch_steps=3) == [0, 1, 2, 3]
-    for bad in ("0", "5", "x", "", "1:", "-1", "0:-1", "1:4", "2", "1,x", "paper"):
-        if bad in ("2", "1:"):
-            continue
-        with pytest.raises(InputError, match="--checkpoints"):
-            steps(bad, epochs=1, epoch_steps=3)
-
-
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     state = torch.get_rng_state()
-    files = train(PLAN, tmp_path / "run", data=toy())
+    files = train(SETTINGS, tmp_path / "run", data=toy())
     assert torch.equal(state, torch.get_rng_state())
     assert [path.name for path in files] == [
         f"checkpoint-{step:06d}.safetensors" for step in (0, 2, 4, 12, 16)
@@ -86,9 +67,11 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_the_loss_and_accuracy_are_those_of_each_batch_before_its_step(tmp_path: Path) -> None:
-    plan = replace(PLAN, optimizer="sgd", lr=0.5, lr_decay=0.5, epochs=2, checkpoints="9", epoch_steps=4)
+    settings = replace(
+        SETTINGS, optimizer="sgd", lr=0.5, lr_decay=0.5, epochs=2, checkpoints="9", epoch_steps=4
+    )
     data = toy(30)
-    files = train(plan, tmp_path / "run", data=data)
+    files = train(settings, tmp_path / "run", data=data)
     rows = history(tmp_path / "run")
     order = torch.Generator().manual_seed(5)
     states = [read_checkpoint(path).tensors for path in files]
@@ -119,8 +102,8 @@ def test_the_loss_and_accuracy_are_those_of_each_batch_before_its_step(tmp_path:
 def test_it_learns(tmp_path: Path, optimizer: str, norm: str) -> None:
     network = replace(SPEC, norm=norm)
     lr = {"fromage": 0.02, "sgd": 0.1, "adam": 0.01}[optimizer]
-    plan = replace(PLAN, network=network, optimizer=optimizer, lr=lr, epochs=20, checkpoints="2")
-    files = train(plan, tmp_path / "run", data=toy())
+    settings = replace(SETTINGS, network=network, optimizer=optimizer, lr=lr, epochs=20, checkpoints="2")
+    files = train(settings, tmp_path / "run", data=toy())
     losses = [float(row["loss"]) for row in history(tmp_path / "run")]
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     assert read_checkpoint(files[-1]).details["train_accuracy"] > 0.6
@@ -132,8 +115,10 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, norm: str
 ) -> None:
     # the passes (4 steps), the epochs (3 steps) and the interruptions do not coincide
-    plan = replace(PLAN, network=replace(SPEC, norm=norm), optimizer=optimizer, epoch_steps=3, epochs=5)
-    train(plan, tmp_path / "whole", data=toy())
+    settings = replace(
+        SETTINGS, network=replace(SPEC, norm=norm), optimizer=optimizer, epoch_steps=3, epochs=5
+    )
+    train(settings, tmp_path / "whole", data=toy())
     real, calls = probes.runs.training._step, 0
 
     def stumbling(*arguments: Any) -> None:
@@ -147,7 +132,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     interruptions = 0
     while True:
         try:
-            train(plan, tmp_path / "cut", data=toy())
+            train(settings, tmp_path / "cut", data=toy())
             break
         except KeyboardInterrupt:
             interruptions += 1
@@ -155,42 +140,46 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert calls < 15 + 4 * 7  # it went on rather than began again
     assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
     calls = 100
-    train(plan, tmp_path / "cut", data=toy())
+    train(settings, tmp_path / "cut", data=toy())
     assert calls == 100  # nothing is left to do
     assert everything(tmp_path / "cut") == everything(tmp_path / "whole")
 
 
 def test_batch_norm_trains_in_training_mode(tmp_path: Path) -> None:
-    files = train(replace(PLAN, network=replace(SPEC, norm="batch")), tmp_path / "run", data=toy())
+    files = train(replace(SETTINGS, network=replace(SPEC, norm="batch")), tmp_path / "run", data=toy())
     tracked = [int(read_checkpoint(path).tensors["norms.0.num_batches_tracked"]) for path in files]
     assert tracked == [0, 2, 4, 12, 16]
 
 
 def test_a_lost_checkpoint_is_made_again(tmp_path: Path) -> None:
-    files = train(PLAN, tmp_path / "run", data=toy())
+    files = train(SETTINGS, tmp_path / "run", data=toy())
     before = everything(tmp_path / "run")
     files[1].unlink()
-    assert train(PLAN, tmp_path / "run", data=toy()) == files
+    assert train(SETTINGS, tmp_path / "run", data=toy()) == files
     assert everything(tmp_path / "run") == before
 
 
-def test_another_plan_is_refused(tmp_path: Path) -> None:
-    train(PLAN, tmp_path / "run", data=toy())
+def test_another_training_is_refused(tmp_path: Path) -> None:
+    train(SETTINGS, tmp_path / "run", data=toy())
     before = everything(tmp_path / "run")
-    for other, data in ((replace(PLAN, seed=6), toy()), (PLAN, toy(31)), (replace(PLAN, lr=0.02), toy())):
+    for other, data in (
+        (replace(SETTINGS, seed=6), toy()),
+        (SETTINGS, toy(31)),
+        (replace(SETTINGS, lr=0.02), toy()),
+    ):
         with pytest.raises(InputError, match="another training run"):
             train(other, tmp_path / "run", data=data)
     assert everything(tmp_path / "run") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").touch()
     with pytest.raises(InputError, match="not empty"):
-        train(PLAN, tmp_path / "mine", data=toy())
+        train(SETTINGS, tmp_path / "mine", data=toy())
     (tmp_path / "run" / ".training-state").write_bytes(b"rubbish")
     with pytest.raises(InputError, match="damaged"):
-        train(PLAN, tmp_path / "run", data=toy())
+        train(SETTINGS, tmp_path / "run", data=toy())
 
 
-def test_plans_that_cannot_train(tmp_path: Path) -> None:
+def test_settings_that_cannot_train(tmp_path: Path) -> None:
     for changes in (
         {"optimizer": "magic"},
         {"lr": 0},
@@ -201,35 +190,35 @@ def test_plans_that_cannot_train(tmp_path: Path) -> None:
         {"epoch_steps": 0},
     ):
         with pytest.raises(InputError, match="--"):
-            replace(PLAN, **changes)
+            replace(SETTINGS, **changes)
     data = toy()
     batch = replace(SPEC, norm="batch")
-    for plan, given in (
-        (replace(PLAN, batch_size=31), data),
-        (replace(PLAN, network=replace(SPEC, widths=(5, 8, 3))), data),
-        (replace(PLAN, network=replace(SPEC, widths=(6, 8, 2))), data),
-        (replace(PLAN, network=batch, batch_size=1), data),
-        (replace(PLAN, network=batch, batch_size=29), data),  # leaves one over
-        (PLAN, DataSet("toy", data.x, data.x[:, :3])),  # no labels and no loss given
-        (replace(PLAN, loss="mse"), DataSet("toy", data.x, data.x[:, :2])),
+    for settings, given in (
+        (replace(SETTINGS, batch_size=31), data),
+        (replace(SETTINGS, network=replace(SPEC, widths=(5, 8, 3))), data),
+        (replace(SETTINGS, network=replace(SPEC, widths=(6, 8, 2))), data),
+        (replace(SETTINGS, network=batch, batch_size=1), data),
+        (replace(SETTINGS, network=batch, batch_size=29), data),  # leaves one over
+        (SETTINGS, DataSet("toy", data.x, data.x[:, :3])),  # no labels and no loss given
+        (replace(SETTINGS, loss="mse"), DataSet("toy", data.x, data.x[:, :2])),
     ):
         with pytest.raises(InputError):
-            train(plan, tmp_path / "run", data=given)
+            train(settings, tmp_path / "run", data=given)
     assert not (tmp_path / "run").exists()
 
 
 def test_regression_has_no_accuracy(tmp_path: Path) -> None:
     data = toy()
     targets = DataSet("toy", data.x, data.x[:, :3])
-    files = train(replace(PLAN, loss="mse"), tmp_path / "run", data=targets)
+    files = train(replace(SETTINGS, loss="mse"), tmp_path / "run", data=targets)
     assert read_checkpoint(files[-1]).details["train_accuracy"] is None
     assert all(row["accuracy"] == "nan" for row in history(tmp_path / "run"))
 
 
 def test_divergence_is_reported(tmp_path: Path) -> None:
-    plan = replace(PLAN, optimizer="sgd", lr=1e30)
+    settings = replace(SETTINGS, optimizer="sgd", lr=1e30)
     with pytest.raises(InputError, match="lower --lr"):
-        train(plan, tmp_path / "run", data=toy())
+        train(settings, tmp_path / "run", data=toy())
     assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 1e30
     for path in (tmp_path / "run").glob("*.safetensors"):
         assert read_checkpoint(path).tensors

@@ -1,0 +1,146 @@
+"""What a run measures, as the user gave it, and the same read and checked: checkpoints, data and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.order import TrainingOrder, training_order
+from probes.data.batch import Batch
+from probes.data.batches import Batches
+from probes.data.dataset import DataSet, load_data
+from probes.data.losses import ModelLoss, ResolvedLoss, resolve_loss
+from probes.data.text import is_text_spec
+from probes.errors import InputError
+from probes.networks.data_fit import check_data_fits
+from probes.networks.frozen_network import FrozenNetwork, load_network
+from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
+from probes.networks.series import NetworkSeries
+from probes.system.callables import is_callable_spec, load_callable
+
+__all__ = ["Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where networks, data and the loss come from, as the user gave them.
+
+    Attributes:
+        checkpoints: files and folders.
+        network: a callable that makes the module, for networks that are no plain perceptrons.
+        activation: φ of a foreign perceptron.
+        residual: whether a foreign perceptron adds its layers' inputs.
+        key: the state_dict to take where a file holds several.
+        data: a name, file or callable; None takes what the checkpoints say they were trained on.
+        examples: keep only that many examples.
+        loss: a name or callable; None means cross-entropy for labels.
+    """
+
+    checkpoints: tuple[str, ...]
+    network: str | None = None
+    activation: str | None = None
+    residual: bool = False
+    key: str | None = None
+    data: str | None = None
+    examples: int | None = None
+    loss: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything read and checked, nothing measured.
+
+    Attributes:
+        order: of the checkpoints, and how it was found.
+        networks: theirs.
+        data: all examples.
+        loss: theirs; it is resolved here and nowhere else.
+    """
+
+    order: TrainingOrder
+    networks: NetworkSeries
+    data: DataSet
+    loss: ResolvedLoss
+
+
+def prepare(source: Source) -> Prepared:
+    """Read every checkpoint and the data and see that they fit together, before anything is measured.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    networks, order = read_networks(source)
+    data, loss = read_data(source, networks.load(0), order.paths[0])
+    return Prepared(order, networks, data, loss)
+
+
+def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
+    """Every checkpoint, read and checked one after the other, and their order.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    order = training_order([Path(path) for path in source.checkpoints])
+    factory = load_callable(source.network, option="--network") if source.network is not None else None
+
+    def read(path: Path) -> FrozenNetwork:
+        return load_network(
+            read_checkpoint(path, key=source.key),
+            network=factory,
+            activation=source.activation,
+            residual=source.residual,
+        )
+
+    return NetworkSeries(read, order.paths), order
+
+
+def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
+    """The data that the user names, or the checkpoint, if either does."""
+    return source.data or _stated(frozen.details, "data", path)
+
+
+def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSet, ResolvedLoss]:
+    """The data and the loss.
+
+    Raises:
+        InputError: none is named, or they do not fit the network.
+    """
+    details, spec = frozen.details, data_spec(source, frozen, path)
+    if spec is None:
+        raise InputError(
+            f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
+        )
+    examples = details.get("examples") if source.data is None and source.examples is None else source.examples
+    if not isinstance(examples, int | None):
+        raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
+    named = source.loss or _stated(details, "loss", path)
+    if is_text_spec(spec) and is_tokenised_text(path):
+        masks = type(frozen.network).__name__.endswith("ForMaskedLM")
+        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        named = named or ("cross-entropy" if masks else "next-token")
+    else:
+        data = load_data(spec, examples=examples)
+    if frozen.spec is not None and frozen.spec.vocabulary is None:
+        data = data.in_floats()
+    loss = resolve_loss(named, data.batches)
+    if not isinstance(loss.function, ModelLoss):  # which calls the network as only it knows how
+        check_data_fits(frozen, data, loss.name)
+    return data, loss
+
+
+def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
+    """What a checkpoint says of itself, unless that is code, which only the user may name.
+
+    Raises:
+        InputError: it names a Python callable, or is no text.
+    """
+    value = details.get(name)
+    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
+    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
+        return value
+    raise InputError(
+        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
+    )

@@ -1,0 +1,76 @@
+"""What a run measured, read back: exact, in order, and as a table without a gap."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import probes
+from probes import InputError
+from probes.runs.results import export_csv, join
+from tests.probes.runs.test_folder import parts as parts
+from tests.probes.runs.test_folder import write
+
+
+def test_what_is_loaded_is_what_was_measured(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    write(tmp_path / "run", parts)
+    loaded = probes.load(tmp_path / "run")
+    assert loaded.attrs.pop("complete") == "true"
+    assert loaded["checkpoint"].values.tolist() == ["checkpoint-0", "checkpoint-10"]
+    for index, part in enumerate(parts):
+        for name in [*part.data_vars, *part.coords]:
+            got, wanted = loaded[name], part[name]
+            if "checkpoint" in wanted.dims:
+                got = got.isel(checkpoint=[index])
+            assert got.dims == wanted.dims, name
+            np.testing.assert_array_equal(
+                got.values, wanted.values, err_msg=str(name)
+            )  # every bit, inf and NaN too
+            if wanted.dtype.kind in "fib":
+                assert got.dtype == wanted.dtype, name
+    for name, value in parts[0].attrs.items():
+        assert loaded.attrs[name] == value or parts[1].attrs[name] != value, name
+    assert loaded.attrs["direction_hash"] == ", ".join(part.attrs["direction_hash"] for part in parts)
+    xr.testing.assert_equal(loaded, join(parts))
+
+
+def test_more_than_ten_checkpoints_stay_in_order(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    many = [parts[0].assign_coords(checkpoint=[str(k)]) for k in range(12)]
+    write(tmp_path / "run", many)
+    assert probes.load(tmp_path / "run")["checkpoint"].values.tolist() == [str(k) for k in range(12)]
+
+
+def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    measurements = join(parts)
+    path = tmp_path / "new" / "out.csv"
+    rows = export_csv(measurements, path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert len(table) == rows
+    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "value"]
+    seen = set()
+    for row in table:
+        array = measurements[row["variable"]]
+        where: dict[str, Any] = {
+            str(dim): float(row[str(dim)])
+            if dim == "eta"
+            else int(row[str(dim)])
+            if dim == "example"
+            else row[str(dim)]
+            for dim in array.dims
+        }
+        assert all((row[column] == "") == (column not in where) for column in ("eta", "layer", "example"))
+        value = float(array.sel(where))
+        assert float(row["value"]) == value or (math.isnan(value) and row["value"] == "nan")
+        seen.add((row["variable"], *where.values()))
+    assert len(seen) == rows  # no number twice
+    numbers = sum(int(np.isfinite(array.values).sum()) for array in measurements.data_vars.values())
+    assert sum(math.isfinite(float(row["value"])) for row in table) == numbers  # and none is left out
+    with pytest.raises(InputError, match="folder"):
+        export_csv(measurements, tmp_path)

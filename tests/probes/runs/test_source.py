@@ -1,0 +1,50 @@
+"""Checkpoints, data and a loss that fit together, or a line that says what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from probes import InputError
+from probes.checkpoints.checkpoint import write_checkpoint
+from probes.runs.source import Source, prepare
+from tests.support.reference import make, make_data
+
+
+def test_what_does_not_fit_together(tmp_path: Path, source: Source) -> None:
+    other = make((6, 5, 3))
+    write_checkpoint(tmp_path / "o.safetensors", other.state_dict(), {"network": other.spec.to_json()})
+    with pytest.raises(InputError, match=r"o\.safetensors: is of another network"):
+        prepare(replace(source, checkpoints=(*source.checkpoints, str(tmp_path / "o.safetensors"))))
+    x, y = make_data(20)
+    np.savez(tmp_path / "wide.npz", x=np.ones((20, 7), np.float32), y=y.numpy())
+    np.savez(tmp_path / "labels.npz", x=x.numpy(), y=y.numpy() + 1)
+    with pytest.raises(InputError, match=r"wide\.npz.*7 features"):
+        prepare(replace(source, data=str(tmp_path / "wide.npz")))
+    with pytest.raises(InputError, match=r"labels\.npz.*labels run from 1 to 3"):
+        prepare(replace(source, data=str(tmp_path / "labels.npz")))
+
+
+def test_the_examples_of_training_are_not_asked_of_other_data(tmp_path: Path, source: Source) -> None:
+    network = make()
+    details = {"network": network.spec.to_json(), "data": str(tmp_path / "data.npz"), "examples": 15}
+    write_checkpoint(tmp_path / "own.safetensors", network.state_dict(), details)
+    own = Source((str(tmp_path / "own.safetensors"),))
+    assert len(prepare(own).data) == 15
+    x, y = make_data(10)
+    np.savez(tmp_path / "small.npz", x=x.numpy(), y=y.numpy())
+    assert len(prepare(replace(own, data=str(tmp_path / "small.npz"))).data) == 10
+    assert len(prepare(replace(own, examples=3)).data) == 3
+
+
+def test_a_checkpoint_that_changes_during_a_run_is_refused(source: Source) -> None:
+    networks = prepare(source).networks
+    path = networks[2].path
+    network = make(seed=77)
+    write_checkpoint(path, network.state_dict(), dict(networks[2].details))
+    assert networks.load(1).digest == networks[1].digest
+    with pytest.raises(InputError, match=r"step-10.*other weights"):
+        networks.load(2)
