@@ -118,6 +118,8 @@ def _search(
             worst = max(worst, found.worst_log10_ratio)
         if certificate is not None:
             return Outcome(claim.id, certificate, worst, trials, time.monotonic() - begin)
+        if worst > math.log10(CLEAR) and not doubt:
+            doubt = "there are counterexamples, but of numbers that are too long to be written down"
         count += 1
     return Outcome(claim.id, None, worst, trials, time.monotonic() - begin, doubt)
 
