@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from analysis.falsifier import falsify, replay, search, to_json
+from analysis.falsifier import shrink as shrinking
 from analysis.falsifier.certify import Certificate, certify
 from analysis.falsifier.exact import Objects
 from analysis.falsifier.numbers import Rationals, printable
@@ -75,6 +76,23 @@ def test_steps_of_any_size_are_certified(step: float, late: bool) -> None:
     less = 1 - 2.0**-20
     found = certified(MAJORISATION, network((1, 1), [[[less]]], [[[step]]], [less]), late=late)
     assert late or max(map(len, texts(found.numbers))) <= 7
+
+
+@pytest.mark.parametrize(("step", "found"), [(1e-9 / 3, True), (0.0, False)])
+def test_a_search_that_is_late_looks_at_the_numbers_once(
+    monkeypatch: pytest.MonkeyPatch, step: float, found: bool
+) -> None:
+    seen = []
+
+    def counted(form: Form, numbers: Rationals) -> Certificate | None:
+        seen.append(numbers)
+        return certify(form, numbers)
+
+    monkeypatch.setattr(shrinking, "certify", counted)
+    numbers = network((1, 1), [[[0.9]]], [[[step]]], [0.9])
+    certificate = shrink(smaller("spectral-product", Fraction(9, 10)), numbers, enough=lambda: True)
+    assert (certificate is not None) is found
+    assert seen == [numbers]
 
 
 @pytest.mark.parametrize("late", [False, True])
