@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import probes
+from tests.analysis.falsifier.clock import tick
 from tests.conftest import Probe
 
 README = Path(__file__).parents[3] / "README.md"
@@ -82,7 +83,8 @@ def test_it_is_judged_and_drawn_on_the_ladder(
     assert drawn[0] == pytest.approx(by_hand, abs=1e-9)
 
 
-def test_it_is_attacked(probe: Probe, own_claim: str) -> None:
+def test_it_is_attacked(probe: Probe, own_claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tick(monkeypatch, 0.02)
     done = probe("falsify", own_claim, "--budget", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -92,8 +94,9 @@ def test_it_is_attacked(probe: Probe, own_claim: str) -> None:
 
 
 def test_a_false_one_is_refuted_and_certified_through_intervals(
-    probe: Probe, own_claim: str, tmp_path: Path
+    probe: Probe, own_claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tick(monkeypatch, 0.1)
     path, _, name = own_claim.rpartition(":")
     code = Path(path).read_text("utf-8").replace("(grown - sizes)", "(grown - sizes) / 2")
     assert "/ 2" in code
