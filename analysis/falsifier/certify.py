@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from analysis.falsifier.exact import ExactTrial, slope_of
 from analysis.falsifier.intervals import Interval, UndecidedError, interval
@@ -90,6 +91,7 @@ def certify(form: Form, numbers: Rationals) -> Certificate | None:
         strict = frozenset(condition.name for condition in form.conditions if condition.strict)
         for side in (left, right, *margins.values()):
             _ = side.lower, side.upper  # finite, or nothing is decided
-        return Certificate(left, right, margins, strict, replace(numbers, target=trial.target))
+        derived: dict[str, Any] = {name: getattr(trial, name) for name in numbers.parts()}
+        return Certificate(left, right, margins, strict, replace(numbers, **derived))
     except (UndecidedError, ZeroDivisionError):
         return None

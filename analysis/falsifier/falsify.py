@@ -22,6 +22,7 @@ __all__ = ["Outcome", "falsify"]
 
 _SLOPES = ("0.1", "0.5")
 """Of leaky ReLU, where none is asked for."""
+_BUDGET = 60.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def falsify(
     widths: Sequence[Sequence[int]] | None = None,
     activation: str | None = None,
     seed: int = 0,
-    budget: float = 60.0,
+    budget: float | None = None,
+    most_trials: int | None = None,
     most_rounds: int | None = None,
 ) -> Outcome:
     """Search small networks that satisfy every premise of a claim for one at which its inequality fails.
@@ -74,8 +76,10 @@ def falsify(
         widths: d_0, …, d_L of the networks; None for many small ones.
         activation: φ; None for all that the premises allow.
         seed: of the starting points. The same seed finds the same witness, if the budget lets it come that far.
-        budget: seconds, kept to within one evaluation.
-        most_rounds: stop after so many rounds, whatever the budget.
+        budget: seconds, kept to within one evaluation; None for a minute, and for any time where trials or rounds
+            are limited.
+        most_trials: how many networks to evaluate, to within one batch of them.
+        most_rounds: how many sets of starting points to go through.
 
     Raises:
         ValueError: the premises exclude the widths or the activation.
@@ -84,11 +88,14 @@ def falsify(
     form = form_of(claim)
     shapes = _shapes(form, widths)
     functions = _functions(form, activation)
+    if budget is None:
+        budget = _BUDGET if most_trials is None and most_rounds is None else math.inf
+    most = (math.inf if limit is None else limit for limit in (most_trials, most_rounds))
     begin = time.monotonic()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the matrices are tiny, and one thread gives the same numbers everywhere
     try:
-        return _search(claim, form, shapes, functions, seed, begin, budget, most_rounds)
+        return _search(claim, form, shapes, functions, seed, begin, budget, *most)
     finally:
         torch.set_num_threads(threads)
 
@@ -101,12 +108,14 @@ def _search(
     seed: int,
     begin: float,
     budget: float,
-    most_rounds: int | None,
+    most_trials: float,
+    most_rounds: float,
 ) -> Outcome:
     trials, worst, doubt, count = 0, -math.inf, "", 0
 
-    def enough() -> bool:
-        return time.monotonic() - begin > budget or (most_rounds is not None and count >= most_rounds)
+    def enough(more: int) -> bool:
+        late = time.monotonic() - begin > budget
+        return late or trials + more >= most_trials or count >= most_rounds
 
     for found in rounds(form, widths=shapes, activations=functions, seed=seed, enough=enough):
         trials += found.trials
@@ -118,6 +127,8 @@ def _search(
             worst = max(worst, found.worst_log10_ratio)
         if certificate is not None:
             return Outcome(claim.id, certificate, worst, trials, time.monotonic() - begin)
+        if worst > math.log10(CLEAR) and not doubt:
+            doubt = "there are counterexamples, but of numbers that are too long to be written down"
         count += 1
     return Outcome(claim.id, None, worst, trials, time.monotonic() - begin, doubt)
 

@@ -13,7 +13,22 @@ from torch import Tensor
 from analysis.falsifier.exact import ExactTrial, Objects, transmission_of
 from analysis.falsifier.floats import FloatTrial
 
-__all__ = ["Floats", "Rationals", "exact_trial", "float_trial", "picked", "without_unused"]
+__all__ = [
+    "LONGEST",
+    "MOST_DIGITS",
+    "Floats",
+    "Rationals",
+    "exact_trial",
+    "float_trial",
+    "picked",
+    "printable",
+    "without_unused",
+]
+
+LONGEST = 60
+"""Digits of a numerator or a denominator in a witness."""
+MOST_DIGITS = 3000
+"""Of all numbers of a witness together: checking it exactly takes seconds, not hours."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,17 @@ def picked(trial: FloatTrial, place: int) -> Rationals:
     }
     vectors: dict[str, Any] = {name: exact(getattr(trial, name)) for name in ("x", "input_change", "target")}
     return Rationals(activation=trial.activation, **lists, **vectors)
+
+
+def printable(numbers: Rationals) -> bool:
+    """Whether a witness may have these numbers."""
+    arrays = [a for part in numbers.parts().values() for a in (part if isinstance(part, list) else [part])]
+    values = [value for array in arrays for value in array.ravel() if value]
+    limit = 10**LONGEST
+    return (
+        all(abs(value.numerator) < limit and value.denominator < limit for value in values)
+        and sum(len(str(value)) for value in values) <= MOST_DIGITS
+    )
 
 
 def without_unused(numbers: Rationals, uses: tuple[str, ...]) -> Rationals:

@@ -64,7 +64,7 @@ def rounds(
     widths: Sequence[Sequence[int]],
     activations: Sequence[str],
     seed: int,
-    enough: Callable[[], bool],
+    enough: Callable[[int], bool],
 ) -> Iterator[Round]:
     """Round after round, over all widths and activations, each time from new starts; ends only when enough says so.
 
@@ -73,13 +73,14 @@ def rounds(
         widths: which networks.
         activations: which φ.
         seed: of the starts.
-        enough: asked between steps; True ends the round and the search.
+        enough: asked between steps, with the number of networks that the round has evaluated so far; True ends
+            the round and the search.
     """
     lap = 0
-    while not enough():
+    while not enough(0):
         for k, shape in enumerate(widths):
             for j, activation in enumerate(activations):
-                if enough():
+                if enough(0):
                     return
                 rng = np.random.default_rng([seed, lap, k, j])
                 yield _round(form, tuple(shape), activation, rng, enough, thorough=lap > 0)
@@ -91,7 +92,7 @@ def _round(
     widths: tuple[int, ...],
     activation: str,
     rng: np.random.Generator,
-    enough: Callable[[], bool],
+    enough: Callable[[int], bool],
     *,
     thorough: bool,
 ) -> Round:
@@ -103,20 +104,20 @@ def _round(
         _ascend(raw, best, steps, enough)
     else:
         _climb(raw, best, steps, rng, enough)
-    if not enough():
+    if not enough(best.trials):
         _polish(form, activation, raw, best, rng, enough, thorough=thorough)
     found = [Candidate(numbers, ratio) for numbers, ratio in best.top(_CANDIDATES)]
     worst = max((candidate.log_ratio for candidate in found), default=-math.inf)
     return Round(found, worst / math.log(10.0), best.trials)
 
 
-def _ascend(raw: _Raw, best: _Best, steps: int, enough: Callable[[], bool]) -> None:
+def _ascend(raw: _Raw, best: _Best, steps: int, enough: Callable[[int], bool]) -> None:
     """Every network for itself, along the gradient."""
     optimiser = torch.optim.Adam(raw.leaves, lr=_RATE)
     for _ in range(steps):
         trial, objective, log_ratio = raw.evaluate()
         best.keep(trial, log_ratio)
-        if enough():
+        if enough(best.trials):
             break
         optimiser.zero_grad()
         torch.where(torch.isfinite(objective), -objective, 0.0).sum().backward()
@@ -126,7 +127,9 @@ def _ascend(raw: _Raw, best: _Best, steps: int, enough: Callable[[], bool]) -> N
         optimiser.step()
 
 
-def _climb(raw: _Raw, best: _Best, steps: int, rng: np.random.Generator, enough: Callable[[], bool]) -> None:
+def _climb(
+    raw: _Raw, best: _Best, steps: int, rng: np.random.Generator, enough: Callable[[int], bool]
+) -> None:
     """Every network for itself, by random steps that are kept where they help: no gradient is needed."""
     here = torch.from_numpy(raw.flat())
     height = torch.full((len(here),), -torch.inf, dtype=torch.float64)
@@ -139,7 +142,7 @@ def _climb(raw: _Raw, best: _Best, steps: int, rng: np.random.Generator, enough:
             better = torch.nan_to_num(objective, nan=-torch.inf) > height
             here = torch.where(better[:, None], proposed, here)
             height = torch.where(better, objective, height)
-            if enough():
+            if enough(best.trials):
                 break
             size = torch.from_numpy(10.0 ** rng.uniform(-3, 0, (len(here), 1)))
             some = torch.from_numpy(rng.random(here.shape) < rng.uniform(0.1, 1.0, (len(here), 1)))
@@ -293,7 +296,7 @@ def _polish(
     raw: _Raw,
     best: _Best,
     rng: np.random.Generator,
-    enough: Callable[[], bool],
+    enough: Callable[[int], bool],
     *,
     thorough: bool,
 ) -> None:
@@ -305,7 +308,7 @@ def _polish(
         """Enough."""
 
     def value_and_slope(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        if enough():
+        if enough(best.trials):
             raise StopError
         one.filled(torch.from_numpy(np.array(flat))[None])
         for leaf in one.leaves:
@@ -320,7 +323,7 @@ def _polish(
         return -float(objective[0].detach()), slope
 
     def values(flats: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if enough():
+        if enough(best.trials):
             raise StopError
         with torch.no_grad():
             one.filled(torch.from_numpy(np.ascontiguousarray(flats.T)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -12,14 +13,15 @@ import numpy as np
 
 from analysis.falsifier.certify import CLEAR, Certificate, certify
 from analysis.falsifier.exact import Objects
-from analysis.falsifier.numbers import Rationals
+from analysis.falsifier.numbers import Rationals, printable
 from trust.claims import Form
 
 __all__ = ["modest", "shrink"]
 
 _DENOMINATORS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 32, 50, 64, 100, 128, 250, 1000, 10_000, 1_000_000)
+_DIGITS = (1, 2, 3, 4, 6, 9, 12, 15)
 _CLEARER = Fraction(11, 10)
-"""A ratio that simplification does not give up, if there was one."""
+"""A ratio that simplification does not give up; of a smaller one, not the half that is nearer to 1."""
 _PASSES = 4
 _LISTS = ("changes", "bias_changes", "weights", "biases")
 _VECTORS = ("x", "input_change", "target")
@@ -33,32 +35,70 @@ def shrink(form: Form, numbers: Rationals, *, enough: Callable[[], bool]) -> Cer
         numbers: where the inequality seems to fail, in floats' own digits.
         enough: asked between steps; True ends the simplification with what there is.
     """
-    certificate = _rounded(form, numbers, enough)
-    if certificate is None:
+    found = _certified(form, numbers, enough)
+    if found is None:
         return None
-    keep = min(_CLEARER, certificate.ratio) if certificate.ratio is not None else _CLEARER
+    ratio = found.certificate.ratio
+    keep = _CLEARER if ratio is None else min(_CLEARER, (ratio + CLEAR) / 2)
     for _ in range(_PASSES):
-        before = _cost(certificate.numbers)
-        certificate = _simplified(form, certificate, max(keep, CLEAR), enough)
-        if _cost(certificate.numbers) == before or enough():
+        before = found
+        found = _simplified(form, found, keep, enough)
+        if found is before or enough():
             break
-    return certificate
+    return found.certificate
 
 
-def _rounded(form: Form, numbers: Rationals, enough: Callable[[], bool]) -> Certificate | None:
-    """With the smallest common denominator that leaves a counterexample."""
-    for denominator in _DENOMINATORS:
+@dataclass(frozen=True)
+class _Found:
+    """A certified counterexample, and the numbers that it was made of.
+
+    The certificate has those that follow from others filled in. They are never simplified themselves, for they would
+    be computed again from what they were, and grow with every step.
+    """
+
+    numbers: Rationals
+    certificate: Certificate
+
+
+def _refuted(form: Form, numbers: Rationals, keep: Fraction = CLEAR) -> _Found | None:
+    """The certificate, if there is one that can be printed and has this ratio."""
+    found = certify(form, numbers)
+    if found is None or not found.refutes or not (found.ratio is None or found.ratio >= keep):
+        return None
+    return _Found(numbers, found) if printable(found.numbers) else None
+
+
+def _certified(form: Form, numbers: Rationals, enough: Callable[[], bool]) -> _Found | None:
+    """The first of ever finer roundings that is a counterexample, and where none is, the numbers as they are."""
+    for rounding in _roundings():
         if enough():
-            return None
-        rounded = _mapped(numbers, partial(_to_denominator, denominator))
-        found = certify(form, rounded)
-        if found is not None and found.refutes and (modest(rounded) or not modest(numbers)):
-            return found
-    return None
+            break
+        rounded = _mapped(numbers, rounding)
+        if modest(rounded) or not modest(numbers):
+            found = _refuted(form, rounded)
+            if found is not None:
+                return found
+    return _refuted(form, numbers)
+
+
+def _roundings() -> Iterator[Callable[[Fraction], Fraction]]:
+    """To a common denominator, and then to so many digits each: numbers may be of very different sizes.
+
+    To the nearest, and towards 0: that keeps norms below their limits, where the search likes to be.
+    """
+    for denominator in _DENOMINATORS:
+        yield partial(_to_denominator, denominator)
+    for digits in _DIGITS:
+        for mode in (ROUND_HALF_EVEN, ROUND_DOWN):
+            yield partial(_to_digits, digits, mode=mode)
 
 
 def _to_denominator(denominator: int, value: Fraction) -> Fraction:
     return Fraction(round(value * denominator), denominator)
+
+
+def _to_digits(digits: int, value: Fraction, *, mode: str = ROUND_HALF_EVEN) -> Fraction:
+    return Fraction(Context(prec=digits, rounding=mode).divide(value.numerator, value.denominator))
 
 
 def modest(numbers: Rationals) -> bool:
@@ -67,22 +107,20 @@ def modest(numbers: Rationals) -> bool:
     return all(4 * (dW**2).sum() <= (W**2).sum() for W, dW in pairs)
 
 
-def _simplified(
-    form: Form, certificate: Certificate, keep: Fraction, enough: Callable[[], bool]
-) -> Certificate:
+def _simplified(form: Form, found: _Found, keep: Fraction, enough: Callable[[], bool]) -> _Found:
     """Whatever can be left out, set to 0 or made shorter, one after the other."""
-    for change in _changes(certificate.numbers):
+    for change in _changes(found.numbers):
         if enough():
             break
-        proposed = change(certificate.numbers)
-        if proposed is None or _cost(proposed) >= _cost(certificate.numbers):
+        proposed = change(found.numbers)
+        if proposed is None or _cost(proposed) >= _cost(found.numbers):
             continue
-        if modest(certificate.numbers) and not modest(proposed):
+        if modest(found.numbers) and not modest(proposed):
             continue
-        found = certify(form, proposed)
-        if found is not None and found.refutes and (found.ratio is None or found.ratio >= keep):
-            certificate = found
-    return certificate
+        simpler = _refuted(form, proposed, keep)
+        if simpler is not None and _cost(simpler.certificate.numbers) <= _cost(found.certificate.numbers):
+            found = simpler
+    return found
 
 
 def _changes(numbers: Rationals) -> Iterator[Callable[[Rationals], Rationals | None]]:
@@ -108,11 +146,10 @@ _SIMPLER: tuple[Callable[[Fraction], Fraction], ...] = (
     lambda value: Fraction(round(value)),
     *(
         lambda value, c=c: c if value > 0 else -c
-        for c in map(Fraction, ("1/2", "2", "3/4", "1/4", "1/8", "1/10", "1/100"))
+        for c in map(Fraction, ("1/2", "2", "3/4", "1/4", "1/8", "1/10", "1/100", "1/1000"))
     ),
     *(lambda value, d=d: value.limit_denominator(d) for d in (2, 4, 10, 32, 100, 1000)),
-    lambda value: Fraction(f"{float(value):.1g}"),
-    lambda value: Fraction(f"{float(value):.2g}"),
+    *(partial(_to_digits, digits) for digits in _DIGITS),
 )
 
 

@@ -14,14 +14,12 @@ from analysis.falsifier.certify import Certificate, certify
 from analysis.falsifier.exact import Objects, slope_of
 from analysis.falsifier.generic import form_of
 from analysis.falsifier.intervals import Interval
-from analysis.falsifier.numbers import Rationals
+from analysis.falsifier.numbers import LONGEST, MOST_DIGITS, Rationals, printable
 from trust.claims import Claim
 
 __all__ = ["Replay", "WitnessError", "replay", "to_json"]
 
-_NUMBER = re.compile(r"-?\d{1,60}(/[1-9]\d{0,59})?")
-_MOST_DIGITS = 3000
-"""Of all numbers together: checking a witness exactly takes seconds, not hours."""
+_NUMBER = re.compile(rf"-?\d{{1,{LONGEST}}}(/[1-9]\d{{0,{LONGEST - 1}}})?")
 _LARGEST = 16
 """The widest layer and the deepest network that a witness may have."""
 _PARTS = {
@@ -146,10 +144,8 @@ def read(document: Any) -> Rationals:
         input_change=vector("input_perturbation", widths[0]),
         target=vector("target", widths[-1]),
     )
-    arrays = [*found.weights, *found.changes, *found.biases, *found.bias_changes]
-    arrays += [found.x, found.input_change, found.target]
-    if sum(len(str(value)) for array in arrays for value in array.ravel() if value) > _MOST_DIGITS:
-        raise WitnessError(f"its numbers have more than {_MOST_DIGITS} digits together")
+    if not printable(found):
+        raise WitnessError(f"its numbers have more than {MOST_DIGITS} digits together")
     return found
 
 
@@ -171,7 +167,7 @@ def _array(value: Any, shape: tuple[int, ...], place: str) -> Objects:
 
 
 def _fraction(entry: Any, place: str) -> Fraction:
-    if type(entry) is int and abs(entry) < 10**60:
+    if type(entry) is int and abs(entry) < 10**LONGEST:
         return Fraction(entry)
     if isinstance(entry, str) and _NUMBER.fullmatch(entry):
         return Fraction(entry)

@@ -16,7 +16,8 @@ import xarray as xr
 
 from analysis.falsifier.floats import FloatTrial
 from analysis.falsifier.generic import measurements_of
-from analysis.falsifier.numbers import Rationals, float_trial, picked
+from analysis.falsifier.numbers import Floats, Rationals, float_trial, picked
+from analysis.falsifier.starts import starts
 from tests.analysis.falsifier import examples
 from trust.paths import log10_path_distance, path_vector
 
@@ -527,3 +528,27 @@ def test_measurements_in_intervals_hold_those_in_floats() -> None:
         if values.dtype == object:
             middles = np.array([getattr(v, "middle", v) for v in values.values.ravel()], dtype=float)
             np.testing.assert_allclose(middles, inexact[name].values.ravel(), rtol=1e-12, err_msg=str(name))
+
+
+@pytest.mark.parametrize("activation", ["identity", "leaky_relu:0.5", "tanh"])
+@pytest.mark.parametrize("widths", [(1, 1), (1, 1, 1), (2, 2, 2)])
+def test_rounding_refutes_no_majorisation(widths: tuple[int, ...], activation: str) -> None:
+    """With steps of any size: below some size rounding is all that is left of what the bound speaks of."""
+    form, rng = examples.form("agd-majorisation"), np.random.default_rng(0)
+    start = starts(rng, widths, 2000, biases=False)
+    parts = {name: [torch.from_numpy(array) for array in arrays] for name, arrays in start.items()}
+    sizes = torch.from_numpy(10.0 ** rng.uniform(-16, 0, (2000, 1, 1)))
+    numbers = Floats(
+        activation=activation,
+        weights=parts["weights"],
+        changes=[sizes * direction for direction in parts["directions"]],
+        biases=[torch.zeros_like(b) for b in parts["biases"]],
+        bias_changes=[torch.zeros_like(b) for b in parts["biases"]],
+        x=parts["x"][0],
+        input_change=torch.zeros_like(parts["x"][0]),
+        target=parts["target"][0],
+    )
+    left, right = form.sides(form.derive(form.construct(float_trial(numbers))))
+    assert float((left / right).nan_to_num(0.0).max()) <= 1 + 1e-9
+    large = sizes.flatten() > 1e-4
+    assert float((left / right)[large].nan_to_num(0.0).max()) > 0.1

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 
 import probes
-from analysis.falsifier import falsify
-from probes.system.callables import load_object
 from tests.conftest import Probe
-from tests.support.processes import LONG
+from tests.support.clock import tick
 
 README = Path(__file__).parents[3] / "README.md"
 
@@ -85,27 +83,26 @@ def test_it_is_judged_and_drawn_on_the_ladder(
     assert drawn[0] == pytest.approx(by_hand, abs=1e-9)
 
 
-def test_it_is_attacked(probe: Probe, own_claim: str) -> None:
-    done = probe("falsify", own_claim, "--budget", 0.1, "--json")
+def test_it_is_attacked(probe: Probe, own_claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tick(monkeypatch, 0.02)
+    done = probe("falsify", own_claim, "--budget", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["witness"] is None  # it is a theorem
-    assert found["trials"] > 0
-    whole = falsify(load_object(own_claim, option="CLAIM"), budget=LONG, most_rounds=1)
-    assert whole.certificate is None
-    assert whole.trials > 100
-    assert whole.worst_log10_ratio == pytest.approx(0, abs=1e-6)  # one layer of width 1 attains it
+    assert found["trials"] > 100
+    assert found["worst_log10_ratio"] == pytest.approx(0, abs=1e-6)  # one layer of width 1 attains it
 
 
 def test_a_false_one_is_refuted_and_certified_through_intervals(
-    probe: Probe, own_claim: str, tmp_path: Path
+    probe: Probe, own_claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tick(monkeypatch, 0.1)
     path, _, name = own_claim.rpartition(":")
     code = Path(path).read_text("utf-8").replace("(grown - sizes)", "(grown - sizes) / 2")
     assert "/ 2" in code
     (tmp_path / "half.py").write_text(code, "utf-8")
     spec = f"{tmp_path / 'half.py'}:{name}"
-    found = json.loads(probe("falsify", spec, "--budget", LONG, "--json").stdout)
+    found = json.loads(probe("falsify", spec, "--budget", 30, "--json").stdout)
     assert found["certified"] is True
     witness = tmp_path / "witness.json"
     witness.write_text(json.dumps(found["witness"]), "utf-8")

@@ -158,7 +158,8 @@ def _agd(trial: Trial) -> tuple[Number, Number]:
     change = trial.output_difference()
     slope = trial.inner(before, _linearised(trial))
     rise = trial.inner(before, change) + trial.inner(change, change) / 2
-    lost = trial.rounding(trial.norm(before) * trial.norm(change))
+    size = product([trial.norm(trial.x), *(trial.norm(W) for W in trial.weights)])  # of the terms of f
+    lost = trial.rounding((trial.norm(before) + trial.norm(change)) * (size + trial.norm(change)))
     growth = trial.growth(_agd_eta(trial))
     return (rise - slope - lost) / width, growth * growth / 2
 
