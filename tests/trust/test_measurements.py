@@ -48,9 +48,9 @@ def vars_of(variable: Variable) -> list[object]:
 
 def test_a_name_must_be_a_word() -> None:
     with pytest.raises(ValueError, match="two words"):
-        Variable("two words", ("checkpoint",), "1", "name", "meaning")
+        Variable("two words", ("checkpoint",), "meaning")
 
 
 def test_attributes_are_those_of_the_cf_conventions() -> None:
     assert variables.LOSS.attributes == {"long_name": "full-batch mean loss", "units": "loss"}
-    assert variables.KIND.attributes == {"long_name": "kind of parameter"}
+    assert variables.KIND.attributes == {"long_name": "kind"}

@@ -24,7 +24,7 @@ from probes.measures.measure import Measure
 from trust import measurements as variables
 from trust.measurements import Variable
 
-GREATEST = Variable("greatest_weight", ("checkpoint", "eta"), "weight", "largest weight", "max |W|", "greatest")
+GREATEST = Variable("greatest_weight", ("checkpoint", "eta"), "max |W|", "weight", "largest weight")
 
 
 class Greatest(Measure):
@@ -68,8 +68,8 @@ class Nameless(Measure):
 
 class Chasing(Greatest):
     name = "chasing"
-    finds = (Variable("a", ("checkpoint",), "1", "a", "a"),)
-    uses = (Variable("b", ("checkpoint",), "1", "b", "b"),)
+    finds = (Variable("a", ("checkpoint",), "a"),)
+    uses = (Variable("b", ("checkpoint",), "b"),)
 
 
 class Chased(Greatest):
