@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from trust.claims.quantities import EVIDENCE, above_noise, effective_constant, log10_trust, smallest_evident
 
 __all__ = ["EVIDENCE", "summarise"]
@@ -24,6 +25,7 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
         (checkpoint, layer); ``constant_limit`` (checkpoint, layer), the constant extrapolated to η = 0 by the
         straight line in D through the three smallest measurable points (NaN where there are fewer).
     """
+    measurements = completed(measurements)
     constants = effective_constant(measurements)
     smallest, eta = smallest_evident(constants)
     trust = 10.0 ** log10_trust(measurements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.verdicts import standing_of_premises
 from trust.claims import Claim
 
@@ -20,6 +21,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
         one fails, else NaN. The attributes ``claim`` and ``subject`` say of what. None where the run did not
         measure what the claim speaks of.
     """
+    measurements = completed(measurements)
     if any(name not in measurements for name in claim.needs):
         return None
     measured, bound = claim.measured(measurements), claim.bound(measurements)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis import tables, wording
+from analysis.completion import completed
 from analysis.constants import summarise
 from analysis.envelopes import envelope
 from analysis.growth import Growth, compare_growth
@@ -102,13 +103,15 @@ def find(
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
     chosen = list(all_claims().values()) if claims is None else list(claims)
+    verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
+    measurements = completed(measurements)
     pairs = {claim.id: envelope(measurements, claim) for claim in chosen}
     return Findings(
         title=title,
         measurements=measurements,
         summary=summarise(measurements),
         limits=step_limits(measurements),
-        verdicts=judge(measurements, chosen),
+        verdicts=verdicts,
         checks=check_measurements(measurements),
         growth=compare_growth(measurements),
         slack=slack(measurements),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10, log10_trust, perturbed, whole, whole_change
 
@@ -53,6 +54,7 @@ def compare_growth(measurements: xr.Dataset) -> list[Growth]:
     change is above the noise; the judgement is on the upper half. For a layer, ‖ΔW‖ is still that of all
     parameters.
     """
+    measurements = completed(measurements)
     own = perturbed(measurements)
     trust = log10_trust(own)
     moved = log10(whole(own[variables.PERTURBATION_NORM]))

@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims.gradient import lemma1_bound, linearisation_error
 from trust.claims.quantities import perturbed, step_norm
@@ -59,6 +60,7 @@ class CheckOutcome:
 
 def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
     """Both checks for every checkpoint."""
+    measurements = completed(measurements)
     found: list[CheckOutcome] = []
     for place in range(measurements.sizes["checkpoint"]):
         one = measurements.isel(checkpoint=[place])

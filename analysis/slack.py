@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.verdicts import ROUNDING, standing_of_premises
 from trust import measurements as variables
 from trust.claims import Claim, all_claims
@@ -60,6 +61,7 @@ def slack(measurements: xr.Dataset) -> xr.Dataset | None:
         any rung is; ``finite_total``, the sum of the finite shares; ``premises_hold`` (rung, checkpoint, eta),
         whether they are known to. None where the run did not measure all that the rungs are made of.
     """
+    measurements = completed(measurements)
     claims = all_claims()
     rungs = [claims[name] for name in RUNGS[1:]]
     if any(name not in measurements for claim in rungs for name in claim.needs):
@@ -118,6 +120,7 @@ def inversions(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) 
         measurements: of a run.
         claims: to be checked; by default all that are installed.
     """
+    measurements = completed(measurements)
     chosen = all_claims().values() if claims is None else claims
     own = {claim.id: claim for claim in chosen if claim.subject == "function"}
     own = {name: c for name, c in own.items() if all(need in measurements for need in c.needs)}

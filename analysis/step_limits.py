@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims.quantities import constant_at_small_eta, cos_theta
 from trust.claims.steps import calibrated_limit, curvature_limit, lemma2_limit
@@ -22,6 +23,7 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
         loss had not returned at ``searched_to``; both NaN where it was not searched for), ``cos_theta`` and
         ``constant``.
     """
+    measurements = completed(measurements)
     limits = {
         "lemma2": 10.0 ** lemma2_limit(measurements),
         "calibrated": 10.0 ** calibrated_limit(measurements),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims import Claim, Premise, all_claims
+from trust.measurements import ALL
 
 __all__ = ["ROUNDING", "Status", "Verdict", "judge", "standing_of_premises"]
 
@@ -90,7 +92,8 @@ def _number(value: float) -> float | None:
 def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> list[Verdict]:
     """A verdict on each claim (default: all that are installed) at each checkpoint, claim by claim."""
     chosen = list(claims) if claims is not None else list(all_claims().values())
-    return [verdict for claim in chosen for verdict in _judge(measurements, claim)]
+    whole = completed(measurements)
+    return [verdict for claim in chosen for verdict in _judge(whole, claim, set(measurements.variables))]
 
 
 _WITHOUT_OUTPUTS = {
@@ -98,7 +101,7 @@ _WITHOUT_OUTPUTS = {
     variables.GRADIENT_DIFFERENCE,
     variables.PERTURBATION_COSINE,
     variables.PERTURBATION_NORM,
-    "slope",
+    variables.SLOPE,
     variables.SLOPE_AT_ZERO,
     variables.STEP_LIMIT,
     variables.STEP_LIMIT_SEARCHED_TO,
@@ -106,14 +109,17 @@ _WITHOUT_OUTPUTS = {
 """What is measured whether the network's outputs can be seen or not."""
 
 
-def _judge(measurements: xr.Dataset, claim: Claim) -> list[Verdict]:
+def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]) -> list[Verdict]:
     """Both sides and the premises at once for all checkpoints, the verdict on each alone."""
     labels = [str(label) for label in measurements["checkpoint"].values]
     checks = {premise: _check(measurements, premise) for premise in claim.premises}
     truths = [_truths(checks, place) for place in range(len(labels))]
-    missing = [name for name in claim.needs if name not in measurements]
+    missing = [name for name in claim.needs if name not in measured_names]
     if missing or _no_slice(measurements, claim):
         remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
+        if "default" not in measurements.attrs.get("measures", "default").split():
+            takers = dict.fromkeys(ALL[name].measure for name in missing if name in ALL)
+            remark = " ".join(["add", *(f"--measure {name}" for name in takers)]) if takers else remark
         if measurements.attrs.get("outputs") == "no" and not set(missing) <= _WITHOUT_OUTPUTS:
             remark = "add a loss of (outputs, targets): one of (model, batch) shows no outputs"
         if _no_slice(measurements, claim):

@@ -21,6 +21,7 @@ from probes.errors import InputError
 from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
 from probes.system.locks import FolderLock, claim_folder
+from trust import measurements as variables
 
 __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 
@@ -250,8 +251,8 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
             missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
-            if missing or "loss" not in dataset:
-                raise KeyError(f"no {', '.join(sorted(missing)) or 'loss'}")
+            if missing or variables.NOISE_FLOOR not in dataset:
+                raise KeyError(f"no {', '.join(sorted(missing)) or variables.NOISE_FLOOR}")
     except Exception as error:  # the parser's own errors for a truncated or edited file are of many types
         raise InputError(f"{path}: is damaged ({_reason(error)}); {_without(path)}") from error
     if schema > SCHEMA:
