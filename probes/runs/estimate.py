@@ -65,7 +65,8 @@ def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: S
     count = min(_FEW, most)
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
         gradient(count)  # the first call prepares what later ones find ready
-        while (seconds := gradient(count)) < _ENOUGH and count < most:
+        # the better of two, for another process may take the machine for a moment
+        while (seconds := min(gradient(count), gradient(count))) < _ENOUGH and count < most:
             count = min(4 * count, most)
     return seconds / count * gradients_per_slice(settings, len(data))
 

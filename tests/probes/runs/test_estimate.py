@@ -55,14 +55,15 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("each", "chunk", "sizes"),
     [
-        (1.0, None, [8, 8]),  # one is slow enough to be told from noise
-        (1e-2, None, [8, 8, 32]),
-        (1e-3, 100, [8, 8, 32, 100]),  # no more than a chunk
-        (1e-9, None, [8, 8, 32, 128, 300]),  # nor than there are
+        (1.0, None, [8]),  # one is slow enough to be told from noise
+        (1e-2, None, [8, 32]),
+        (1e-3, 100, [8, 32, 100]),  # no more than a chunk
+        (1e-9, None, [8, 32, 128, 300]),  # nor than there are
     ],
 )
+@pytest.mark.parametrize("interrupted", [1.0, 1000.0])
 def test_a_gradient_is_timed_and_multiplied(
-    monkeypatch: pytest.MonkeyPatch, each: float, chunk: int | None, sizes: list[int]
+    monkeypatch: pytest.MonkeyPatch, each: float, chunk: int | None, sizes: list[int], interrupted: float
 ) -> None:
     seen: list[int] = []
     clock = [0.0]
@@ -70,13 +71,16 @@ def test_a_gradient_is_timed_and_multiplied(
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.requires_grad:  # it is evaluated once more in float64
             seen.append(len(outputs))
-            clock[0] += each * len(outputs)
+            clock[0] += each * len(outputs) * (interrupted if len(seen) % 2 else 1.0)
         return LOSSES["cross-entropy"](outputs, targets)
 
     monkeypatch.setattr(probes.runs.estimate.time, "perf_counter", lambda: clock[0])
     data = Batches([Batch(*make_data(300))])
     found = seconds_per_slice(make(), data, loss, replace(PLAIN, chunk=chunk))
-    assert seen == sizes
+    assert seen == [
+        8,
+        *(size for size in sizes for _ in range(2)),
+    ]  # each twice, after one that does not count
     assert found == pytest.approx(5 * 300 * each)
 
 
