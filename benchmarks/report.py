@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = ["BEGIN", "END", "insert", "same_table", "section", "times_table"]
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 """What stands between these lines of a page is replaced."""
+_WIDTH = 100  # of a page's lines
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +72,8 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     )
     title = f"### {found['benchmark']}\n" if markdown else found["benchmark"]
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
-    lines = [title, found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
+    origin = f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."
+    lines = [title, found["what"], textwrap.fill(origin, _WIDTH) if markdown else origin]
     lines += ["", table(times_table(found)), ""]
     agreed = same_table(found)
     if len(agreed) > 1:
