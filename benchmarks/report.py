@@ -72,8 +72,8 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     )
     title = f"### {found['benchmark']}\n" if markdown else found["benchmark"]
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
-    origin = f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."
-    lines = [title, found["what"], textwrap.fill(origin, _WIDTH) if markdown else origin]
+    words = [found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
+    lines = [title, *(textwrap.fill(line, _WIDTH) if markdown else line for line in words)]
     lines += ["", table(times_table(found)), ""]
     agreed = same_table(found)
     if len(agreed) > 1:
