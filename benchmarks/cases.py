@@ -106,14 +106,14 @@ def perceptron(depth: int, x: Tensor, y: Tensor, *, width: int = 784, points: in
 
 
 def conv_net(x: Tensor, y: Tensor, *, channels: tuple[int, ...] = (16, 32), points: int = 21) -> Case:
-    """The zoo's convolutional network."""
+    """The reference network with two convolutions (``conv``), of any number of channels."""
     side = int(x.shape[1] ** 0.5)
     spec = ConvSpec(side, channels=channels, outputs=int(y.max()) + 1)
     return Case("convolutional network", _seeded(lambda: build(spec)), x, y, grid(points))
 
 
 def char_transformer(examples: int, *, context: int = 64, width: int = 64, points: int = 21) -> Case:
-    """The zoo's transformer on windows of text."""
+    """The reference transformer on windows of text (``char-transformer``)."""
     data = load_data("text", examples=examples)
     spec = TransformerSpec(context=context, width=width)
     network = _seeded(lambda: build(spec))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmarks.report import comparisons, size_of
+from benchmarks.records import comparisons, size_of
 from figures import style
 from figures.saving import FORMATS, save_figure
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis.tables import Rows
+from benchmarks.records import cases_of, comparisons, several, size_of
 from figures.report.page import markdown_table
 from probes.cli.tables import plain
 
-__all__ = ["BEGIN", "END", "comparisons", "insert", "same_table", "section", "size_of", "times_table"]
+__all__ = ["BEGIN", "END", "insert", "same_table", "section", "times_table"]
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 """What stands between these lines of a page is replaced."""
+_WIDTH = 100  # of a page's lines
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,28 +72,15 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     )
     title = f"### {found['benchmark']}\n" if markdown else found["benchmark"]
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
-    lines = [title, found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
+    words = [found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
+    lines = [title, *(textwrap.fill(line, _WIDTH) if markdown else line for line in words)]
     lines += ["", table(times_table(found)), ""]
     agreed = same_table(found)
     if len(agreed) > 1:
         lines += ["How far the two sides' numbers are apart:", "", table(agreed), ""]
-    missing = sorted({name for case in _cases(found) for name in case.get("not_installed", [])})
+    missing = sorted({name for case in cases_of(found) for name in case.get("not_installed", [])})
     lines += [f"Not installed, so not compared with: {', '.join(missing)}.", ""] if missing else []
     return "\n".join(lines)
-
-
-def _cases(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cases; a file of timings alone is one."""
-    cases: list[dict[str, Any]] = found.get("cases", [{"case": "", **found}])
-    return cases
-
-
-def comparisons(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """Which alternatives are compared with which."""
-    if "compared" in case:
-        compared: list[dict[str, Any]] = case["compared"]
-        return compared
-    return [{"of": name, "to": case["baseline"], **ratio} for name, ratio in case.get("ratio", {}).items()]
 
 
 def times_table(found: dict[str, Any]) -> Rows:
@@ -99,7 +89,7 @@ def times_table(found: dict[str, Any]) -> Rows:
     heading += ["ratio", "smallest to largest", "target", "least possible", "by count"]
     heading += ["share of the product rate"]
     rows = [heading]
-    for case in _cases(found):
+    for case in cases_of(found):
         roofline = case.get("roofline", {})
         title = _title(case)
         for name, seconds in case["seconds"].items():
@@ -129,7 +119,7 @@ def times_table(found: dict[str, Any]) -> Rows:
 def same_table(found: dict[str, Any]) -> Rows:
     """One row a quantity that both sides compute."""
     rows = [["case", "quantity", "error", "allowed"]]
-    for case in _cases(found):
+    for case in cases_of(found):
         rows += [
             [case["case"], same["what"], f"{same['error']:.1e}", f"{same['tolerance']:.0e}"]
             for same in case.get("same", [])
@@ -141,16 +131,6 @@ def _title(case: dict[str, Any]) -> str:
     if "examples" not in case:
         return str(case["case"])
     return f"{case['case']} ({size_of(case)})"
-
-
-def size_of(case: dict[str, Any]) -> str:
-    """Examples and grid in words."""
-    return f"{several(case['examples'], 'example')}, {case['etas']} η"
-
-
-def several(count: int, noun: str) -> str:
-    """The count with its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _number(value: float) -> str:

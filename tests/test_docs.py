@@ -1,4 +1,4 @@
-"""The documents show what the code says: the tables of variables, and the example of a measure of one's own."""
+"""The documents show what the code says, their lines are short, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,10 +6,66 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import probes
 from docs.variables import PAGE, page
 from tests.conftest import Probe
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONGEST = 100
+
+
+def long_lines(text: str) -> list[str]:
+    """Lines longer than they should be, but for code, tables and links that cannot be broken."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [
+        line
+        for line in prose.splitlines()
+        if len(line) > LONGEST
+        and not line.startswith("|")
+        and not re.fullmatch(r"\S*\[[^]]*\]\(\S+\)\S*", line)
+    ]
+
+
+def dead_links(page: Path, text: str) -> list[str]:
+    """Relative links to files that are not there, or to headings that they do not have."""
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.is_file() or (heading and heading not in headings(target.read_text("utf-8"))):
+            dead.append(link)
+    return dead
+
+
+def headings(text: str) -> set[str]:
+    """Headings as links name them."""
+    found = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_are_short(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert long_lines(text) == []
+    assert long_lines(text + "\n" + 26 * "word ") == [26 * "word "]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert dead_links(page, text) == []
+    assert dead_links(page, f"[a]({page.name}) [b](nowhere.md) [c]({page.name}#nowhere)") == [
+        "nowhere.md",
+        f"{page.name}#nowhere",
+    ]
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
 
 
 def test_the_tables_of_variables_are_those_of_the_vocabulary() -> None:

@@ -1,7 +1,8 @@
-"""What the README says works as it says."""
+"""What the README says works as it says, and so do the commands in the docs."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -12,15 +13,30 @@ import torch
 import trust
 
 README = Path(__file__).parent.parent / "README.md"
+DOCS = README.parent / "docs"
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: Path = README) -> list[str]:
     """The fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_the_ten_lines_of_python_run_and_their_comments_are_right(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks("python")
+    lines = [line for line in block.splitlines() if line]
+    assert len(lines) == 10
+    exec(block, {})
+    measured, allowed, verdicts = capsys.readouterr().out.splitlines()
+    said = next(line.partition("first layer:")[2] for line in lines if "first layer:" in line)
+    numbers = [float(number) for number in measured.strip("[]").split()]
+    assert numbers == pytest.approx([float(number) for number in said.split(",")], abs=5e-3)
+    assert float(allowed) == pytest.approx(0.21)
+    assert "0.21" in block
+    assert ast.literal_eval(verdicts)["deep-relative-trust"] == "refuted"
 
 
 def test_the_bounds_block_runs_and_its_numbers_are_right() -> None:
-    block = next(block for block in blocks("python") if "import trust" in block)
+    block = next(block for block in blocks("python", DOCS / "python.md") if "import trust" in block)
     torch.manual_seed(0)
     names = {"before": torch.nn.Linear(3, 2), "after": torch.nn.Linear(3, 2), "model": torch.nn.Linear(3, 2)}
     exec(block, dict(names))
@@ -32,10 +48,13 @@ def test_the_bounds_block_runs_and_its_numbers_are_right() -> None:
 def test_every_command_in_it_exists_with_its_options() -> None:
     from probes.cli.main import main
 
-    lines = [line for block in blocks("console") for line in block.splitlines() if "probe " in line]
-    assert len(lines) >= 6
-    for line in lines:
-        for part in line.removeprefix("$ ").split("#")[0].split("&&"):
+    pages = [README, *sorted(DOCS.glob("*.md"))]
+    text = "\n".join(block for page in pages for block in blocks("console", page)).replace("\\\n", " ")
+    lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    commands = [line for line in lines if re.search(r"^probe |-m probes ", line)]
+    assert len(commands) >= 25
+    for line in commands:
+        for part in re.sub(r"^.*-m probes ", "probe ", line).split("#")[0].split("&&"):
             words = shlex.split(part)
             assert words[0] == "probe"
             command = main.commands[words[1]]

@@ -25,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         path: the folder that ``probe run`` wrote (also while it is still running).
 
     Returns:
-        The Dataset that the README describes; ``attrs["complete"]`` is ``false`` while some are missing.
+        The Dataset that docs/measurements.md describes; ``attrs["complete"]`` is ``false`` while some are missing.
 
     Raises:
         InputError: there is no run there, nothing is measured yet, or a file is damaged.

@@ -12,7 +12,7 @@ from trust.claims.forms.trial import Form
 __all__ = ["Claim", "Measurements", "Premise", "Quantity"]
 
 Measurements = xr.Dataset
-"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see the README."""
+"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see docs/measurements.md."""
 
 Quantity = Callable[[Measurements], xr.DataArray]
 """Measurements to numbers, labelled with at least ``checkpoint``."""

@@ -1,4 +1,4 @@
-"""A bound of the user's own, in the README's one file, goes everywhere that ours go."""
+"""A bound of the user's own, in the one file that the docs show, goes everywhere that ours go."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import probes
 from tests.conftest import Probe
 from tests.support.clock import tick
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "your-own-claim.md"
 
 
 @pytest.fixture(scope="module")
 def own_claim(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The README's example, as a file and a name in it."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
+    """The page's example, as a file and a name in it."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
     (code,) = [block for block in blocks if "FROBENIUS = Claim(" in block]
     path = tmp_path_factory.mktemp("own") / "frobenius.py"
     path.write_text(code, "utf-8")
