@@ -18,7 +18,7 @@ def completed(measurements: xr.Dataset) -> xr.Dataset:
 
     Examples' changes are made up only beside other measures of examples, which would be read with them.
     """
-    beside = any(variable in measurements for variable in ALL.values() if variable.measure == "bounds")
+    beside = any(variable in measurements for variable in ALL.values() if variable.measure == "ladder")
     lacking = [
         variable
         for variable in ALL.values()

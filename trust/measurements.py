@@ -160,14 +160,14 @@ GATE_CHANGE = _sensitivity(
 )
 
 # What the bounds are made of, with `--ladder`.
-_bounds = partial(Variable, measure="bounds")
-OUTPUT_NORM = _bounds("output_norm", CX, "‖f(x)‖₂", "output")
-INPUT_NORM = _bounds("input_norm", CX, "‖x‖₂", "input")
-INPUT_MAX = _bounds("input_max", CX, "‖x‖_∞", "input")
-TARGET_NORM = _bounds(
+_ladder = partial(Variable, measure="ladder")
+OUTPUT_NORM = _ladder("output_norm", CX, "‖f(x)‖₂", "output")
+INPUT_NORM = _ladder("input_norm", CX, "‖x‖₂", "input")
+INPUT_MAX = _ladder("input_max", CX, "‖x‖_∞", "input")
+TARGET_NORM = _ladder(
     "target_norm", CX, "‖y‖₂ where the targets are as many numbers as the outputs", "output"
 )
-OPERATOR_NORM = _bounds(
+OPERATOR_NORM = _ladder(
     "operator_norm",
     CL,
     "of W_l as a linear map: a matrix's largest singular value; a convolution's own norm on "
@@ -175,36 +175,36 @@ OPERATOR_NORM = _bounds(
     "estimate",
     "weight",
 )
-DIRECTION_OPERATOR_NORM = _bounds("direction_operator_norm", CL, "of d_l as a linear map", "weight")
-PERTURBED_OPERATOR_NORM = _bounds("perturbed_operator_norm", CEL, "of W̃_l as a linear map", "weight")
-PERTURBATION_OPERATOR_NORM = _bounds(
+DIRECTION_OPERATOR_NORM = _ladder("direction_operator_norm", CL, "of d_l as a linear map", "weight")
+PERTURBED_OPERATOR_NORM = _ladder("perturbed_operator_norm", CEL, "of W̃_l as a linear map", "weight")
+PERTURBATION_OPERATOR_NORM = _ladder(
     "perturbation_operator_norm",
     CEL,
     "of ΔW_l as a linear map (at most η‖d_l‖ and what rounding added)",
     "weight",
 )
-PERTURBATION_RESPONSE = _bounds(
+PERTURBATION_RESPONSE = _ladder(
     "perturbation_response",
     CELX,
     "‖ΔW_l h_{l−1}(x)‖; for a bias ‖Δb‖ times the root of the number of positions it is added at",
     "output",
 )
-LINEARISATION_ERROR = _bounds("linearisation_error", CEX, "‖f̃ − f − ∂_W f·ΔW‖₂", "output")
-LINEARISATION_COSINE = _bounds("linearisation_cosine", CEX, "of f̃ − f − ∂_W f·ΔW with the residual f − y")
-INPUT_RESPONSE = _bounds(
+LINEARISATION_ERROR = _ladder("linearisation_error", CEX, "‖f̃ − f − ∂_W f·ΔW‖₂", "output")
+LINEARISATION_COSINE = _ladder("linearisation_cosine", CEX, "of f̃ − f − ∂_W f·ΔW with the residual f − y")
+INPUT_RESPONSE = _ladder(
     "input_response",
     CEX,
     "‖f(x + Δx) − f(x)‖₂ for Δx of size η‖x‖ along the gradient of the example's loss",
     "output",
 )
-LOG10_PATH_NORM = _bounds("log10_path_norm", CE, "log10 PN(W̃), for plain perceptrons")
-LOG10_PATH_DISTANCE = _bounds(
+LOG10_PATH_NORM = _ladder("log10_path_norm", CE, "log10 PN(W̃), for plain perceptrons")
+LOG10_PATH_DISTANCE = _ladder(
     "log10_path_distance", CE, "log10 of PN(W) + PN(W̃) − 2PN(m), m the midpoint, for plain perceptrons"
 )
-LOG10_PATH_DIFFERENCE = _bounds(
+LOG10_PATH_DIFFERENCE = _ladder(
     "log10_path_difference", CE, "log10 ‖Φ(W) − Φ(W̃)‖₁, where there are at most 100,000 paths"
 )
-OPERATOR = _bounds(
+OPERATOR = _ladder(
     "operator",
     L,
     "what a weight is as a linear map: `matrix`, `convolution`, `transposed convolution` or "

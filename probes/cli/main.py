@@ -23,7 +23,7 @@ from probes.cli.commands.run import run
 from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
 from probes.errors import InputError
-from probes.system.signals import interrupted, interruptible, line, status
+from probes.system.signals import exit_status, farewell, interrupted, interruptible
 
 __all__ = ["main"]
 
@@ -52,8 +52,8 @@ class _Group(click.Group):
             sys.stderr.close()  # whoever read our output has gone; nothing is left to say
             ctx.exit(0)
         except KeyboardInterrupt:
-            click.echo(line(), err=True)
-            ctx.exit(status())
+            click.echo(farewell(), err=True)
+            ctx.exit(exit_status())
         except (MemoryError, OSError, RuntimeError) as error:
             if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _ran_out(error)):
                 raise

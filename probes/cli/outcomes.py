@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -109,22 +110,30 @@ def outcomes_page(
         [
             "# What the falsifier found",
             "",
-            f"Made on {today} by `probe falsify all --out DIR --seed {seed} --budget {budget:g}`"
-            f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
-            " claim's inequality fails. A refutation is certified in exact arithmetic and can be checked again with"
-            " `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
-            " premises is known, so that the search tests our code).",
+            _paragraph(
+                f"Made on {today} by `probe falsify all --out DIR --seed {seed} --budget {budget:g}`"
+                f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
+                " claim's inequality fails. A refutation is certified in exact arithmetic and can be checked again with"
+                " `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
+                " premises is known, so that the search tests our code)."
+            ),
             "",
-            "It speaks of the claims *as this toolkit restates them*, with the constant and the form that this page"
-            " shows, and not of anyone's theorem in its own words. φ follows every layer, the last one too. Claims"
-            " about gradients and losses are tested with the loss ½‖f(x) − y‖² of one example. An approach of 1"
-            " means that the bound is attained.",
+            _paragraph(
+                "It speaks of the claims *as this toolkit restates them*, with the constant and the form that this page"
+                " shows, and not of anyone's theorem in its own words. φ follows every layer, the last one too. Claims"
+                " about gradients and losses are tested with the loss ½‖f(x) − y‖² of one example. An approach of 1"
+                " means that the bound is attained."
+            ),
             "",
             markdown_table(rows),
             "",
-            *([f"Not searched: {'; '.join(left_out)}.", ""] if left_out else []),
+            *([_paragraph(f"Not searched: {'; '.join(left_out)}."), ""] if left_out else []),
         ]
     )
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def _witness_cell(claim: Claim, outcome: Outcome) -> str:

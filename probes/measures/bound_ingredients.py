@@ -36,7 +36,7 @@ _SIZES = (variables.OUTPUT_NORM, variables.INPUT_NORM, variables.INPUT_MAX, vari
 class BoundIngredients(Measure):
     """Measures the ladder's ingredients at any perturbed weights, for the sampled examples."""
 
-    name = "bounds"
+    name = "ladder"
     finds = (
         *_SIZES,
         variables.OPERATOR,

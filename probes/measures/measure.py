@@ -24,14 +24,14 @@ from probes.measures.layers import PERTURBED, Layer
 from probes.measures.settings import SliceSettings
 from trust.measurements import Variable
 
-__all__ = ["Floats", "Found", "Frozen", "Measure", "Path", "Point"]
+__all__ = ["Floats", "Found", "Frozen", "Measure", "PerturbedPath", "Point"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Found: TypeAlias = Mapping[Variable, npt.ArrayLike]
 """Arrays by their variable, with its dims but for ``checkpoint``, which the slice adds."""
 
 
-class Path(Protocol):
+class PerturbedPath(Protocol):
     """The perturbed weights at each η: on a line W + η d, or each η's own."""
 
     def at(self, eta: float) -> Mapping[str, Tensor]:
@@ -73,7 +73,7 @@ class Frozen:
     layers: Sequence[Layer]
     measured: list[str]
     direction: Direction | None
-    path: Path
+    path: PerturbedPath
     update_size: float
     mixed: bool
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["interrupted", "interruptible", "line", "status", "watched"]
+__all__ = ["exit_status", "farewell", "interrupted", "interruptible", "watched"]
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -94,13 +94,13 @@ def interrupted() -> bool:
     return _STATE.received is not None
 
 
-def line() -> str:
+def farewell() -> str:
     """What to say; whoever asks says it, for it is said once."""
     _STATE.said = True
     return _LINE
 
 
-def status() -> int:
+def exit_status() -> int:
     """The exit status: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + (_STATE.received or signal.SIGINT)
 
@@ -147,10 +147,10 @@ def _end() -> None:
     if not _STATE.said:
         with suppress(OSError):  # nobody reads it
             os.write(
-                2, f"{chr(10) * os.isatty(2)}{line()}\n".encode()
+                2, f"{chr(10) * os.isatty(2)}{farewell()}\n".encode()
             )  # on a terminal below the progress bar
     if threading.current_thread() is threading.main_thread():  # others would wait for what it holds
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-    os._exit(status())
+    os._exit(exit_status())

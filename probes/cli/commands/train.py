@@ -92,8 +92,8 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
         raise InputError("--depth and --width must be at least 1")
     options["data"] = options["data"] or ("text" if network == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
-    plan = TrainingSettings(network=_described(network, shape, data), **options)
-    files = train_network(plan, out, data=data)
+    settings = TrainingSettings(network=_described(network, shape, data), **options)
+    files = train_network(settings, out, data=data)
     if as_json:
         print_json({"checkpoints": [str(path) for path in files]})
         return

@@ -120,11 +120,11 @@ def test_everything_found_carries_its_name_and_units() -> None:
 
 def test_what_others_find_comes_first() -> None:
     names = [measure.name for measure in chosen_measures(settings("default"))]
-    assert set(names) == {"breakdown", "spectra", "bounds", "curvature", "step-limit"}
+    assert set(names) == {"breakdown", "spectra", "ladder", "curvature", "step-limit"}
     assert names.index("step-limit") > max(names.index("breakdown"), names.index("curvature"))
 
 
-@pytest.mark.parametrize("name", ["breakdown", "bounds", "curvature", "spectra", "step-limit", "sensitivity"])
+@pytest.mark.parametrize("name", ["breakdown", "ladder", "curvature", "spectra", "step-limit", "sensitivity"])
 def test_each_alone_finds_what_it_finds_among_all(name: str) -> None:
     among = measured("default", jacobian=2)
     alone = measured(name, jacobian=2)
@@ -140,7 +140,7 @@ def test_each_alone_finds_what_it_finds_among_all(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("measure", "looks"),
-    [(("breakdown",), 1), (("bounds",), 1), (("default",), 2), (("curvature",), 0)],
+    [(("breakdown",), 1), (("ladder",), 1), (("default",), 2), (("curvature",), 0)],
 )
 def test_progress_counts_what_is_done(measure: Sequence[str], looks: int) -> None:
     reported: list[int] = []
