@@ -207,9 +207,13 @@ def test_files_that_are_none(probe: Probe, tmp_path: Path) -> None:
 
 
 def test_all_claims(probe: Probe, tmp_path: Path) -> None:
-    found = probe("falsify", "all", "--budget", 0.05, "--out", tmp_path / "out", "--json")
+    found = probe("falsify", "all", "--widths", "2,2", "--budget", 2, "--out", tmp_path / "out", "--json")
     assert found.exit_code == 0, found.output
     documents = json.loads(found.stdout)
+    assert all(document["trials"] > 0 for document in documents)
+    assert any(document["certified"] for document in documents)
+    assert "lemma2-calibrated" not in {document["claim"] for document in documents}
+    assert "lemma2-calibrated needs step_limit" in found.stderr
     assert all(set(document) == KEYS for document in documents)
     page = (tmp_path / "out" / "falsified.md").read_text()
     assert all(document["claim"] in page for document in documents)
