@@ -11,8 +11,9 @@ PRESET ?= quick
 figure1: $(STAMP)
 	$(BIN)/probe figure1 --preset $(PRESET) --out $(OUT)
 
+# On all cores; .ci/run adds what is slow by nature.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

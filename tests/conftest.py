@@ -1,21 +1,34 @@
-"""A small data set and a small trained network, made once by the commands themselves."""
+"""How every test runs, and a small data set and a small trained network, made once by the commands themselves."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, configuration, settings
 
 from probes.cli.main import main
 
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")  # a slow machine fails no test
+# a slow machine fails no test, and processes share no examples
+settings.register_profile(
+    "any machine", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+torch.set_num_threads(1)  # see tests/__init__.py
 
 Probe = Callable[..., Result]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis caches what it reads of our code: in a folder that goes with the process."""
+    home = tempfile.TemporaryDirectory(prefix="hypothesis-")
+    configuration.set_hypothesis_home_dir(home.name)
+    config.add_cleanup(home.cleanup)
 
 
 @pytest.fixture(scope="session")

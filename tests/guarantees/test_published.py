@@ -24,9 +24,11 @@ def test_the_input_layers_breakdown_at_initialisation(depth: int) -> None:
     settings = SliceSettings(
         etas=np.array([0.0, *ETAS]), layers="first", samples=0, spectra="none", limit=False, curvature=False
     )
-    found = measure_slice(network, data.x, data.y, settings=settings).isel(checkpoint=0)
-    assert found.attrs["number_of_examples"] == 5000
+    every = 1 if depth == 2 else 2  # half the images, as many of each digit, move these numbers by a tenth
+    x, y = data.x[::every], data.y[::every]
+    found = measure_slice(network, x, y, settings=settings).isel(checkpoint=0)
+    assert found.attrs["number_of_examples"] == 5000 // every
     assert float(found["loss"][0]) == pytest.approx(np.log(10), rel=0.02)
     measured = found["gradient_change"].sel(layer="layers.0.weight").values
-    # other seeds and 5,000 of the 60,000 images: tens of per cent, where depths differ by factors
+    # other seeds and thousands of the 60,000 images: tens of per cent, where depths differ by factors
     np.testing.assert_allclose(measured[1:], RELEASED[depth], rtol=0.35)

@@ -22,6 +22,8 @@ from probes import SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.networks.frozen_network import load_network
 
+pytestmark = pytest.mark.slow
+
 
 def packaged(package: str, *parts: str) -> Path:
     """A file inside an installed package, found without importing it."""

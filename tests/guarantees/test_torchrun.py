@@ -61,7 +61,7 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Two processes with these arguments, of one thread each."""
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TORCH", "OMP"))}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     return subprocess.run(
         [*start, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import probes
 import studies.figure1 as reproduction
+from analysis import judge
 from tests.conftest import Probe
+
+NETWORKS = {"plain": ("Plain", 2, False), "residual": ("Residual", 3, True)}
 
 
 def tiny() -> reproduction.Preset:
-    schedule = dict.fromkeys(("2-layer", "16-layer", "16-layer-residual"), (2, None, 0.9, "2"))
+    schedule = dict.fromkeys(NETWORKS, (2, None, 0.9, "2"))
     etas = np.array([0.0, 0.001, 0.01, 0.1])
     return reproduction.Preset(
         width=6, etas=etas, jacobian=2, curvature=True, chunk=50, batch_size=100, schedule=schedule
     )
+
+
+def test_presets_are_of_the_papers_three_networks() -> None:
+    networks = {name: (depth, residual) for name, (_, depth, residual) in reproduction._NETWORKS.items()}
+    assert networks == {
+        "2-layer": (2, False),
+        "16-layer": (16, False),
+        "16-layer-residual": (16, True),
+    }
+    for preset in reproduction.PRESETS.values():
+        assert set(preset().schedule) == set(networks)
+
+
+def judged(measurements: xr.Dataset, *, title: str, **_: Any) -> Any:
+    """Of all findings the verdicts alone."""
+    return SimpleNamespace(title=title, verdicts=judge(measurements))
 
 
 def test_from_nothing_interrupted_and_continued(
@@ -28,17 +49,14 @@ def test_from_nothing_interrupted_and_continued(
     random = np.random.default_rng(1)
     y = np.arange(300) % 10
     np.savez(tmp_path / "d.npz", x=(random.normal(size=(300, 6)) + y[:, None]).astype(np.float32), y=y)
+    monkeypatch.setattr(reproduction, "_NETWORKS", NETWORKS)
     monkeypatch.setitem(reproduction.PRESETS, "quick", tiny)
-    whole = reproduction.reproduce("quick", tmp_path / "whole", data=str(tmp_path / "d.npz"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduction, "find", judged)
+        whole = reproduction.reproduce("quick", tmp_path / "whole", data=str(tmp_path / "d.npz"))
     arguments = [
-        "figure1",
-        "--data",
-        tmp_path / "d.npz",
-        "--out",
-        tmp_path / "parts",
-        "--format",
-        "png",
-        "--json",
+        *("figure1", "--data", tmp_path / "d.npz", "--out", tmp_path / "parts"),
+        *("--format", "png", "--json"),
     ]
     real, calls = reproduction.measure_run, []
 
@@ -50,6 +68,7 @@ def test_from_nothing_interrupted_and_continued(
 
     with monkeypatch.context() as patch:
         patch.setattr(reproduction, "measure_run", interrupted)
+        patch.setattr(reproduction, "find", judged)
         stopped = probe(*arguments)
     assert stopped.exit_code == 130
     assert "continues" in stopped.stderr
@@ -59,7 +78,7 @@ def test_from_nothing_interrupted_and_continued(
     expected = [(one.title, verdict) for one in whole for verdict in one.verdicts]
     assert document["verdicts"] == [{**verdict.to_json(), "network": title} for title, verdict in expected]
     assert (tmp_path / "parts" / "report" / "figure1.png").is_file()
-    for name in ("2-layer", "16-layer", "16-layer-residual"):
+    for name in NETWORKS:
         a, b = (probes.load(tmp_path / kind / name / "measurements") for kind in ("whole", "parts"))
         assert a.equals(b)
     other = probe(*arguments, "--seed", 1)

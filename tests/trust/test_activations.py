@@ -123,7 +123,7 @@ def test_model_of_relu() -> None:
             assert modelled_transmission(spec) == transmission(spec)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     spec=st.sampled_from(sorted(TORCH)),
     x=st.floats(-50, 50),

@@ -38,7 +38,7 @@ def test_lemma1_is_nearly_attained_by_a_short_step_uphill() -> None:
     assert truth < bound < 1.01 * truth
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32 - 1), layers=st.integers(1, 5), scale=st.sampled_from([1e-3, 1.0, 100.0]))
 def test_lemma1_holds_for_quadratics(seed: int, layers: int, scale: float) -> None:
     """𝓛 = ½wᵀAw in blocks of 3: the gradient changes by tAΔ, so its worst change is known, at t = 1."""
@@ -156,7 +156,7 @@ def test_lemma2_with_an_enormous_constant() -> None:
     assert log10_lemma2_step_limit(depth=100, log10_constant=400) == pytest.approx(-402, rel=1e-14)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     depth=st.integers(1, 1000),
     cos_theta=st.floats(1e-3, 1),
@@ -211,7 +211,7 @@ def test_curvature_closed_forms() -> None:
     assert curvature_step_limit(slope=[-1.0, -2.0], curvature=1.0).shape == (2,)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(slope=st.floats(-1e6, -1e-6), curvature=st.floats(1e-6, 1e6))
 def test_curvature_limit_of_a_quadratic_is_where_its_loss_returns(slope: float, curvature: float) -> None:
     eta = float(curvature_step_limit(slope=slope, curvature=curvature))

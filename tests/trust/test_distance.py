@@ -68,7 +68,7 @@ def test_bad_input(function, bad: object, message: str) -> None:
         function(bad)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(r=st.lists(st.floats(0, 1e6), min_size=1, max_size=12), extra=st.floats(0, 1e6))
 def test_properties(r: list[float], extra: float) -> None:
     """Σr ≤ D ≤ e^Σr − 1; log10 agrees; another layer composes as (1 + D)(1 + r) − 1."""

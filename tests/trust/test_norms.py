@@ -148,7 +148,7 @@ def test_relative_norm_refuses_differing_shapes() -> None:
         relative_norm([1.0], [np.nan])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     matrix=arrays(
         np.float64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(-1e3, 1e3)

@@ -36,7 +36,7 @@ def test_each_tensor_by_its_own_norm_and_its_group_by_its_own_lr() -> None:
     assert untouched.item() == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**31 - 1),
     lr=st.floats(1e-6, 2),

@@ -91,7 +91,7 @@ def _enclosed(tree: Any) -> Any:
     }.get(name, lambda: getattr(v, name)())()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(trees)
 def test_the_true_value_lies_inside(tree: Any) -> None:
     sizes: list[float] = []
@@ -107,7 +107,7 @@ def test_the_true_value_lies_inside(tree: Any) -> None:
         assert high - low < EXACTLY.mpf(10) ** -30
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rationals, rationals, rationals, rationals, st.sampled_from(TWO))
 def test_wide_intervals_hold_what_their_members_give(
     a: Fraction, b: Fraction, c: Fraction, d: Fraction, operation: str

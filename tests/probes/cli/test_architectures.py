@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import probes
+from analysis import Status, judge
 from probes.networks.kinds import build
 from probes.networks.named import NAMED
 from tests.conftest import Probe
@@ -36,6 +37,7 @@ ARCHITECTURES = {
     **{name: CASES[name] for name in NAMES},
     "residual 16": Case(lambda: build(NAMED["residual16"](784, 10, "none")), lambda: numbers(784), 10),
 }
+DRAWN = ("attention", "residual 16")  # layers of which little is known, and many of them
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -69,12 +71,16 @@ def test_run_and_report_agree_with_a_plain_loop(name: str, probe: Probe, tmp_pat
             assert float(measurements["gradient_change"].sel(layer=layer)[k]) == pytest.approx(
                 change, rel=1e-8, abs=1e-11
             )
-    done = probe("report", tmp_path / "results", "--format", "svg", "--json")
-    assert done.exit_code == 0, done.output
-    document = json.loads(done.stdout)
-    verdicts = {verdict["claim"]: verdict for verdict in document["verdicts"]}
-    assert verdicts["deep-relative-trust"]["status"] in ("holds", "refuted")
-    assert verdicts["lemma1"]["status"] != "refuted"
+    verdicts = {verdict.claim: verdict for verdict in judge(probes.load(tmp_path / "results"))}
+    assert verdicts["deep-relative-trust"].status in (Status.HOLDS, Status.REFUTED)
+    assert verdicts["lemma1"].status is not Status.REFUTED
     if name != "perceptron":
-        assert verdicts["spectral-product"]["premises"]["plain chain"] is False
-    assert all(Path(figure).is_file() for figure in document["figures"])
+        assert verdicts["spectral-product"].premises["plain chain"] is False
+    if name in DRAWN:
+        done = probe("report", tmp_path / "results", "--format", "svg", "--json")
+        assert done.exit_code == 0, done.output
+        document = json.loads(done.stdout)
+        assert [one["status"] for one in document["verdicts"]] == [
+            one.status.value for one in verdicts.values()
+        ]
+        assert all(Path(figure).is_file() for figure in document["figures"])

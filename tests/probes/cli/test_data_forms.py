@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ import pytest
 import torch
 
 import probes
+from analysis import Status, judge
 from tests.conftest import Probe
+from trust.claims import all_claims
 
 MINE = """
 import torch
@@ -93,17 +94,15 @@ def test_a_loss_of_model_and_batch(
     found, expected = probes.load(out), probes.load(plain)
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(found["gradient_norm"], expected["gradient_norm"], rtol=1e-5)
-    result = probe("report", out, "--json")
-    assert result.exit_code == 0, result.output
-    verdicts = {entry["claim"]: entry for entry in json.loads(result.stdout)["verdicts"]}
-    assert verdicts["theorem1-function"]["status"] == "not measured"
+    for verdict in judge(found, [all_claims()["theorem1-function"]]):
+        assert verdict.status is Status.NOT_MEASURED
 
 
 def test_a_language_model(probe: Probe, language: Path, mine: Path, tmp_path: Path) -> None:
     command = ("run", language, "--network", f"{mine}:Language", "--loss", "next-token", *FEW)
     result = probe(*command, "--data", f"{mine}:words", "--jacobian", 2, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert probe("report", tmp_path / "out").exit_code == 0
+    assert probe("report", tmp_path / "out", "--format", "png").exit_code == 0
     assert probe("export", tmp_path / "out", tmp_path / "out.csv").exit_code == 0
     result = probe(*command, "--data", f"{mine}:rare_words", "--out", tmp_path / "none")
     assert result.exit_code != 0

@@ -11,7 +11,7 @@ import pytest
 from analysis.falsifier import witness
 from tests.analysis.falsifier.test_witness import GOOD
 from tests.conftest import Probe
-from tests.probes.cli.test_bad_input import one_line
+from tests.probes.cli.refusals import one_line
 from tests.support.clock import tick
 
 KEYS = {"claim", "witness", "worst_log10_ratio", "certified", "trials", "doubt"}

@@ -14,16 +14,7 @@ from probes import InputError
 from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.dataset import DataSet, load_data
-
-
-def refused(spec: object, *parts: str, examples: int | None = None) -> None:
-    """Assert that the spec is refused in one line that has ``parts``."""
-    with pytest.raises(InputError) as caught:
-        load_data(str(spec), examples=examples)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
+from tests.probes.data.refusals import refused
 
 
 def save(path: Path, **arrays: Any) -> Path:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from probes.data.dataset import load_data
-from tests.probes.data.test_dataset import refused
-
-
-def idx(array: Any) -> bytes:
-    """An IDX file of bytes."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
-
+from tests.probes.data.refusals import refused
+from tests.support.idx import idx
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)

@@ -176,7 +176,7 @@ def test_no_copy_of_the_direction_is_kept() -> None:
     assert all(direction.parts[name].base() is gradients[name] for name in gradients)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 40), st.integers(0, 2**31), st.sampled_from([torch.float32, EXACT]), st.booleans())
 def test_comparisons_are_plain_formulas(size: int, seed: int, dtype: torch.dtype, strided: bool) -> None:
     draw = torch.Generator().manual_seed(seed)

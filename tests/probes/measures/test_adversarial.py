@@ -14,7 +14,6 @@ from probes import InputError
 from probes.evaluation.directions import gradient_direction, noise_direction
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, Worst, find_worst
-from tests.guarantees.test_leaves_no_trace import picture, subject
 from tests.probes.measures.problems import (
     EXACT,
     OBJECTIVES,
@@ -26,6 +25,7 @@ from tests.probes.measures.problems import (
     relative,
 )
 from tests.support.reference import make, make_data
+from tests.support.traces import picture, subject
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

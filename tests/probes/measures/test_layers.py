@@ -15,9 +15,9 @@ from probes.data.losses import LOSSES
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import probing
 from probes.measures.layers import EXCLUDED, FIXED, FROZEN, PERTURBED, UNUSED, Layer, find_layers, treated
-from tests.guarantees.test_leaves_no_trace import picture
 from tests.probes.measures.examples import CASES, ETAS, looped, measured, prepared
 from tests.support.reference import make_data
+from tests.support.traces import picture
 
 
 def found_in(case: str | nn.Module, x: Tensor | None = None, y: Tensor | None = None) -> dict[str, Layer]:

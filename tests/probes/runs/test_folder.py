@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import xarray as xr
 
 import probes
-from probes import InputError, SliceSettings, measure_slice
+from probes import InputError
 from probes.runs.folder import RunFolder
 from probes.runs.results import export_csv
-from probes.system.files import make_folder, natural_key, write_atomically
-from tests.support.reference import make, make_data
 
 IDENTITY: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
-
-
-@pytest.fixture(scope="module")
-def parts() -> list[xr.Dataset]:
-    """Slices of two networks; the second overflows."""
-    x, y = make_data(8)
-    made = []
-    for seed, etas in ((0, [0.0, 0.1, 1.0]), (1, [0.0, 0.1, 1.0])):
-        settings = SliceSettings(etas=np.array(etas), jacobian=2, limit=False)
-        made.append(measure_slice(make(seed=seed), x, y, settings=settings, label=f"checkpoint-{seed * 10}"))
-    made[1]["loss"][0, 2] = np.inf
-    made[1]["gradient_change"][0, 2, 0] = np.nan
-    return made
 
 
 def write(folder: Path, parts: list[xr.Dataset]) -> RunFolder:
@@ -169,33 +152,3 @@ def test_a_disk_that_fills(
     assert probes.load(tmp_path / "run").sizes["checkpoint"] == 1
     run.write_slice(1, parts[1])
     assert probes.load(tmp_path / "run").sizes["checkpoint"] == 2
-
-
-def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    umask = os.umask(0o027)
-    try:
-        write_atomically(path, b"newer")
-    finally:
-        os.umask(umask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640  # an ordinary file's mode
-
-    def stumble(stream: Any) -> None:
-        stream.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, stumble)
-    assert path.read_bytes() == b"newer"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="cannot be written"):
-        write_atomically(tmp_path / "none" / "file", b"x")
-    with pytest.raises(InputError, match="is a file"):
-        make_folder(path)
-
-
-def test_natural_order() -> None:
-    names = ["a10", "a9", "a", "b1", "a9b", "a9a", "10", "9", "a1.10", "a1.9"]
-    expected = ["9", "10", "a", "a1.9", "a1.10", "a9", "a9a", "a9b", "a10", "b1"]
-    assert sorted(names, key=natural_key) == expected

@@ -14,7 +14,6 @@ import xarray as xr
 import probes
 from probes import InputError
 from probes.runs.results import export_csv, join
-from tests.probes.runs.test_folder import parts as parts
 from tests.probes.runs.test_folder import write
 
 

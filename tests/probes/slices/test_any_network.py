@@ -15,9 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import analysis
 from probes import InputError, SliceSettings
 from probes.measures.layers import PERTURBED
-from tests.guarantees.test_leaves_no_trace import picture
 from tests.probes.measures.examples import CASES, ETAS, JUDGED, attributes, looped, measured, prepared
 from tests.support.reference import make_data
+from tests.support.traces import picture
 
 
 @pytest.mark.parametrize("name", CASES)

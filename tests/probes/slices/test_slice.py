@@ -1,4 +1,4 @@
-"""The slice against an independent implementation, closed forms, finite differences and torch.func."""
+"""The slice against an independent implementation, closed forms and finite differences; odd networks."""
 
 from __future__ import annotations
 
@@ -7,36 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from torch import nn
 
 from probes import InputError, SliceSettings, measure_slice
-from probes.measures.jacobians import gate_change, relative_change
-from tests.support.reference import Reference, arrays, make, make_data, step
-
-ETAS = np.array([0.0, 1e-3, 1e-2, 0.1, 0.5])
-CASES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "linear": {"activation": "identity"},
-    "no biases": {"bias": False, "activation": "leaky_relu:0.1"},
-    "one layer": {"widths": (6, 3)},
-    "deep": {"widths": (6, *[8] * 7, 3), "activation": "gelu"},
-    "residual": {"residual": True},
-    "residual tanh": {"residual": True, "activation": "tanh", "bias": False},
-    "layer norm": {"norm": "layer", "activation": "silu"},
-    "batch norm": {"norm": "batch"},
-    "batch norm, residual": {"norm": "batch", "residual": True, "activation": "softplus", "bias": False},
-}
-
-
-def measured(network: nn.Module, x: Any, y: Any, **settings: Any) -> xr.Dataset:
-    """The slice, without its one-checkpoint dimension."""
-    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
-    return measure_slice(network, x, y, settings=SliceSettings(**settings)).isel(checkpoint=0)
-
-
-def reference_of(network: Any, x: Any, y: Any) -> Reference:
-    return Reference(network.spec, x.double().numpy(), y.numpy())
+from tests.probes.slices.examples import CASES, ETAS, measured, reference_of
+from tests.support.reference import arrays, make, make_data, step
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -77,216 +52,6 @@ def test_agrees_with_an_independent_implementation(case: str) -> None:
     assert float(exact["slope_at_zero"]) == pytest.approx(float(exact["slope"][0]), rel=1e-12)
     np.testing.assert_allclose(exact["perturbation_cosine"], 1.0, rtol=1e-12)
     assert loss == pytest.approx(float(exact["loss"][0]), rel=1e-12)
-
-
-def test_the_noise_floor_is_rounding_and_nothing_else() -> None:
-    network, (x, y) = make(), make_data()
-    single, exact = measured(network, x, y, dtype="float32"), measured(network, x, y)
-    # sums of 37 terms: a few units of rounding, never a thousand
-    assert 2**-30 < float(single["noise_floor"].max()) < 1000 * 2**-24
-    assert float(exact["noise_floor"].max()) < 1000 * 2**-53
-    assert float(single["loss_noise_floor"]) < 100 * 2**-24
-
-
-def test_the_noise_floor_sees_what_repetition_cannot() -> None:
-    network, (x, y) = make((6, 3)), make_data()
-    with torch.no_grad():
-        network.layers[0].bias += 1e6  # softmax ignores it, but float32 rounds outputs of this size to 1/16
-    single, exact = measured(network, x, y, dtype="float32"), measured(network, x, y)
-    error = abs(single["gradient_norm"][0] / exact["gradient_norm"][0] - 1)
-    assert (error > 1e-4).all()
-    # the relative error of a norm is at most that of the vector; the sample is the whole data here
-    assert (error <= single["noise_floor"] * 1.001).all()
-    assert float(single["noise_floor"].max()) < 0.2
-
-
-def test_slope_and_curvature_are_the_derivatives_of_the_loss() -> None:
-    network, (x, y) = make(activation="tanh"), make_data()
-    h = 1e-3
-    found = measured(network, x, y, etas=np.array([0.0, h, 2 * h]), curvature=True)
-    loss, slope = found["loss"].values, found["slope"].values
-    # central and one-sided three-point differences err by h² times a third derivative of order 10
-    assert slope[1] == pytest.approx((loss[2] - loss[0]) / (2 * h), rel=100 * h**2)
-    assert slope[0] < 0
-    second = (-3 * slope[0] + 4 * slope[1] - slope[2]) / (2 * h)
-    assert float(found["curvature"]) == pytest.approx(second, rel=1e-3)
-
-
-def test_slope_of_a_direction_that_is_not_the_gradient() -> None:
-    network, (x, y) = make(activation="tanh"), make_data()
-    h = 1e-4
-    found = measured(network, x, y, etas=np.array([0.0, h, 2 * h]), direction="noise")
-    loss = found["loss"].values
-    assert float(found["slope"][1]) == pytest.approx((loss[2] - loss[0]) / (2 * h), rel=1e-4, abs=1e-7)
-
-
-@pytest.mark.parametrize("case", ["plain", "residual tanh", "layer norm", "batch norm, residual"])
-def test_jacobians_are_those_of_torch_func(case: str) -> None:
-    network, (x, y) = make(**CASES[case]), make_data(5)
-    eta, count = 0.1, 3
-    found = measured(network, x, y, etas=np.array([0.0, eta]), jacobian=count)
-    reference, tensors = reference_of(network, x, y), arrays(network)
-    moved = step(tensors, reference.run(tensors)[1], eta)
-
-    def tail(values: Any, k: int) -> Any:
-        """From the input of layer k to the outputs, all paths counted, and the network it belongs to."""
-        state = {name: torch.from_numpy(np.asarray(tensor)) for name, tensor in values.items()}
-        twin = make(**CASES[case]).double().eval()
-        twin.load_state_dict(state)
-
-        def run(h: Any) -> Any:
-            h = h[None]
-            for j in range(k, len(twin.layers)):
-                z = twin.layers[j](h)
-                if j == len(twin.layers) - 1:
-                    return z[0]
-                z = z if twin.norms is None else twin.norms[j](z)
-                a = twin.activation(z)
-                h = h + a if twin.spec.residual and a.shape == h.shape else a
-            raise AssertionError
-
-        return run, twin
-
-    for example in range(count):
-        for k in range(len(network.layers)):
-            jacobians = []
-            for values in (tensors, moved):
-                run, twin = tail(values, k)
-                h = x[example].double()[None]
-                for j in range(k):
-                    z = twin.layers[j](h)
-                    a = twin.activation(z if twin.norms is None else twin.norms[j](z))
-                    h = h + a if twin.spec.residual and a.shape == h.shape else a
-                jacobians.append(torch.func.jacrev(run)(h[0].detach()).detach())
-            expected = float((jacobians[1] - jacobians[0]).norm() / jacobians[0].norm())
-            layer = f"layers.{k}.weight"
-            value = float(found["jacobian_change"].sel(layer=layer)[1, example])
-            assert value == pytest.approx(expected, rel=1e-9, abs=1e-13), (layer, example)
-    assert np.isnan(found["jacobian_change"].sel(layer="layers.0.weight")[1, count:]).all()
-    assert float(found["jacobian_change"].sel(layer="layers.2.weight")[0, 0]) == 0
-
-
-def test_gates_are_the_derivatives_at_the_preactivations() -> None:
-    network, (x, y) = make((6, 5, 3), "tanh"), make_data(4)
-    found = measured(network, x, y, etas=np.array([0.0, 0.05]), jacobian=4)
-    reference, tensors = reference_of(network, x, y), arrays(network)
-    moved = step(tensors, reference.run(tensors)[1], 0.05)
-    gates = [
-        1 - np.tanh(reference.x @ values["layers.0.weight"].T + values["layers.0.bias"]) ** 2
-        for values in (tensors, moved)
-    ]
-    expected = np.max(np.abs(gates[1] - gates[0]) / gates[0], axis=1)
-    np.testing.assert_allclose(found["gate_change"].sel(layer="layers.0.weight")[1], expected, rtol=1e-10)
-    np.testing.assert_array_equal(found["gate_change"].sel(layer="layers.1.weight")[1], 0)
-
-
-def test_changes_of_zeros() -> None:
-    before = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
-    after = torch.tensor([[0.0, 0.0], [0.0, 1.0], [3.0, 9.0]])
-    assert relative_change(before, after).tolist() == [0.0, np.inf, 1.0]
-    assert gate_change(before, after).tolist() == [0.0, np.inf, 1.25]
-
-
-def test_spectra_against_numpy() -> None:
-    network, (x, y) = make(), make_data()
-    found = measured(network, x, y, spectra="slice")
-    reference, tensors = reference_of(network, x, y), arrays(network)
-    base = reference.run(tensors)[1]
-    for k in range(3):
-        name = f"layers.{k}.weight"
-        layer = found.sel(layer=name)
-        values = np.linalg.svd(tensors[name], compute_uv=False)
-        assert float(layer["weight_norm"]) == pytest.approx(np.linalg.norm(tensors[name]), rel=1e-12)
-        assert float(layer["spectral_norm"]) == pytest.approx(values[0], rel=1e-12)
-        assert float(layer["condition_number"]) == pytest.approx(values[0] / values[-1], rel=1e-9)
-        steps = np.linalg.svd(base[name], compute_uv=False) * np.linalg.norm(tensors[name])
-        size = np.linalg.norm(base[name])
-        assert float(layer["direction_spectral_norm"]) == pytest.approx(steps[0] / size, rel=1e-10)
-        after = np.linalg.svd(step(tensors, base, 0.5)[name], compute_uv=False)
-        condition = float(layer["perturbed_condition_number"][-1])
-        assert condition == pytest.approx(after[0] / after[-1], rel=1e-8)
-    # softmax's gradient sums to zero over the classes, so the last layer's has no full rank
-    assert float(found["direction_condition_number"].sel(layer="layers.2.weight")) > 1e12
-    assert np.isnan(found["spectral_norm"].sel(layer="layers.0.bias"))
-
-
-def test_noise_moves_every_layer_by_eta_and_is_seeded() -> None:
-    network, (x, y) = make(), make_data()
-    one = measured(network, x, y, direction="noise", seed=3)
-    np.testing.assert_allclose(one["relative_perturbation"], np.tile(ETAS[:, None], (1, 6)), rtol=1e-12)
-    xr.testing.assert_identical(one, measured(network, x, y, direction="noise", seed=3))
-    other = measured(network, x, y, direction="noise", seed=4)
-    assert not np.allclose(one["loss"][1:], other["loss"][1:], rtol=1e-9)
-    # a random direction is nearly orthogonal to the gradient: cos of a matrix of 48 entries is about 1/√48
-    assert abs(float(one["perturbation_cosine"].sel(layer="layers.0.weight"))) < 5 / np.sqrt(48)
-
-
-def test_the_update_lands_on_the_next_checkpoint() -> None:
-    network, following, (x, y) = make(seed=0), make(seed=5), make_data()
-    settings: dict[str, Any] = {"direction": "update", "dtype": "float64", "limit": False, "curvature": False}
-    after = dict(following.named_parameters())
-    relative = [
-        float((after[name].detach() - tensor).norm() / tensor.norm())
-        for name, tensor in network.state_dict().items()
-        if tensor.ndim == 2
-    ]
-    etas = np.array([0.0, max(relative)])
-
-    def run(grid: Any) -> xr.Dataset:
-        options = SliceSettings(etas=grid, **settings)
-        return measure_slice(network, x, y, settings=options, following=after).isel(checkpoint=0)
-
-    size = float(run(etas)["update_size"])
-    assert size == pytest.approx(max(relative), rel=1e-5)  # float32 norms here
-    found = run(np.array([0.0, size]))
-    loss, gradients, _ = reference_of(following, x, y).run(arrays(following))
-    assert float(found["loss"][1]) == pytest.approx(loss, rel=1e-12)
-    for name, g in gradients.items():
-        assert float(found["gradient_norm"].sel(layer=name)[1]) == pytest.approx(np.linalg.norm(g), rel=1e-10)
-    with pytest.raises(InputError, match="no weight matrix differs"):
-        measure_slice(
-            network,
-            x,
-            y,
-            settings=SliceSettings(etas=etas, **settings),
-            following=dict(network.named_parameters()),
-        )
-    with pytest.raises(InputError, match="at least two"):
-        measure_slice(network, x, y, settings=SliceSettings(etas=etas, **settings))
-
-
-def test_fixed_biases_stay() -> None:
-    network, (x, y) = make(), make_data()
-    found = measured(network, x, y, biases="fixed")
-    reference, tensors = reference_of(network, x, y), arrays(network)
-    base = reference.run(tensors)[1]
-    weights = {name: g for name, g in base.items() if name.endswith("weight")}
-    loss, gradients, _ = reference.run(step(tensors, weights, 0.5))
-    assert float(found["loss"][-1]) == pytest.approx(loss, rel=1e-10)
-    is_bias = ~found["is_weight"].values
-    assert is_bias.sum() == 3
-    assert (found["relative_perturbation"].values[:, is_bias] == 0).all()
-    change = np.linalg.norm(gradients["layers.0.bias"] - base["layers.0.bias"])
-    expected = change / np.linalg.norm(base["layers.0.bias"])
-    assert float(found["gradient_change"].sel(layer="layers.0.bias")[-1]) == pytest.approx(expected, rel=1e-8)
-    assert found.attrs["biases_moved"] == "false"
-    assert measured(network, x, y).attrs["biases_moved"] == "true"
-
-
-def test_measuring_some_layers_changes_no_number() -> None:
-    network, (x, y) = make(), make_data()
-    whole = measured(network, x, y)
-    for layers, kept in (("first", ["layers.0.weight"]), ("*.bias", [f"layers.{k}.bias" for k in range(3)])):
-        part = measured(network, x, y, layers=layers)
-        xr.testing.assert_identical(part["loss"], whole["loss"])
-        for name in whole["layer"].values:
-            expected = whole["gradient_change"].sel(layer=name)
-            if name in kept:
-                xr.testing.assert_identical(part["gradient_change"].sel(layer=name), expected)
-            else:
-                assert np.isnan(part["gradient_change"].sel(layer=name)).all()
-    with pytest.raises(InputError, match="matches no layer"):
-        measured(network, x, y, layers="nothing*")
 
 
 def test_chunks_change_nothing_but_rounding() -> None:
@@ -414,23 +179,6 @@ def test_a_stochastic_network_is_refused() -> None:
 
     with pytest.raises(InputError, match="stochastic"):
         measured(Noisy(), *make_data())
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"etas": np.array([0.1, 0.2])},
-        {"etas": np.array([0.0, 0.2, 0.1])},
-        {"etas": np.array([0.0])},
-        {"direction": "sideways"},
-        {"biases": "fix"},
-        {"dtype": "float16"},
-        {"spectra": "all"},
-    ],
-)
-def test_settings_that_would_measure_something_else_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        SliceSettings(**{"etas": ETAS, **settings})
 
 
 def test_other_losses() -> None:

@@ -176,7 +176,7 @@ def test_frequencies_are_pruned_without_loss(monkeypatch: pytest.MonkeyPatch) ->
             assert operator_norm(weight, operator) == pytest.approx(norm, rel=1e-11, abs=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_bounds_are_never_underestimates(data: st.DataObject) -> None:
     def draw(low: int, high: int) -> int:

@@ -67,7 +67,7 @@ def test_norms_that_are_known_are_never_underestimated(order: int) -> None:
     assert 2.0 * side <= ones <= 2.0 * side * (1 + 1e-11)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31), st.integers(-900, 900))
 def test_a_product_with_a_vector_is_never_longer(m: int, n: int, seed: int, exponent: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -21,7 +21,7 @@ from probes.data.dataset import DataSet, load_data
 from probes.data.labels import label_range
 from probes.data.losses import resolve_loss
 from probes.evaluation.evaluator import Evaluator
-from tests.probes.data.test_mnist import idx
+from tests.support.idx import idx
 
 DRAW = np.random.default_rng(5)
 X = DRAW.normal(size=(400, 6)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Results of a tiny run, as each version of the schema wrote them: ``python -m tests.probes.golden.make FOLDER``.
+"""Results of a tiny run, as each version of the schema wrote them; run this module with a folder to write them into.
 
 ``schema-2`` beside this file was made so. Once a schema is released its results are never made again: later versions
 must read what earlier ones wrote.

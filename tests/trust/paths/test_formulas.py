@@ -1,17 +1,25 @@
-"""Path norms and distances: against enumeration and exact fractions, and the bounds on random ReLU networks."""
+"""Path norms and distances: against enumeration and exact fractions, by hand, at extreme sizes."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trust.paths.networks import (
+    EPS,
+    Net,
+    assert_same,
+    distance,
+    exact_distance,
+    l1_of_difference,
+    moved,
+    random_net,
+    seeds,
+)
 from trust.paths import (
     MAX_PATHS,
     log10_path_distance,
@@ -21,116 +29,15 @@ from trust.paths import (
     path_vector,
 )
 
-Array = np.ndarray
-EPS = np.finfo(float).eps
-# Logarithms of numbers between 1e-300 and 1e300 in four layers: 4·700·2ε = 1.3e-12 of the number itself.
-RELATIVE = 1e-10
 
-seeds = st.integers(0, 2**32 - 1)
-
-
-@dataclass(frozen=True)
-class Net:
-    """A ReLU network with a linear last layer; a layer's bias may be None."""
-
-    weights: list[Array]
-    biases: list[Array | None]
-
-    def run(self, x: Array, *, relu_at_the_end: bool = False) -> Array:
-        h = x
-        for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = W @ h + (0.0 if b is None else b)
-            if relu_at_the_end or k + 1 < len(self.weights):
-                h = np.maximum(h, 0.0)
-        return h
-
-    def exact_paths(self) -> list[Fraction]:
-        """Every path's product, start by start and unit by unit, in exact arithmetic."""
-        L, widths = len(self.weights), [self.weights[0].shape[1], *(W.shape[0] for W in self.weights)]
-        products = []
-        for start in range(L + 1):  # 0 for the inputs, l for the bias of layer l
-            if start > 0 and self.biases[start - 1] is None:
-                continue
-            for units in itertools.product(*(range(widths[k]) for k in range(start, L + 1))):
-                value = Fraction(1) if start == 0 else Fraction(float(self.biases[start - 1][units[0]]))
-                for k in range(start, L):
-                    value *= Fraction(float(self.weights[k][units[k - start + 1], units[k - start]]))
-                products.append(value)
-        return products
-
-    def path_norm(self) -> Fraction:
-        return sum((abs(value) for value in self.exact_paths()), Fraction(0))
-
-
-def random_net(rng: np.random.Generator, *, widest: int = 4, deepest: int = 4) -> Net:
-    """Small, some entries 0, biases in all, some or none of the layers."""
-    depth = int(rng.integers(1, deepest + 1))
-    widths = rng.integers(1, widest + 1, depth + 1)
-    share = rng.choice([0.0, 0.5, 1.0])
-    weights = [rng.standard_normal((widths[k + 1], widths[k])) for k in range(depth)]
-    weights = [np.where(rng.random(W.shape) < 0.15, 0.0, W) for W in weights]
-    biases = [rng.standard_normal(w) if rng.random() < share else None for w in widths[1:]]
-    return Net(weights, biases)
-
-
-def moved(rng: np.random.Generator, net: Net, size: float, *, same_signs: bool = False) -> Net:
-    """The network with every entry moved by about `size`, or some of the entries only."""
-
-    def move(array: Array) -> Array:
-        step = size * rng.standard_normal(array.shape) * (rng.random(array.shape) < rng.choice([0.3, 1.0]))
-        return array * np.exp(step) if same_signs else array + step
-
-    return Net([move(W) for W in net.weights], [None if b is None else move(b) for b in net.biases])
-
-
-def midpoint(one: Net, other: Net) -> Net:
-    """m: the common sign and the smaller magnitude, entry by entry."""
-
-    def common(a: Array | None, b: Array | None) -> Array | None:
-        if a is None or b is None:
-            return None
-        out = np.zeros_like(a)
-        for at in np.ndindex(a.shape):
-            if a[at] > 0 and b[at] > 0:
-                out[at] = min(a[at], b[at])
-            if a[at] < 0 and b[at] < 0:
-                out[at] = max(a[at], b[at])
-        return out
-
-    return Net(
-        [common(*pair) for pair in zip(one.weights, other.weights, strict=True)],
-        [common(*pair) for pair in zip(one.biases, other.biases, strict=True)],
-    )
-
-
-def distance(one: Net, other: Net) -> float:
-    return log10_path_distance(one.weights, other.weights, one.biases, other.biases)
-
-
-def exact_distance(one: Net, other: Net) -> Fraction:
-    return one.path_norm() + other.path_norm() - 2 * midpoint(one, other).path_norm()
-
-
-def l1_of_difference(one: Net, other: Net) -> Fraction:
-    pairs = zip(one.exact_paths(), other.exact_paths(), strict=True)
-    return sum((abs(a - b) for a, b in pairs), Fraction(0))
-
-
-def assert_same(log10_value: float, expected: Fraction | float) -> None:
-    assert 10**log10_value == pytest.approx(float(expected), rel=RELATIVE, abs=0)
-
-
-# --- against enumeration ---
-
-
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=seeds)
 def test_path_norm_is_the_sum_over_all_paths(seed: int) -> None:
     net = random_net(np.random.default_rng(seed))
     assert_same(log10_path_norm(net.weights, net.biases), net.path_norm())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=seeds)
 def test_path_vector_lists_every_path(seed: int) -> None:
     """As a multiset of products: each of at most five factors, so good to 4ε."""
@@ -139,7 +46,7 @@ def test_path_vector_lists_every_path(seed: int) -> None:
     np.testing.assert_allclose(np.sort(path_vector(net.weights, net.biases)), expected, rtol=5 * EPS)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=seeds, size=st.sampled_from([1e-15, 1e-12, 1e-6, 0.1, 3.0]))
 def test_path_distance_is_its_definition_without_cancellation(seed: int, size: float) -> None:
     rng = np.random.default_rng(seed)
@@ -157,7 +64,7 @@ def test_path_distance_is_its_definition_without_cancellation(seed: int, size: f
     assert in_floats == pytest.approx(float(gap), rel=1e-9, abs=paths)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=seeds)
 def test_distance_is_that_of_the_path_vectors_where_one_is_the_midpoint(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -169,7 +76,7 @@ def test_distance_is_that_of_the_path_vectors_where_one_is_the_midpoint(seed: in
     assert_same(distance(net, less), l1_of_difference(net, less))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=seeds)
 def test_one_walk_gives_both_numbers(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -227,9 +134,6 @@ def test_rescaling_both_networks_changes_nothing() -> None:
     assert distance(net, rescaled(net)) > -3
 
 
-# --- extreme sizes ---
-
-
 # Powers of two near 1e±200, so that 1 + 2^-40 times them is exact.
 @pytest.mark.parametrize("entry", [2.0**664, 2.0**-664, 1.0])
 def test_a_thousand_layers_of_any_size(entry: float) -> None:
@@ -274,93 +178,6 @@ def test_zero_networks_and_equal_ones() -> None:
     assert log10_path_distance([np.ones((1, 1)), [[0.0]]], [2 * np.ones((1, 1)), [[0.0]]]) == -np.inf
     assert_same(log10_path_distance(zero, [np.ones((2, 3)), np.ones((1, 2))]), 6)
 
-
-# --- the bounds on the output ---
-
-
-def rounding(net: Net, scale: float) -> float:
-    """What rounding adds to ‖f(x)‖₁: (Σ_k d_{k−1} + 2)ε of every path's product, times max(‖x‖_∞, 1)."""
-    terms = sum(W.shape[1] + 2 for W in net.weights)
-    return 2 * terms * EPS * scale * 10 ** log10_path_norm(net.weights, net.biases)
-
-
-def random_input(rng: np.random.Generator, net: Net) -> tuple[Array, float]:
-    x = rng.standard_normal(net.weights[0].shape[1]) * 10 ** rng.uniform(-2, 2)
-    return x, max(float(np.abs(x).max()), 1.0)
-
-
-@settings(max_examples=300, deadline=None)
-@given(seed=seeds, size=st.sampled_from([1e-6, 0.1, 1.0, 10.0]), at_the_end=st.booleans())
-def test_path_distance_bounds_the_output_whatever_the_signs(seed: int, size: float, at_the_end: bool) -> None:
-    rng = np.random.default_rng(seed)
-    net = random_net(rng, widest=6)
-    other = moved(rng, net, size) if rng.random() < 0.8 else Net([-W for W in net.weights], net.biases)
-    x, scale = random_input(rng, net)
-    gap = other.run(x, relu_at_the_end=at_the_end) - net.run(x, relu_at_the_end=at_the_end)
-    bound = log10_path_metric_bound(distance(net, other), input_max=np.abs(x).max())
-    # The logarithms' own 1e-12, and rounding in the two outputs.
-    slack = rounding(net, scale) + rounding(other, scale)
-    assert np.abs(gap).sum() <= 10**bound * (1 + RELATIVE) + slack
-    assert np.abs(net.run(x)).sum() <= scale * 10 ** log10_path_norm(net.weights, net.biases) * (1 + 1e-10)
-
-
-@settings(max_examples=200, deadline=None)
-@given(seed=seeds, size=st.sampled_from([1e-3, 0.1, 1.0]))
-def test_path_vectors_bound_the_output_where_the_signs_agree(seed: int, size: float) -> None:
-    rng = np.random.default_rng(seed)
-    net = random_net(rng)
-    other = moved(rng, net, size, same_signs=True)
-    x, scale = random_input(rng, net)
-    gap = np.abs(other.run(x) - net.run(x)).sum()
-    apart = np.abs(path_vector(net.weights, net.biases) - path_vector(other.weights, other.biases)).sum()
-    assert gap <= scale * apart * (1 + 1e-10) + 2 * (rounding(net, scale) + rounding(other, scale))
-
-
-def test_path_vectors_bound_nothing_where_the_signs_differ() -> None:
-    """The module docstring's counterexample, and that the distance through the midpoint covers it."""
-    net, other = (Net([np.array([[s]]), np.array([[s]])], [None, None]) for s in (1.0, -1.0))
-    np.testing.assert_array_equal(path_vector(net.weights), path_vector(other.weights))
-    for x in (np.array([-2.0]), np.array([3.0])):
-        assert net.run(x) == max(x[0], 0)
-        assert other.run(x) == -max(-x[0], 0)
-    assert_same(distance(net, other), 2)
-
-
-def test_the_bound_is_attained() -> None:
-    """Nonnegative weights and an input of ones: f(1) = PN(W), and every change of it is the distance."""
-    rng = np.random.default_rng(1)
-    W = [rng.uniform(0, 1, (5, 3)), rng.uniform(0, 1, (4, 5)), rng.uniform(0, 1, (2, 4))]
-    b = [rng.uniform(0, 1, 5), None, rng.uniform(0, 1, 2)]
-    net = Net(W, b)
-    more = Net([w * (1 + rng.uniform(0, 1, w.shape)) for w in W], [None if v is None else 2 * v for v in b])
-    x = np.ones(3)
-    assert_same(log10_path_norm(W, b), net.run(x).sum())
-    gap = np.abs(more.run(x) - net.run(x)).sum()
-    assert_same(float(log10_path_metric_bound(distance(net, more), input_max=1.0)), gap)
-
-
-def test_checks_have_power() -> None:
-    """Without the biases' paths, or with ‖x‖_∞ for max(‖x‖_∞, 1), outputs differ by more than claimed."""
-    without_biases = without_one = 0
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        net = random_net(rng)
-        other = moved(rng, net, 1.0)
-        x, scale = random_input(rng, net)
-        gap = np.abs(other.run(x) - net.run(x)).sum()
-        without_biases += gap > 1.001 * scale * 10 ** log10_path_distance(net.weights, other.weights)
-        without_one += gap > 1.001 * np.abs(x).max() * 10 ** distance(net, other)
-    assert without_biases > 10
-    assert without_one > 10
-
-
-def test_metric_bound_broadcasts() -> None:
-    value = log10_path_metric_bound([[-1.0], [-np.inf], [400.0]], input_max=[0.0, 0.5, 100.0, np.inf])
-    expected = [[-1, -1, 1, np.inf], [-np.inf] * 4, [400, 400, 402, np.inf]]
-    np.testing.assert_allclose(value, expected)
-
-
-# --- bad input ---
 
 GOOD = [np.ones((2, 3)), np.ones((1, 2))]
 
