@@ -126,7 +126,7 @@ KINDS = [
 CASES = [
     (depth, activation, direction, dtype, grid, steps, rest)
     for (depth, steps), (activation, rest), (direction, dtype), grid in itertools.product(
-        ((2, 0), (16, 30)),
+        ((2, 0), (8, 30)),
         KINDS,
         (("gradient", "float32"), ("noise", "float64"), ("update", "float32")),
         ("log", "0.01,1", "0.1,0.3,0.9,2.7"),
