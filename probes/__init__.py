@@ -3,7 +3,7 @@
 * one network in Python: :func:`measure_slice`, with :class:`SliceSettings`
 * checkpoints into a folder: :func:`measure_run`, with a :class:`Source`, and :func:`load`, which joins what is there
 * files from outside: :func:`read_checkpoint`, :func:`read_batches`
-* a measure of one's own: :class:`Measure`
+* a measure of one's own: :class:`Measure`, made for a :class:`Frozen` network, fed each :class:`Point`
 * whatever cannot be used: :class:`InputError`, a line that says what to do
 
 >>> import numpy as np, probes, torch
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from probes.data.loaders import read_batches as read_batches
     from probes.errors import InputError as InputError
+    from probes.measures.measure import Frozen as Frozen
     from probes.measures.measure import Measure as Measure
+    from probes.measures.measure import Point as Point
     from probes.measures.settings import SliceSettings as SliceSettings
     from probes.runs.results import load as load
     from probes.runs.run import measure_run as measure_run
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
     from probes.slices.slice import measure_slice as measure_slice
 
 _HOMES = {
+    "Frozen": "measures.measure",
     "InputError": "errors",
     "Measure": "measures.measure",
+    "Point": "measures.measure",
     "SliceSettings": "measures.settings",
     "Source": "runs.source",
     "load": "runs.results",

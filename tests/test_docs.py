@@ -73,18 +73,22 @@ def test_the_tables_of_variables_are_those_of_the_vocabulary() -> None:
     assert page(text) == text, "run python docs/variables.py"
 
 
-def test_the_measure_of_ones_own_is_measured(probe: Probe, trained: Path, tmp_path: Path) -> None:
-    example = next(
-        code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S) if "own.py" in code
-    )
-    (tmp_path / "own.py").write_text(example, "utf-8")
-    own = f"{tmp_path / 'own.py'}:Agreement"
-    options = ["--measure", "default", "--measure", own, "--etas", "0.001,0.1"]
+def test_the_measures_of_ones_own_are_measured(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    options = ["--measure", "default", "--etas", "0.001,0.1"]
+    for example in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
+        file, name = re.search(r"^\"\"\"(\w+\.py)", example), re.search(r"class (\w+)\(", example)
+        assert file
+        assert name
+        (tmp_path / file[1]).write_text(example, "utf-8")
+        options += ["--measure", f"{tmp_path / file[1]}:{name[1]}"]
     result = probe("run", trained, *options, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     found = probes.load(tmp_path / "out")
-    agreement = found["agreement"]
+    agreement, margin = found["agreement"], found["margin"]
     assert agreement.attrs["long_name"] == "agreement"
     np.testing.assert_array_equal(agreement.isel(eta=0), 1.0)
     assert ((agreement >= 0) & (agreement <= 1)).all()
+    assert margin.attrs["units"] == "output"
+    assert (margin > 0).all()
+    assert (margin.isel(eta=-1) != margin.isel(eta=0)).all()
     assert "gradient_change" in found

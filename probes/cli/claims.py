@@ -47,8 +47,6 @@ def claim_named(name: str, specs: Sequence[str] = ()) -> Claim:
 
 
 def _load(spec: str, option: str) -> Claim:
-    if not is_callable_spec(spec):
-        raise InputError(f"{option} {spec}: write it as path/to/file.py:name or package.module:name")
     claim = load_object(spec, option=option)
     if not isinstance(claim, Claim):
         what = "nothing" if claim is None else f"a {type(claim).__name__}"

@@ -20,6 +20,7 @@ from probes.checkpoints.order import TrainingOrder
 from probes.errors import InputError
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.frozen_state import mixes_examples
+from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
 from probes.networks.series import NetworkRecord, NetworkSeries
 from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
@@ -66,6 +67,7 @@ def prepare_run(
     Raises:
         InputError: anything given that cannot be used.
     """
+    share.together(lambda: chosen_measures(settings))  # refused before there is a folder
     settings, prepared = _prepared_together(source, settings, share)
     records = _measured_networks(prepared.networks, settings.direction)
     settings = replace(settings, chunk=share.first(lambda: _settled_chunk(settings, prepared, out)))

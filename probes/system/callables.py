@@ -48,6 +48,8 @@ def load_object(spec: str, *, option: str) -> Any:
     Raises:
         InputError: the file or module is not there or cannot be imported.
     """
+    if not is_callable_spec(spec):
+        raise InputError(f"{option} {spec}: write it as path/to/file.py:name or package.module:name")
     location, _, name = spec.rpartition(":")
     try:
         if location.endswith(".py"):

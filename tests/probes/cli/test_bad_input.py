@@ -159,3 +159,11 @@ def test_distance_between_different_networks(probe: Probe, trained: Path, tmp_pa
     torch.save({"layers.0.weight": torch.ones(2, 2)}, tmp_path / "other.pt")
     file = sorted(trained.glob("*.safetensors"))[0]
     one_line(probe("distance", file, tmp_path / "other.pt"), "other.pt")
+
+
+def test_a_measure_that_cannot_be_used_claims_no_folder(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    one_line(probe("run", trained, "--measure", "breakdwn", "--out", out), "did you mean breakdown")
+    one_line(probe("run", trained, "--measure", "own.py", "--out", out), "path/to/file.py:Name")
+    assert not out.exists()
+    one_line(probe("run", trained, "--network", "net.py", "--out", out), "write it as path/to/file.py:name")
