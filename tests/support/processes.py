@@ -151,5 +151,7 @@ def hold_lock(folder: Path, ready: Path) -> None:
     child = os.fork()
     signal.alarm(round(LONG))  # should nobody end them
     if child:
-        ready.write_text(str(child))
+        begun = ready.with_name("begun")
+        begun.write_text(str(child))
+        begun.rename(ready)  # so that nobody reads it while it is empty
     signal.pause()
