@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,10 @@ Probe = Callable[..., Result]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hypothesis caches what it reads of our code: in a folder that goes with the process."""
-    home = tempfile.TemporaryDirectory(prefix="hypothesis-")
+    """What Hypothesis and torch cache goes with the process."""
+    home = tempfile.TemporaryDirectory(prefix="caches-")
     configuration.set_hypothesis_home_dir(home.name)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = home.name
     config.add_cleanup(home.cleanup)
 
 
