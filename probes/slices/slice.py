@@ -88,7 +88,10 @@ def measure_slice(
         )
         frozen, floor, again = freeze(evaluator, settings, reported, following, mixed=mixed)
         measures = [one(frozen) for one in classes if _fits(one, frozen)]
-        _visit(frozen, measures, again, progress or (lambda _: None))
+        recording = [one for one in measures if one.records(settings)]
+        _record(frozen, 0, [one for one in recording if one.gradients], again)
+        del again  # nothing else holds its gradients: the memory is free for those of the next η
+        _visit(frozen, recording, progress or (lambda _: None))
         return assembled(frozen, label, collected(frozen, floor, measures))
 
 
@@ -113,34 +116,29 @@ def evaluations_per_slice(settings: SliceSettings) -> int:
     return len(settings.etas) * (min(looks, 1) if settings.direction == "adversarial" else looks)
 
 
-def _visit(frozen: Frozen, measures: list[Measure], again: Evaluation, report: Progress) -> None:
-    """Feed the measures at every η; ``again``, the frozen network's own, is the evaluation at 0.
+def _visit(frozen: Frozen, measures: list[Measure], report: Progress) -> None:
+    """Feed the measures at every η; those with gradients have recorded the frozen network, at 0, before.
 
     On a line gradients come first; when they are let go of, what looks closer at each η has the memory. Where
     every η is searched for, all is measured while it is there.
     """
-    recording = [one for one in measures if one.records(frozen.settings)]
-    with_gradients = [one for one in recording if one.gradients]
-    closer = [one for one in recording if not one.gradients]
+    with_gradients = [one for one in measures if one.gradients]
+    closer = [one for one in measures if not one.gradients]
+    rows = range(len(frozen.etas))
     if frozen.direction is None:
-        for row in range(len(frozen.etas) if recording else 0):
-            _record(frozen, row, with_gradients, again if row == 0 else None)
+        for row in rows if measures else ():
+            _record(frozen, row, with_gradients if row > 0 else [])
             _record(frozen, row, closer)
             report(1)
         return
-    if with_gradients:
-        _record(frozen, 0, with_gradients, again)
-    del again
-    for row in range(len(frozen.etas) if with_gradients else 0):
-        if row > 0:
-            _record(frozen, row, with_gradients)
+    for row in rows if with_gradients else ():
+        _record(frozen, row, with_gradients if row > 0 else [])
         report(1)
     share = frozen.evaluator.share
-    for row in range(len(frozen.etas)):
-        if closer and row % share.size == share.rank:
-            _record(frozen, row, closer)
-        if evaluations_per_slice(frozen.settings) > len(frozen.etas) * bool(with_gradients):
-            report(1)
+    looks = evaluations_per_slice(frozen.settings) > len(rows) * bool(with_gradients)
+    for row in rows if looks else ():
+        _record(frozen, row, closer if row % share.size == share.rank else [])
+        report(1)
     for one in closer:
         _merge(one, share)
 

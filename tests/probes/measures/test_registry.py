@@ -19,6 +19,8 @@ from trust.measurements import ALL
 
 ETAS = np.array([0.0, 0.01, 0.1])
 OWN = """
+import weakref
+
 import numpy as np
 from probes.measures.measure import Measure
 from trust import measurements as variables
@@ -43,6 +45,19 @@ class Greatest(Measure):
 
     def found(self, others):
         return {GREATEST: self.table}
+
+
+class Watching(Greatest):
+    # the same of gradients: all of the last η's are gone when there are new ones
+
+    gradients = True
+    seen = []
+
+    def record(self, point):
+        assert not any(before() is not None for before in self.seen), "gradients of the last η are still held"
+        gradients = point.evaluation.gradients.values()
+        self.seen[:] = [weakref.ref(gradient) for gradient in gradients]
+        self.table[point.row] = max(float(gradient.abs().max()) for gradient in gradients)
 
 
 class Undeclared(Greatest):
@@ -159,6 +174,12 @@ def test_a_measure_of_ones_own_joins_the_default_ones(own: str) -> None:
     assert found["greatest_weight"].attrs == {"long_name": "largest weight", "units": "weight"}
     assert (found["greatest_weight"].values > 0).all()
     assert found.attrs["measures"].startswith("default ")
+
+
+@pytest.mark.parametrize("direction", ["gradient", "adversarial"])
+def test_gradients_are_let_go_of_before_there_are_new_ones(own: str, direction: str) -> None:
+    found = measured(f"{own}Watching", direction=direction, ascent_steps=1, restarts=0)
+    assert (found["greatest_weight"].values > 0).all()
 
 
 def test_a_measure_of_ones_own_replaces_them(own: str) -> None:
