@@ -14,7 +14,7 @@ from probes.errors import InputError
 from probes.networks.filling import fill
 from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.kinds import build, read_spec, spec_of
-from probes.networks.perceptron import Perceptron, PerceptronSpec
+from probes.networks.perceptron import Perceptron
 from probes.networks.recovery import recover_perceptron
 from probes.networks.specs import NetworkSpec
 
@@ -38,11 +38,6 @@ class FrozenNetwork:
     names: Mapping[str, str]
     details: Mapping[str, Any]
     digest: str
-
-    @property
-    def perceptron(self) -> PerceptronSpec | None:
-        """The description, where the network is a perceptron of ours or was recognised as one."""
-        return self.network.spec if isinstance(self.network, Perceptron) else None
 
     @property
     def spec(self) -> NetworkSpec | None:

@@ -102,7 +102,7 @@ def test_written_and_read(tmp_path: Path) -> None:
     for name, tensor in network.state_dict().items():
         assert torch.equal(frozen.network.state_dict()[name], tensor), name
     assert all(not tensor.is_meta for tensor in frozen.network.state_dict().values())
-    assert frozen.perceptron == network.spec
+    assert frozen.spec == network.spec
     assert list(frozen.names)[:5] == [
         "layers.0.weight",
         "layers.0.bias",

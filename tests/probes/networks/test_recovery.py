@@ -14,6 +14,7 @@ from torch import nn
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.networks.frozen_network import load_network
+from probes.networks.perceptron import PerceptronSpec
 from probes.networks.recovery import recover_perceptron
 from tests.support.reference import make_data
 
@@ -70,8 +71,8 @@ def test_any_names_in_the_order_of_the_file(tmp_path: Path, naming: str, width: 
     frozen = load_network(read_checkpoint(path), activation="tanh")
     torch.testing.assert_close(frozen.network(x), by_hand(tensors, x, torch.tanh), rtol=1e-6, atol=1e-5)
     assert list(frozen.names.values()) == NAMES[naming]
-    assert frozen.perceptron is not None
-    assert frozen.perceptron.widths == (8, width, width, 8)
+    assert isinstance(frozen.spec, PerceptronSpec)
+    assert frozen.spec.widths == (8, width, width, 8)
 
 
 @pytest.mark.parametrize("naming", ["fc", "sequential", "capitals", "lists"])
