@@ -1,6 +1,6 @@
 """Claims: what can be tested, its source, its premises, and both of its sides as functions of the measurements.
 
-* what a claim is: Claim, Premise, Quantity (labelled measurements to labelled numbers); and all_claims, the registry
+* what a claim is: Claim, Kind, Premise, Quantity (labelled measurements to labelled numbers); all_claims, the registry
 * premises to build on: CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE, LIPSCHITZ, ZERO_AT_ZERO, RELU, LINEAR, SMALL_RHO
 * quantities to build sides from, all in log10: output_change, output_change_allowance, log10; weights (the weight
   matrices alone) and perturbed (without η = 0) choose from the measurements
@@ -40,7 +40,7 @@ array([[0.301]])
 ['theorem1-function', 'theorem1-function-layerwise', 'theorem1-jacobian']
 """
 
-from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity
 from trust.claims.forms.trial import Condition, Form, Trial
 from trust.claims.premises import (
     CHAIN,
@@ -69,6 +69,7 @@ __all__ = [
     "Claim",
     "Condition",
     "Form",
+    "Kind",
     "Measurements",
     "Premise",
     "Quantity",

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import xarray as xr
 
 from trust.claims.forms.trial import Form
 
-__all__ = ["Claim", "Measurements", "Premise", "Quantity"]
+__all__ = ["Claim", "Kind", "Measurements", "Premise", "Quantity"]
 
 Measurements = xr.Dataset
 """Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see docs/measurements.md."""
 
 Quantity = Callable[[Measurements], xr.DataArray]
 """Measurements to numbers, labelled with at least ``checkpoint``."""
+
+
+class Kind(Enum):
+    """What a claim is, and so what measurements can say against it: only a theorem or a lemma can be refuted."""
+
+    THEOREM = "theorem"
+    LEMMA = "lemma"
+    MODEL = "model"
+    """A modelling assumption, with one constant: it fits within a factor, or is off by one."""
+    ESTIMATE = "estimate"
+    """A number that is near the measured one, or far from it."""
+    RULE = "rule"
+    """A theorem's conclusion, used where its premise is not known to hold."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class Claim:
         left: what is measured, in words.
         measured: log10 of the left side; −inf where nothing changed, NaN where it is no evidence.
         bound: log10 of the right side; +inf where nothing is claimed.
+        kind: theorem, lemma, model, estimate or rule.
         premises: empty for a model that is offered without any.
         needs: variables without which it is not measured.
         add: what to add to the run to have them.
@@ -71,6 +86,7 @@ class Claim:
     left: str
     measured: Quantity
     bound: Quantity
+    kind: Kind = Kind.THEOREM
     premises: tuple[Premise, ...] = ()
     needs: tuple[str, ...] = ()
     add: str = ""

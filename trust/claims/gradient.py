@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from trust import measurements as variables
-from trust.claims.claim import Claim, Measurements, Premise
+from trust.claims.claim import Claim, Kind, Measurements, Premise
 from trust.claims.forms import descent as forms
 from trust.claims.quantities import (
     EVIDENCE,
@@ -112,6 +112,7 @@ DEEP_RELATIVE_TRUST = Claim(
     left="gradient breakdown, layer by layer",
     measured=_breakdown,
     bound=lambda measurements: log10_trust(perturbed(measurements)),
+    kind=Kind.MODEL,
     needs=(variables.GRADIENT_CHANGE,),
     log10_constant=lambda measurements: log10(constant_at_small_eta(weights(measurements))),
     log10_allowance=_breakdown_allowance,
@@ -136,6 +137,7 @@ LEMMA1 = Claim(
     left="loss above its tangent along the slice",
     measured=_lemma1_measured,
     bound=lambda measurements: perturbed(log10(lemma1_bound(measurements))),
+    kind=Kind.LEMMA,
     premises=(RESOLVED,),
     needs=(variables.GRADIENT_DIFFERENCE, variables.SLOPE_AT_ZERO),
     add="--layers all",
@@ -153,6 +155,7 @@ EUCLIDEAN_TRUST = Claim(
     left="change of the whole gradient, at the η that K has not seen",
     measured=whole_change,
     bound=_euclidean,
+    kind=Kind.MODEL,
     needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM),
     add="--layers all and at least two η at which the gradient's change is above the noise",
     log10_constant=euclidean_constant,
