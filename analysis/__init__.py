@@ -41,8 +41,9 @@ from analysis.findings import Findings, find
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
+from analysis.statuses import Status, Verdict
 from analysis.step_limits import step_limits
-from analysis.verdicts import Status, Verdict, judge
+from analysis.verdicts import judge
 
 if TYPE_CHECKING:
     from analysis.falsifier import falsify, replay

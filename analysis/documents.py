@@ -48,6 +48,7 @@ def claim_rows(claims: Iterable[Claim]) -> list[dict[str, Any]]:
     return [
         {
             "claim": claim.id,
+            "kind": claim.kind.value,
             "source": claim.source,
             "statement": claim.statement,
             "measures": claim.left,

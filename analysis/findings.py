@@ -15,8 +15,9 @@ from analysis.envelopes import envelope
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
+from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
-from analysis.verdicts import Verdict, judge
+from analysis.verdicts import judge
 from trust.claims import Claim, all_claims
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
-from analysis.verdicts import Verdict
+from analysis.statuses import Verdict, in_words
 from analysis.wording import number, power, span
 from trust import measurements as variables
 
@@ -30,19 +30,21 @@ Rows = list[list[str]]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
-    """One row a claim: how often each status came out over the checkpoints, the worst ratio and the constant."""
-    rows = [["claim", "verdict (checkpoints)", "worst ratio (> 1 breaks it)", "constant", "why"]]
+    """One row a claim: its kind, how it fared at how many checkpoints, the worst ratio and the constant."""
+    rows = [["claim", "kind", "verdict (checkpoints)", "worst measured / bound", "constant", "why"]]
     for claim in dict.fromkeys(verdict.claim for verdict in verdicts):
         own = [verdict for verdict in verdicts if verdict.claim == claim]
-        counts = Counter(verdict.status.value for verdict in own)
-        outcome = ", ".join(f"{status} {count}" for status, count in counts.most_common())
+        counts = Counter(verdict.status for verdict in own).most_common()
+        alike = {status: [verdict for verdict in own if verdict.status is status] for status, _ in counts}
         ratios = [verdict.worst_log10_ratio for verdict in own]
         known = [ratio for ratio in ratios if not math.isnan(ratio)]
-        reasons = Counter(verdict.remark for verdict in own if verdict.remark)
+        # a reason belongs to the status that most checkpoints share
+        reasons = Counter(verdict.remark for verdict in alike[counts[0][0]] if verdict.remark)
         rows.append(
             [
                 claim,
-                outcome,
+                own[0].kind.value,
+                "; ".join(f"{in_words(alike[status])} ({count})" for status, count in counts),
                 power(max(known)) if known else "–",
                 span([verdict.log10_constant for verdict in own], power),
                 reasons.most_common(1)[0][0] if reasons else "",

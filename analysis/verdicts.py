@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -13,80 +12,19 @@ import numpy.typing as npt
 import xarray as xr
 
 from analysis.completion import completed
+from analysis.statuses import GOOD_FACTOR, Status, Verdict
 from trust import measurements as variables
-from trust.claims import Claim, Premise, all_claims
+from trust.claims import Claim, Kind, Premise, all_claims
 from trust.measurements import ALL
 
-__all__ = ["ROUNDING", "Status", "Verdict", "judge", "standing_of_premises"]
+__all__ = ["ROUNDING", "judge", "standing_of_premises"]
 
-VACUOUS = 6.0
-"""A bound more than 10 to this power above every measurement says nothing."""
 ROUNDING = 1e-9  # in log10: what float64 arithmetic on both sides can do
 
 
 def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
     """Whether a claim about steps along a line meets perturbations that lie on none."""
     return claim.subject in ("step", "loss") and measurements.attrs.get("direction") == "adversarial"
-
-
-class Status(Enum):
-    """How a claim fared, in the words that reports use."""
-
-    HOLDS = "holds"
-    REFUTED = "refuted"
-    PREMISE_FAILS = "premise fails"
-    VACUOUS = "vacuous"
-    NOT_MEASURED = "not measured"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one run says of one claim at one checkpoint.
-
-    Attributes:
-        claim: id.
-        checkpoint: label.
-        status: see :class:`Status`.
-        premises: name to whether it holds; None where it is not known. Where premises hold at some points
-            only, the status, and all numbers here, are of the points at which all of them hold.
-        holds_fraction: share of these points at which the inequality holds.
-        worst_log10_ratio: largest log10(measured / bound); above 0 (and above the noise) the inequality
-        fails.
-        worst_at: at which eta, layer and example.
-        log10_constant: of the claim's constant, where it has one.
-        remark: the inequality's own outcome where a premise fails, what to add to the run, or which points
-            were left out.
-    """
-
-    claim: str
-    checkpoint: str
-    status: Status
-    premises: Mapping[str, bool | None]
-    holds_fraction: float
-    worst_log10_ratio: float
-    worst_at: Mapping[str, Any]
-    log10_constant: float
-    remark: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready; numbers that are not finite become null."""
-        constant = 10.0**self.log10_constant if self.log10_constant < 300 else math.inf
-        return {
-            "claim": self.claim,
-            "checkpoint": self.checkpoint,
-            "status": self.status.value,
-            "premises": dict(self.premises),
-            "holds_fraction": _number(self.holds_fraction),
-            "worst_log10_ratio": _number(self.worst_log10_ratio),
-            "worst_at": dict(self.worst_at),
-            "constant": _number(constant),
-            "log10_constant": _number(self.log10_constant),
-            "remark": self.remark,
-        }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> list[Verdict]:
@@ -128,11 +66,16 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
         return [_without_evidence(claim, label, Status.NOT_MEASURED, truth, remark) for label, truth in pairs]
     measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))
     measured = measured.transpose("checkpoint", ...)
-    slack = xr.full_like(measured, ROUNDING)
+    slack = xr.full_like(measured, ROUNDING, dtype=float)
     if claim.log10_allowance is not None:
         slack = slack + _bare(claim.log10_allowance(measurements)).fillna(0.0)
-    standings = [_standing(check, measured) for check in checks.values()]
-    sides = [measured.values, _like(bound, measured), _like(slack, measured)]
+    standings = [_standing(check, measured) for premise, check in checks.items() if premise.gates]
+    trivial = (
+        xr.full_like(measured, np.nan, dtype=float)
+        if claim.trivial is None
+        else _bare(claim.trivial(measurements))
+    )
+    sides = [measured.values, *(_like(side, measured) for side in (bound, slack, trivial))]
     constant = None if claim.log10_constant is None else claim.log10_constant(measurements)
     coordinates = {dim: measured[dim].values for dim in measured.dims[1:] if dim in measured.coords}
     return [
@@ -143,6 +86,7 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
                 measured=sides[0][place],
                 bound=sides[1][place],
                 slack=sides[2][place],
+                trivial=sides[3][place],
                 premises=np.stack([standing[place] for standing in standings]) if standings else None,
             ),
             truths[place],
@@ -172,11 +116,12 @@ class _Truth:
 
 @dataclass(frozen=True)
 class _Points:
-    """One checkpoint's points: both sides, what noise allows, and each premise's truth (premise, …)."""
+    """One checkpoint's points: both sides, what noise allows, what is trivial, each premise's truth (premise, …)."""
 
     measured: Floats
     bound: Floats
     slack: Floats
+    trivial: Floats
     premises: Floats | None
 
     @property
@@ -199,12 +144,13 @@ class _Points:
         return np.where((self.premises == 0).any(0), 0.0, self.premises.prod(0))
 
     def vacuous(self, points: Flags) -> bool:
-        """No finite bound, or one above 1e6 times every measurement that is not 0."""
-        if not (points & (self.bound < np.inf)).any():
-            return True
-        changed = points & (self.measured > -np.inf)
-        with np.errstate(invalid="ignore"):
-            return bool(changed.any()) and not (changed & (self.measured - self.bound >= -VACUOUS)).any()
+        """No finite bound."""
+        return not (points & (self.bound < np.inf)).any()
+
+    def useless(self, points: Flags) -> bool:
+        """Nowhere below what the triangle inequality says; False where that is not known."""
+        known = points & ~np.isnan(self.trivial)
+        return bool(known.any()) and not (known & (self.bound <= self.trivial)).any()
 
 
 def _bare(values: xr.DataArray) -> xr.DataArray:
@@ -226,45 +172,92 @@ def _judge_one(
 ) -> Verdict:
     ratio = points.ratio
     evidence = ~np.isnan(ratio)
+    gates = {premise: truth for premise, truth in truths.items() if premise.gates}
     if not evidence.any():
-        broken = [premise.name for premise, truth in truths.items() if truth.nowhere]
+        broken = [premise.name for premise, truth in gates.items() if truth.nowhere]
         if broken:
             remark = f"{', '.join(broken)}: the inequality has no number above the noise"
-            return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, remark)
+            return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, remark, log10_constant)
         remark = "no number is finite, above the noise and within the search"
         if claim.add:
             remark += f" (it takes {claim.add})"
-        return _without_evidence(claim, label, Status.NOT_MEASURED, truths, remark)
+        return _without_evidence(claim, label, Status.NOT_MEASURED, truths, remark, log10_constant)
     holds = evidence & (np.nan_to_num(ratio, nan=np.inf) <= points.slack)
     standing = np.where(evidence, points.standing, np.nan)
     decided = standing == 1
     premises = {premise.name: truth.holds for premise, truth in truths.items()}
     if decided.any():
         shown = decided
-        premises = dict.fromkeys(premises, True)
-        status = Status.VACUOUS if points.vacuous(decided) else Status.HOLDS
-        if (decided & ~holds).any():
-            status = Status.REFUTED
-        remark = _elsewhere(truths, evidence, decided)
+        premises |= {premise.name: True for premise in gates}
+        status, good_to = _status(claim.kind, points, decided, holds, coordinates)
+        remark = _elsewhere(gates, evidence, decided)
     else:
-        shown = evidence
-        outcome = _outcome(holds, evidence, points.vacuous(evidence))
+        shown, good_to = evidence, math.nan
+        outcome = _outcome(claim.kind, holds, evidence, points)
         if (evidence & np.isnan(standing)).any():  # no premise is known to fail there
-            status, remark = Status.NOT_MEASURED, _unknown(truths, points, evidence, outcome)
+            status, remark = Status.NOT_MEASURED, _unknown(gates, points, evidence, outcome)
         else:
-            status, remark = Status.PREMISE_FAILS, _broken(truths, outcome)
+            status, remark = Status.PREMISE_FAILS, _broken(gates, outcome)
     inside = np.where(shown, ratio, -np.inf)
     return Verdict(
         claim.id,
+        claim.kind,
         label,
         status,
         premises,
-        float((holds & shown).sum() / shown.sum()),
-        float(inside.max()),
-        _place(inside, coordinates),
-        log10_constant,
-        remark,
+        holds_fraction=float((holds & shown).sum() / shown.sum()),
+        worst_log10_ratio=float(inside.max()),
+        median_log10_ratio=float(np.median(ratio[shown])),
+        least_log10_ratio=float(ratio[shown].min()),
+        worst_at=_place(inside, coordinates),
+        good_to=good_to,
+        log10_constant=log10_constant,
+        remark=remark,
     )
+
+
+def _status(
+    kind: Kind,
+    points: _Points,
+    decided: Flags,
+    holds: Flags,
+    coordinates: Sequence[tuple[str, npt.NDArray[Any] | None]],
+) -> tuple[Status, float]:
+    """The status on the points at which every premise holds, and up to which η a model is good."""
+    if points.vacuous(decided):
+        return Status.VACUOUS, math.nan
+    fails = bool((decided & ~holds).any())
+    match kind:
+        case Kind.ESTIMATE:
+            return Status.WITHIN, math.nan
+        case Kind.RULE:
+            return Status.UNSAFE if fails else Status.SAFE, math.nan
+        case Kind.MODEL:
+            good_to = _good_to(points, decided, coordinates)
+            return Status.OFF_BY_FACTOR if math.isnan(good_to) else Status.WITHIN_FACTOR, good_to
+        case _:
+            if fails:
+                return Status.REFUTED, math.nan
+            return Status.USELESS if points.useless(decided) else Status.HOLDS, math.nan
+
+
+def _good_to(
+    points: _Points, decided: Flags, coordinates: Sequence[tuple[str, npt.NDArray[Any] | None]]
+) -> float:
+    """The largest η of those before the first at which something exceeds the model by more than a factor of two.
+
+    NaN where the first has it already. A model without η is good at none or everywhere (∞).
+    """
+    exceeds = decided & (points.ratio > math.log10(GOOD_FACTOR) + points.slack)
+    axis = [dim for dim, _ in coordinates].index("eta") if any(dim == "eta" for dim, _ in coordinates) else -1
+    if axis < 0:
+        return math.nan if exceeds.any() else math.inf
+    others = tuple(place for place in range(decided.ndim) if place != axis)
+    judged, bad = decided.any(others), exceeds.any(others)
+    good = judged & (np.cumsum(bad) == 0)
+    etas = coordinates[axis][1]
+    assert etas is not None
+    return float(etas[np.flatnonzero(good)[-1]]) if good.any() else math.nan
 
 
 def _check(measurements: xr.Dataset, premise: Premise) -> xr.DataArray:
@@ -295,16 +288,21 @@ def _standing(check: xr.DataArray, measured: xr.DataArray) -> Floats:
 
 def standing_of_premises(measurements: xr.Dataset, claim: Claim, like: xr.DataArray) -> xr.DataArray:
     """At each point of ``like`` 1 where every premise of the claim holds, 0 where one fails, else NaN."""
-    standings = [_standing(_check(measurements, premise), like) for premise in claim.premises]
-    points = _Points(like.values, like.values, like.values, np.stack(standings) if standings else None)
+    gates = [premise for premise in claim.premises if premise.gates]
+    standings = [_standing(_check(measurements, premise), like) for premise in gates]
+    points = _Points(*[like.values] * 4, premises=np.stack(standings) if standings else None)
     return like.copy(data=points.standing)
 
 
-def _outcome(holds: Flags, evidence: Flags, vacuous: bool) -> str:
+def _outcome(kind: Kind, holds: Flags, evidence: Flags, points: _Points) -> str:
     """What the inequality does, whatever its premises."""
+    if points.vacuous(evidence):
+        return "its bound is vacuous"
+    if kind is Kind.ESTIMATE:
+        return f"it is ×{10.0 ** float(points.ratio[evidence].max()):.2g} all the same"
     if (evidence & ~holds).any():
         return "the inequality fails"
-    return "its bound is vacuous" if vacuous else "the inequality holds all the same"
+    return "its bound is useless" if points.useless(evidence) else "the inequality holds all the same"
 
 
 def _broken(truths: Mapping[Premise, _Truth], outcome: str) -> str:
@@ -341,8 +339,14 @@ def _place(ratio: Floats, coordinates: Sequence[tuple[str, npt.NDArray[Any] | No
 
 
 def _without_evidence(
-    claim: Claim, label: str, status: Status, truths: Mapping[Premise, _Truth], remark: str
+    claim: Claim,
+    label: str,
+    status: Status,
+    truths: Mapping[Premise, _Truth],
+    remark: str,
+    log10_constant: float = math.nan,
 ) -> Verdict:
-    nan = math.nan
     premises = {premise.name: truth.holds for premise, truth in truths.items()}
-    return Verdict(claim.id, label, status, premises, nan, nan, {}, nan, remark)
+    return Verdict(
+        claim.id, claim.kind, label, status, premises, log10_constant=log10_constant, remark=remark
+    )

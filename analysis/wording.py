@@ -23,9 +23,12 @@ __all__ = [
 ]
 
 VERDICTS_EXPLAINED = (
-    "A verdict is `refuted` where every premise holds and the inequality fails, `premise fails` where one does not"
-    " hold (the inequality's own outcome is beside it), and `vacuous` where the bound is more than 10⁶ times"
-    " every measurement. All speak of the claims as this toolkit restates them (`probe claims`)."
+    "Only a theorem or a lemma can be `refuted`: every premise holds and the inequality fails; where it `holds`, the"
+    " slack is what it has to spare, in orders of magnitude. `vacuous` is a bound that is nowhere finite, `useless`"
+    " one that the triangle inequality alone beats, `premise fails` where one does not hold (the inequality's own"
+    " outcome is beside it). A model is `within a factor of C`, up to the η where it is exceeded by more than two,"
+    " or `off by` one; an estimate is within ×a to ×b of what was measured; a rule, a limit used without its premise,"
+    " is `safe` or `unsafe by ×a`. All speak of the claims as this toolkit restates them (`probe claims`)."
 )
 
 

@@ -109,6 +109,7 @@ PERTURBATION_NORM = _breakdown(
     "perturbation_norm", CEL, "‖ΔW_l‖_F, as measured and not as intended", "weight"
 )
 OUTPUT_CHANGE = _breakdown("output_change", CEX, "‖f̃(x) − f(x)‖ / ‖f(x)‖", long_name="relative output change")
+OUTPUT_GROWTH = _breakdown("output_growth", CEX, "‖f̃(x)‖ / ‖f(x)‖", long_name="growth of the output's norm")
 SLOPE_AT_ZERO = _breakdown("slope_at_zero", C, "𝓛'(0) = Σ_l ⟨g_l, d_l⟩", "loss", "slope at η = 0")
 PERTURBATION_COSINE = _breakdown(
     "perturbation_cosine", CL, "cos θ_l between d_l and −g_l", long_name="cosine of direction and descent"
@@ -203,6 +204,11 @@ LOG10_PATH_DISTANCE = _ladder(
 )
 LOG10_PATH_DIFFERENCE = _ladder(
     "log10_path_difference", CE, "log10 ‖Φ(W) − Φ(W̃)‖₁, where there are at most 100,000 paths"
+)
+OPPOSITE_SIGNS = _ladder(
+    "opposite_signs",
+    CE,
+    "how many weights and biases have opposite signs in W and W̃, for plain perceptrons",
 )
 OPERATOR = _ladder(
     "operator",

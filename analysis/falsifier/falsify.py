@@ -73,7 +73,7 @@ def falsify(
 
     Args:
         claim: what to refute.
-        widths: d_0, …, d_L of the networks; None for many small ones.
+        widths: d_0, …, d_L of the networks, and of the counterexample; None for many small ones.
         activation: φ; None for all that the premises allow.
         seed: of the starting points. The same seed finds the same witness, if the budget lets it come that far.
         budget: seconds, kept to within one evaluation; None for a minute, and for any time where trials or rounds
@@ -95,7 +95,7 @@ def falsify(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the matrices are tiny, and one thread gives the same numbers everywhere
     try:
-        return _search(claim, form, shapes, functions, seed, begin, budget, *most)
+        return _search(claim, form, shapes, functions, seed, begin, budget, *most, narrower=widths is None)
     finally:
         torch.set_num_threads(threads)
 
@@ -110,6 +110,8 @@ def _search(
     budget: float,
     most_trials: float,
     most_rounds: float,
+    *,
+    narrower: bool,
 ) -> Outcome:
     trials, worst, doubt, count = 0, -math.inf, "", 0
 
@@ -120,7 +122,7 @@ def _search(
     for found in rounds(form, widths=shapes, activations=functions, seed=seed, enough=enough):
         trials += found.trials
         try:
-            certificate = _certified(form, found.candidates, begin + budget)
+            certificate = _certified(form, found.candidates, begin + budget, narrower)
             worst = max(worst, _closest(form, found.candidates))
         except UnsupportedError as error:
             doubt, certificate = str(error), None
@@ -133,11 +135,15 @@ def _search(
     return Outcome(claim.id, None, worst, trials, time.monotonic() - begin, doubt)
 
 
-def _certified(form: Form, candidates: Sequence[Candidate], until: float) -> Certificate | None:
+def _certified(
+    form: Form, candidates: Sequence[Candidate], until: float, narrower: bool
+) -> Certificate | None:
     """The first candidate that stands up to exact arithmetic, those with small steps first."""
     broken = [candidate for candidate in candidates if candidate.log_ratio > math.log(CLEAR)]
     for candidate in sorted(broken, key=lambda candidate: not modest(candidate.numbers)):
-        certificate = shrink(form, candidate.numbers, enough=lambda: time.monotonic() > until)
+        certificate = shrink(
+            form, candidate.numbers, enough=lambda: time.monotonic() > until, narrower=narrower
+        )
         if certificate is not None:
             return certificate
     return None

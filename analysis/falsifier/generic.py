@@ -43,7 +43,11 @@ def form_of(claim: Claim) -> Form:
         uses = ("input_change",)
     return Form(
         sides=lambda trial: _sides(claim, trial),
-        conditions=tuple(Condition(premise.name, partial(_standing, premise)) for premise in claim.premises),
+        conditions=tuple(
+            Condition(premise.name, partial(_standing, premise))
+            for premise in claim.premises
+            if premise.gates
+        ),
         activations=("leaky_relu:", "relu", "identity", "tanh"),
         uses=uses,
         differentiable=False,

@@ -27,13 +27,16 @@ _LISTS = ("changes", "bias_changes", "weights", "biases")
 _VECTORS = ("x", "input_change", "target")
 
 
-def shrink(form: Form, numbers: Rationals, *, enough: Callable[[], bool]) -> Certificate | None:
+def shrink(
+    form: Form, numbers: Rationals, *, enough: Callable[[], bool], narrower: bool = True
+) -> Certificate | None:
     """The simplest certified counterexample that is found near ``numbers``; None where none can be certified.
 
     Args:
         form: the claim.
         numbers: where the inequality seems to fail, in floats' own digits.
         enough: asked between steps; True ends the simplification with what there is.
+        narrower: whether units may be left out, so that the counterexample's widths are smaller.
     """
     found = _certified(form, numbers, enough)
     if found is None:
@@ -42,7 +45,7 @@ def shrink(form: Form, numbers: Rationals, *, enough: Callable[[], bool]) -> Cer
     keep = _CLEARER if ratio is None else min(_CLEARER, (ratio + CLEAR) / 2)
     for _ in range(_PASSES):
         before = found
-        found = _simplified(form, found, keep, enough)
+        found = _simplified(form, found, keep, enough, narrower)
         if found is before or enough():
             break
     return found.certificate
@@ -107,9 +110,11 @@ def modest(numbers: Rationals) -> bool:
     return all(4 * (dW**2).sum() <= (W**2).sum() for W, dW in pairs)
 
 
-def _simplified(form: Form, found: _Found, keep: Fraction, enough: Callable[[], bool]) -> _Found:
+def _simplified(
+    form: Form, found: _Found, keep: Fraction, enough: Callable[[], bool], narrower: bool
+) -> _Found:
     """Whatever can be left out, set to 0 or made shorter, one after the other."""
-    for change in _changes(found.numbers):
+    for change in _changes(found.numbers, narrower):
         if enough():
             break
         proposed = change(found.numbers)
@@ -123,8 +128,8 @@ def _simplified(form: Form, found: _Found, keep: Fraction, enough: Callable[[], 
     return found
 
 
-def _changes(numbers: Rationals) -> Iterator[Callable[[Rationals], Rationals | None]]:
-    for layer, width in enumerate(numbers.widths):
+def _changes(numbers: Rationals, narrower: bool) -> Iterator[Callable[[Rationals], Rationals | None]]:
+    for layer, width in enumerate(numbers.widths if narrower else ()):
         for unit in reversed(range(width)):
             yield partial(_without_unit, layer=layer, unit=unit)
     for name in _LISTS:

@@ -13,7 +13,7 @@ from analysis.falsifier import Outcome, Replay
 from analysis.falsifier.intervals import Interval
 from figures.report.page import markdown_table
 from probes.runs.run import versions
-from trust.claims import Claim
+from trust.claims import Claim, Kind
 
 __all__ = ["outcome_lines", "outcomes_page", "replay_lines"]
 
@@ -56,12 +56,24 @@ def outcome_lines(claim: Claim, outcome: Outcome) -> str:
             f"\n  an apparent one could not be certified: {outcome.doubt}" if outcome.doubt else ""
         )
     witness = outcome.to_json(claim)["witness"]
-    lines = [f"{claim.id}: REFUTED as restated here, certified in exact arithmetic ({spent})"]
+    lines = [f"{claim.id}: {_verdict(claim).upper()}, certified in exact arithmetic ({spent})"]
     lines += [f"  {claim.statement}"]
     lines += [f"  {key}: {_inline(value)}" for key, value in witness.items() if key in _SHOWN]
     if claim.mend:
         lines.append(f"  what mends it: {claim.mend}" + (f" ({claim.mended_by})" if claim.mended_by else ""))
     return "\n".join(lines)
+
+
+_FAILED = {
+    Kind.MODEL: "exceeded on a small network",
+    Kind.ESTIMATE: "too large on a small network",
+    Kind.RULE: "unsafe on a small network",
+}
+"""What a counterexample says of a claim that is no theorem."""
+
+
+def _verdict(claim: Claim) -> str:
+    return _FAILED.get(claim.kind, "refuted as restated here")
 
 
 def _inline(value: Any) -> str:
@@ -91,15 +103,18 @@ def outcomes_page(
         seed: of the search.
         budget: its seconds for each claim.
     """
-    rows = [["claim", "statement", "outcome", "networks", "closest approach or witness", "what mends it"]]
+    rows = [
+        ["claim", "kind", "statement", "outcome", "networks", "closest approach or witness", "what mends it"]
+    ]
     outcomes = {claim.id: outcome for claim, outcome in found}
     for claim, outcome in found:
         refuted = outcome.certificate is not None
         rows.append(
             [
                 claim.id,
+                claim.kind.value,
                 claim.statement,
-                "**refuted as restated here**" if refuted else f"holds so far{', proved' * claim.proved}",
+                f"**{_verdict(claim)}**" if refuted else f"holds so far{', proved' * claim.proved}",
                 str(outcome.trials),
                 _witness_cell(claim, outcome) if refuted else f"measured/bound = {_ratio(outcome)}",
                 _mend_cell(claim, outcomes) if refuted else "",
@@ -113,9 +128,10 @@ def outcomes_page(
             _paragraph(
                 f"Made on {today} by `probe falsify all --out DIR --seed {seed} --budget {budget:g}`"
                 f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
-                " claim's inequality fails. A refutation is certified in exact arithmetic and can be checked again with"
-                " `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
-                " premises is known, so that the search tests our code)."
+                " claim's inequality fails. A counterexample is certified in exact arithmetic and can be checked again"
+                " with `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"
+                " premises is known, so that the search tests our code). Only a theorem or a lemma is *refuted* by"
+                " one: a model is exceeded there, an estimate too large, a rule unsafe, which none of them excludes."
             ),
             "",
             _paragraph(

@@ -29,7 +29,7 @@ _MOST_PATHS = 100_000
 """How many paths are compared one by one."""
 _BY_EXAMPLE = (variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE, variables.INPUT_RESPONSE)
 _BY_LAYER = (variables.PERTURBED_OPERATOR_NORM, variables.PERTURBATION_OPERATOR_NORM)
-_PATHS = (variables.LOG10_PATH_NORM, variables.LOG10_PATH_DISTANCE)
+_PATHS = (variables.LOG10_PATH_NORM, variables.LOG10_PATH_DISTANCE, variables.OPPOSITE_SIGNS)
 _SIZES = (variables.OUTPUT_NORM, variables.INPUT_NORM, variables.INPUT_MAX, variables.TARGET_NORM)
 
 
@@ -197,6 +197,10 @@ class BoundIngredients(Measure):
         norm, distance = log10_path_norm_and_distance(layers)
         self.paths[variables.LOG10_PATH_NORM][row] = norm
         self.paths[variables.LOG10_PATH_DISTANCE][row] = distance
+        named = [name for weight in self.weights for name in (weight, _bias_of(weight)) if name in after]
+        self.paths[variables.OPPOSITE_SIGNS][row] = sum(
+            int((self.before[name] * after[name].to(self.before[name].dtype) < 0).sum()) for name in named
+        )
         if self.countable:
             old, new = (
                 tuple(zip(*(self._layer(name, tensors) for name in self.weights), strict=True))

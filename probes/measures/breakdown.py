@@ -28,7 +28,7 @@ _BY_LAYER = (
     variables.PERTURBATION_NORM,
     _PRODUCT,
 )
-_BY_EXAMPLE = (variables.OUTPUT_CHANGE, variables.OUTPUT_DIFFERENCE_L1)
+_BY_EXAMPLE = (variables.OUTPUT_CHANGE, variables.OUTPUT_GROWTH, variables.OUTPUT_DIFFERENCE_L1)
 
 
 class Breakdown(Measure):
@@ -78,6 +78,8 @@ class Breakdown(Measure):
         base = frozen.base
         self.by_eta[variables.LOSS][row], self.by_eta[variables.ACCURACY][row] = after.mean_loss, after.hits
         self.by_example[variables.OUTPUT_CHANGE][row] = relative_change(base.outputs, after.outputs)
+        lengths = [torch.linalg.vector_norm(outputs, dim=1) for outputs in (after.outputs, base.outputs)]
+        self.by_example[variables.OUTPUT_GROWTH][row] = lengths[0] / lengths[1]
         self.by_example[variables.OUTPUT_DIFFERENCE_L1][row] = (after.outputs - base.outputs).abs().sum(1)
         for name in frozen.moving:
             change = compare(point.moved[name], frozen.evaluator.frozen[name]).difference

@@ -108,7 +108,8 @@ def test_step_limits_of_a_rising_and_of_a_concave_loss() -> None:
         float(step_limits(measured(ETAS, slope_at_zero=-slope, slope=-slope + 1e3 * ETAS))["curvature"][0])
         == 0.0
     )
-    assert float(step_limits(measured(ETAS, slope=slope - 1e3 * ETAS))["curvature"][0]) == np.inf
+    # a curvature that is not positive says nothing
+    assert np.isnan(float(step_limits(measured(ETAS, slope=slope - 1e3 * ETAS))["curvature"][0]))
 
 
 def test_envelope_takes_the_worst_example() -> None:

@@ -43,6 +43,8 @@ class Premise:
             ``checkpoint`` and any dims that the truth depends on.
         needs: variables without which it cannot be checked.
         add: what to add to the run so that the measurements can tell.
+        gates: whether the claim says nothing where it fails. A rule shows the premise of the theorem that it was
+            taken from, and is judged without it.
     """
 
     name: str
@@ -50,11 +52,14 @@ class Premise:
     check: Quantity
     needs: tuple[str, ...] = ()
     add: str = ""
+    gates: bool = True
 
 
 @dataclass(frozen=True)
 class Claim:
     """An inequality measured ≤ bound, with the premises under which it is claimed.
+
+    An estimate claims measured ≈ bound instead: its own number is on the left, the measured one on the right.
 
     Attributes:
         id: the name under which it is reported.
@@ -63,13 +68,14 @@ class Claim:
         left: what is measured, in words.
         measured: log10 of the left side; −inf where nothing changed, NaN where it is no evidence.
         bound: log10 of the right side; +inf where nothing is claimed.
-        kind: theorem, lemma, model, estimate or rule.
+        kind: theorem, lemma, model, estimate or rule: it decides in which words the claim is judged.
         premises: empty for a model that is offered without any.
         needs: variables without which it is not measured.
         add: what to add to the run to have them.
         log10_constant: log10 of the constant that the claim multiplies with, or that would save it.
         log10_allowance: by how much, in log10, the measurement's own noise may have raised measured/bound: a
             breach that is no larger refutes nothing. None: rounding in float64 alone.
+        trivial: log10 of what the triangle inequality alone says of the left side: a bound above it is useless.
         number: place in lists.
         subject: what the left side speaks of: ``function`` for the relative change of the output (drawn on the
             ladder), ``jacobian``, ``gradient``, ``loss``, ``input`` or ``step``.
@@ -92,6 +98,7 @@ class Claim:
     add: str = ""
     log10_constant: Quantity | None = None
     log10_allowance: Quantity | None = None
+    trivial: Quantity | None = None
     number: int = 1000
     subject: str = "function"
     proved: bool = False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
 from trust import measurements as variables
-from trust.claims.claim import Claim, Kind, Measurements, Premise
+from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity
 from trust.claims.forms import descent as forms
+from trust.claims.forms.trial import Form
 from trust.claims.quantities import (
     EVIDENCE,
     above_noise,
@@ -41,29 +44,35 @@ def _moved(measurements: Measurements) -> xr.DataArray:
     return log10(whole(perturbed(measurements)[variables.PERTURBATION_NORM]))
 
 
-def _fitted(measurements: Measurements) -> xr.DataArray:
-    """Whether an η is in the smaller half of the measurable ones, which K is read off (at least one)."""
-    known = (whole_change(measurements) - _moved(measurements)).notnull()
+def _trusted(measurements: Measurements) -> xr.DataArray:
+    """log10 ‖g‖ D(r) (checkpoint, eta)."""
+    size = whole(measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True))
+    return log10_trust(perturbed(measurements)) + log10(size)
+
+
+def _fitted(measurements: Measurements, model: Quantity) -> xr.DataArray:
+    """Whether an η is in the smaller half of the measurable ones, which the constant is read off (at least one)."""
+    known = (whole_change(measurements) - model(measurements)).notnull()
     order = known.cumsum("eta")
     return known & (order <= np.maximum(order.max("eta") // 2, 1))
 
 
-def euclidean_constant(measurements: Measurements) -> xr.DataArray:
-    """log10 K: the largest ‖g̃ − g‖/‖ΔW‖ on the smaller half of the measurable η (checkpoint)."""
-    ratio = whole_change(measurements) - _moved(measurements)
-    return ratio.where(_fitted(measurements)).max("eta")
+def _fitted_constant(measurements: Measurements, model: Quantity) -> xr.DataArray:
+    """log10 of the largest ‖g̃ − g‖ over the model on the smaller half of the measurable η (checkpoint)."""
+    ratio = whole_change(measurements) - model(measurements)
+    return ratio.where(_fitted(measurements, model)).max("eta")
 
 
-def _euclidean(measurements: Measurements) -> xr.DataArray:
-    """K ‖ΔW‖ at the η that K has not seen, NaN at the others, where it holds by construction."""
-    bound = euclidean_constant(measurements) + _moved(measurements)
-    return bound.where(~_fitted(measurements))
+def _out_of_sample(measurements: Measurements, model: Quantity) -> xr.DataArray:
+    """Constant times model at the η that the constant has not seen, NaN at those where it holds by construction."""
+    bound = _fitted_constant(measurements, model) + model(measurements)
+    return bound.where(~_fitted(measurements, model))
 
 
-def _euclidean_allowance(measurements: Measurements) -> xr.DataArray:
-    """Rounding of the judged change and of the one that K was read off."""
+def _fitted_allowance(measurements: Measurements, model: Quantity) -> xr.DataArray:
+    """Rounding of the judged change and of the one that the constant was read off."""
     noise = 1 + 2 * whole_noise(measurements) / 10.0 ** whole_change(measurements)
-    return log10(noise) + log10(noise.where(_fitted(measurements)).max("eta"))
+    return log10(noise) + log10(noise.where(_fitted(measurements, model)).max("eta"))
 
 
 def linearisation_error(measurements: Measurements) -> xr.DataArray:
@@ -118,7 +127,6 @@ DEEP_RELATIVE_TRUST = Claim(
     log10_allowance=_breakdown_allowance,
     number=30,
     subject="gradient",
-    mend="no constant serves all networks: the effective constant has to be measured",
     form=forms.BREAKDOWN_FORM,
 )
 
@@ -148,20 +156,40 @@ LEMMA1 = Claim(
     form=forms.LEMMA1_FORM,
 )
 
-EUCLIDEAN_TRUST = Claim(
-    id="euclidean-trust",
-    source=f"{_PAPER}, Section 1: the model that it argues against",
-    statement="‖g̃ − g‖ ≤ K ‖ΔW‖, all parameters as one vector, K fitted to the smaller measurable η",
-    left="change of the whole gradient, at the η that K has not seen",
-    measured=whole_change,
-    bound=_euclidean,
-    kind=Kind.MODEL,
-    needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM),
-    add="--layers all and at least two η at which the gradient's change is above the noise",
-    log10_constant=euclidean_constant,
-    log10_allowance=_euclidean_allowance,
-    number=70,
-    subject="gradient",
-    mend="none: a constant serves only as far as it was fitted; along the step the gradient's growth can accelerate",
-    form=forms.EUCLIDEAN_FORM,
+
+def _fitted_model(id: str, source: str, statement: str, model: Quantity, number: int, form: Form) -> Claim:
+    """A model with one constant for the whole gradient, which is judged at the η that the constant has not seen."""
+    return Claim(
+        id=id,
+        source=source,
+        statement=f"{statement}, fitted to the smaller measurable η",
+        left="change of the whole gradient, at the η that the constant has not seen",
+        measured=whole_change,
+        bound=partial(_out_of_sample, model=model),
+        kind=Kind.MODEL,
+        needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM, variables.GRADIENT_NORM),
+        add="--layers all and at least two η at which the gradient's change is above the noise",
+        log10_constant=partial(_fitted_constant, model=model),
+        log10_allowance=partial(_fitted_allowance, model=model),
+        number=number,
+        subject="gradient",
+        form=form,
+    )
+
+
+FITTED_TRUST = _fitted_model(
+    "deep-relative-trust-fitted",
+    f"{_PAPER}, modelling assumption 1 with a constant, as fair as its rival's",
+    "‖g̃ − g‖ ≤ C ‖g‖ [∏_k (1 + r_k) − 1], all parameters as one vector, C",
+    _trusted,
+    31,
+    forms.FITTED_FORM,
+)
+EUCLIDEAN_TRUST = _fitted_model(
+    "euclidean-trust",
+    f"{_PAPER}, Section 1: the model that it argues against",
+    "‖g̃ − g‖ ≤ K ‖ΔW‖, all parameters as one vector, K",
+    _moved,
+    70,
+    forms.EUCLIDEAN_FORM,
 )

@@ -18,6 +18,7 @@ from trust.claims.forms import output as forms
 from trust.claims.gradient import linearisation_error
 from trust.claims.premises import (
     CHAIN,
+    EQUAL_SIGNS,
     LINEAR,
     LIPSCHITZ,
     NO_BIASES,
@@ -43,6 +44,7 @@ from trust.claims.quantities import (
     log10,
     output_change,
     output_change_allowance,
+    output_triangle,
     perturbed,
     weights,
 )
@@ -64,6 +66,7 @@ __all__ = [
     "NEYSHABUR",
     "PATH_METRIC",
     "PATH_METRIC_DIRECT",
+    "PATH_METRIC_MIDPOINT",
     "SPECTRAL_PRODUCT",
     "TELESCOPED",
 ]
@@ -174,6 +177,12 @@ def _path_allowance(measurements: Measurements) -> xr.DataArray:
     return change_allowance(change, outputs**0.5 * measurements[variables.OUTPUT_NOISE_FLOOR])
 
 
+def _path_triangle(measurements: Measurements) -> xr.DataArray:
+    """Of ‖·‖₁ ≤ √(number of outputs) ‖·‖₂: at least what the triangle inequality says."""
+    outputs = int(weights(measurements)[variables.ROWS].values[-1])
+    return output_triangle(measurements) + 0.5 * float(np.log10(max(outputs, 1)))
+
+
 def _path_bound(distance: str) -> Quantity:
     def quantity(measurements: Measurements) -> xr.DataArray:
         own = perturbed(measurements)
@@ -248,6 +257,7 @@ def _claim(
         "left": _OUTPUT,
         "measured": output_change,
         "log10_allowance": output_change_allowance,
+        "trivial": output_triangle,
         "add": _LADDER,
     }
     return Claim(
@@ -274,12 +284,13 @@ INPUT_SENSITIVITY = _claim(
     "Bernstein's blog on automatic gradient descent; a folklore Lipschitz bound",
     "‖f(x + Δx) − f(x)‖ ≤ ∏_k β_k‖W_k‖₂ · ‖Δx‖",
     _input_bound,
-    (CHAIN, LIPSCHITZ),
+    (CHAIN,),
     80,
     (variables.INPUT_RESPONSE, variables.OPERATOR_NORM, variables.INPUT_NORM),
     left="relative change of the output where the input moves by η‖x‖ along the gradient of its loss",
     measured=_input_change,
     log10_allowance=_input_allowance,
+    trivial=None,
     subject="input",
     proved=True,
     form=forms.INPUT_FORM,
@@ -321,36 +332,66 @@ TELESCOPED = _claim(
     form=forms.TELESCOPED_FORM,
 )
 
-PATH_METRIC = _claim(
+
+def _path_claim(
+    id: str,
+    source: str,
+    distance: str,
+    number: int,
+    *,
+    midpoint: bool = False,
+    premises: tuple[Premise, ...] = (),
+    **more: Any,
+) -> Claim:
+    variable = variables.LOG10_PATH_DISTANCE if midpoint else variables.LOG10_PATH_DIFFERENCE
+    add = _LADDER if midpoint else "a network of at most 100,000 paths (they are counted one by one)"
+    return _claim(
+        id,
+        source,
+        f"‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · {distance}",
+        _path_bound(variable),
+        (CHAIN, RELU, *premises),
+        number,
+        (variable, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
+        add=add,
+        left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
+        measured=_path_change,
+        log10_allowance=_path_allowance,
+        trivial=_path_triangle,
+        **more,
+    )
+
+
+_PATHS = "‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products"
+
+PATH_METRIC = _path_claim(
     "path-metric",
-    "Gonon, Brisebarre, Riccietti and Gribonval 2025, through the midpoint of both networks",
-    "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · [PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
-    _path_bound(variables.LOG10_PATH_DISTANCE),
-    (CHAIN, RELU),
+    "Gonon, Brisebarre, Riccietti and Gribonval 2025",
+    f"{_PATHS}, if W and W̃ have no weights of opposite signs",
     84,
-    (variables.LOG10_PATH_DISTANCE, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
-    left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
-    measured=_path_change,
-    log10_allowance=_path_allowance,
+    premises=(EQUAL_SIGNS,),
     proved=True,
     form=forms.PATH_FORM,
 )
 
-PATH_METRIC_DIRECT = _claim(
-    "path-metric-direct",
-    "Gonon, Brisebarre, Riccietti and Gribonval 2025, as restated here without a premise on signs",
-    "‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · ‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products",
-    _path_bound(variables.LOG10_PATH_DIFFERENCE),
-    (CHAIN, RELU),
+PATH_METRIC_MIDPOINT = _path_claim(
+    "path-metric-midpoint",
+    "this toolkit: the path metric through the midpoint of both networks",
+    "[PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
     85,
-    (variables.LOG10_PATH_DIFFERENCE, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
-    add="a network of at most 100,000 paths (they are counted one by one)",
-    left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
-    measured=_path_change,
-    log10_allowance=_path_allowance,
+    midpoint=True,
+    proved=True,
+    form=forms.PATH_MIDPOINT_FORM,
+)
+
+PATH_METRIC_DIRECT = _path_claim(
+    "path-metric-direct",
+    "nobody: the path metric without its premise, to show what the premise is for",
+    _PATHS,
+    86,
     form=forms.PATH_DIRECT_FORM,
     mended_by="path-metric",
-    mend="W and W̃ have no weights of opposite signs, or the bound goes through their midpoint",
+    mend="W and W̃ have no weights of opposite signs (or the bound goes through their midpoint)",
 )
 
 LINEARISATION_REMAINDER = _claim(
@@ -359,11 +400,12 @@ LINEARISATION_REMAINDER = _claim(
     "‖f̃ − f − ∂_W f·ΔW‖ ≤ ‖x‖ ∏_k‖W_k‖₂ · [∏_k (1 + ρ_k) − 1 − Σ_k ρ_k]",
     _of_norms(_without_betas(log10_linearisation_remainder_bound)),
     (CHAIN, NO_BIASES, LINEAR),
-    86,
+    87,
     (*_NORMS, variables.LINEARISATION_ERROR),
     left="norm of the output's second-order remainder over ‖f(x)‖, example by example",
     measured=_remainder,
     log10_allowance=_remainder_allowance,
+    trivial=None,
     subject="remainder",
     proved=True,
     form=forms.REMAINDER_FORM,
@@ -385,11 +427,12 @@ AGD_MAJORISATION = _claim(
         SCALED_STEP,
         ORTHOGONAL,
     ),
-    87,
+    88,
     (variables.PERTURBATION_OPERATOR_NORM, variables.SLOPE_AT_ZERO, variables.LINEARISATION_COSINE),
     left="loss above its linearisation",
     measured=_agd_rise,
     log10_allowance=_agd_allowance,
+    trivial=None,
     subject="loss",
     proved=True,
     form=forms.AGD_FORM,

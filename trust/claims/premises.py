@@ -23,6 +23,7 @@ from trust.claims.quantities import (
 __all__ = [
     "CHAIN",
     "DESCENT",
+    "EQUAL_SIGNS",
     "INJECTIVE",
     "KAPPA",
     "LINEAR",
@@ -219,6 +220,12 @@ SMALL_RHO = Premise(
     "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k",
     _small_rho,
     (variables.PERTURBATION_OPERATOR_NORM, variables.OPERATOR_NORM),
+)
+EQUAL_SIGNS = Premise(
+    "equal signs",
+    "no weight and no bias has opposite signs in W and W̃",
+    lambda measurements: perturbed(measurements)[variables.OPPOSITE_SIGNS] == 0,
+    (variables.OPPOSITE_SIGNS,),
 )
 SQUARE_LOSS = Premise("square loss", "𝓛 is the mean squared error", _square_loss)
 SCALED_DATA = Premise(

@@ -32,6 +32,7 @@ __all__ = [
     "log10_trust",
     "output_change",
     "output_change_allowance",
+    "output_triangle",
     "perturbed",
     "slope_noise",
     "smallest_evident",
@@ -128,6 +129,16 @@ def output_change_allowance(measurements: Measurements) -> xr.DataArray:
     return change_allowance(
         perturbed(measurements)[variables.OUTPUT_CHANGE], measurements[variables.OUTPUT_NOISE_FLOOR]
     )
+
+
+def output_triangle(measurements: Measurements) -> xr.DataArray:
+    """log10 of 1 + ‖f̃(x)‖/‖f(x)‖: what the triangle inequality alone says of :func:`output_change`.
+
+    NaN where a run did not measure it.
+    """
+    if variables.OUTPUT_GROWTH not in measurements:
+        return xr.full_like(perturbed(measurements)[variables.OUTPUT_CHANGE], np.nan)
+    return log10(1 + perturbed(measurements)[variables.OUTPUT_GROWTH])
 
 
 def effective_constant(measurements: Measurements) -> xr.DataArray:

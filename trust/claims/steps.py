@@ -1,14 +1,19 @@
-"""Step-size limits: each claims that the loss is below its start for every η up to the limit."""
+"""Step-size limits: each says that the loss is below its start for every η up to the limit.
+
+Lemma 2 is a lemma under its premise, deep relative trust along the whole step. Without the premise, and with another
+constant in its place, its limit is a rule. The slice's curvature is an estimate.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from trust import measurements as variables
-from trust.claims.claim import Claim, Measurements, Premise, Quantity
+from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity
 from trust.claims.forms import descent as forms
 from trust.claims.premises import DESCENT, STEP_SIZE
 from trust.claims.quantities import (
@@ -27,8 +32,8 @@ from trust.descent import curvature_step_limit, log10_lemma2_step_limit
 __all__ = [
     "CALIBRATED",
     "LEMMA2",
+    "LEMMA2_LIMIT",
     "SLICE_CURVATURE",
-    "TRUSTED",
     "WITH_CONSTANT",
     "calibrated_limit",
     "curvature_limit",
@@ -85,14 +90,29 @@ def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.
 
 
 def curvature_limit(measurements: Measurements) -> xr.DataArray:
-    """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint); NaN where the slopes were not measured."""
+    """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint).
+
+    NaN where the slopes were not measured, and where 𝓛'' ≤ 0: then it says nothing.
+    """
     curvature = slice_curvature(measurements)
     slope = measurements[variables.SLOPE_AT_ZERO]
-    known = curvature.notnull() & slope.notnull()
+    known = (curvature > 0) & slope.notnull()
     found = xr.apply_ufunc(
-        lambda s, c: curvature_step_limit(slope=s, curvature=c), slope.fillna(-1.0), curvature.fillna(1.0)
+        lambda s, c: curvature_step_limit(slope=s, curvature=c),
+        slope.where(known, -1.0),
+        curvature.where(known, 1.0),
     )
     return log10(found).where(known)
+
+
+def _calibrated(measurements: Measurements) -> xr.DataArray:
+    """The calibrated limit; NaN unless the breakdown was seen at two η inside it that C was not read from."""
+    limit = calibrated_limit(measurements)
+    constants = effective_constant(measurements)
+    read = smallest_evident(constants)[1]
+    inside = constants.notnull().where(measurements[variables.ETA] > read, False).any("layer")
+    inside = inside & (measurements[variables.ETA] <= 10.0**limit)
+    return limit.where((inside.sum("eta") >= 2) | np.isneginf(limit))
 
 
 def _measured_limit(claimed: xr.DataArray, measurements: Measurements) -> xr.DataArray:
@@ -117,30 +137,33 @@ def _no_faster(
     own = perturbed(measurements)
     inside = own[variables.ETA] <= 10.0**limit
     moves = own[variables.PERTURBATION_NORM] > 0
-    excess = effective_constant(own) > constant * (1 + 1e-6)
-    exceeds = (inside & moves & (excess | np.isinf(own[variables.GRADIENT_CHANGE]))).any(["eta", "layer"])
+    constants = effective_constant(own)
+    exceeds = (
+        inside & moves & ((constants > constant * (1 + 1e-6)) | np.isinf(own[variables.GRADIENT_CHANGE]))
+    ).any(["eta", "layer"])
     unseen = (inside & moves & own[variables.GRADIENT_CHANGE].isnull()).any(["eta", "layer"])
-    seen = (inside & effective_constant(own).notnull().any("layer")).any("eta") & ~unseen & limit.notnull()
+    seen = (inside & constants.notnull().any("layer")).any("eta") & ~unseen & limit.notnull()
     return (~exceeds).astype(float).where(exceeds | seen)
 
 
 def _small_step(measurements: Measurements) -> xr.DataArray:
     """Whether the curvature was read off while the loss was still falling (checkpoint)."""
-    eta = _difference_of_slopes(measurements)[1]
-    falling = log10(2 * eta) < curvature_limit(measurements)
-    return falling.astype(float).where(eta.notnull())
+    eta, limit = _difference_of_slopes(measurements)[1], curvature_limit(measurements)
+    falling = log10(2 * eta) < limit
+    return falling.astype(float).where(eta.notnull() & limit.notnull())
 
 
 NO_FASTER = Premise(
     "no faster than C·D",
     "every moving tensor's breakdown is at most C·D(r) up to the limit",
     lambda measurements: _no_faster(
-        measurements, calibrated_limit(measurements), constant_at_small_eta(measurements)
+        measurements, _calibrated(measurements), constant_at_small_eta(measurements)
     ),
     (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
     "smaller η (--etas) and --layers all",
+    gates=False,
 )
-NO_FASTER_THAN_MODEL = Premise(
+TRUSTED = Premise(
     "no faster than D",
     "every moving tensor's breakdown is at most D(r) up to the limit",
     lambda measurements: _no_faster(measurements, lemma2_limit(measurements), 1.0),
@@ -164,8 +187,9 @@ def _claim(
     premises: tuple[Premise, ...],
     number: int,
     *,
+    kind: Kind,
     needs: tuple[str, ...] = (),
-    log10_constant: Quantity | None = None,
+    add: str = "the search for the step limit (leave out --no-limit)",
     **more: Any,
 ) -> Claim:
     return Claim(
@@ -175,10 +199,10 @@ def _claim(
         left="the claimed limit, against the measured one",
         measured=claimed,
         bound=lambda measurements: _measured_limit(claimed(measurements), measurements),
+        kind=kind,
         premises=premises,
         needs=(variables.STEP_LIMIT, variables.STEP_LIMIT_SEARCHED_TO, variables.PERTURBATION_COSINE, *needs),
-        add="the search for the step limit (leave out --no-limit)",
-        log10_constant=log10_constant,
+        add=add,
         log10_allowance=lambda measurements: xr.full_like(
             measurements[variables.STEP_LIMIT], np.log10(1 + _SEARCH)
         ),
@@ -195,26 +219,28 @@ def _theorem1_constant(measurements: Measurements) -> xr.DataArray:
 
 LEMMA2 = _claim(
     "lemma2",
-    f"{_PAPER}, Lemma 2",
-    "(1 + cos θ)^(1/L) − 1",
+    f"{_PAPER}, Lemma 2 under its premise, modelling assumption 1",
+    "(1 + cos θ)^(1/L) − 1, where no layer's breakdown exceeds ∏(1 + r_k) − 1 on the way",
     lemma2_limit,
-    (DESCENT, STEP_SIZE),
+    (DESCENT, STEP_SIZE, TRUSTED),
     50,
-    form=forms.LEMMA2_FORM,
-    mended_by="lemma2-trusted",
-    mend=_MEND,
-)
-
-TRUSTED = _claim(
-    "lemma2-trusted",
-    "this toolkit: Lemma 2 with its modelling assumption as a premise",
-    "(1 + cos θ)^(1/L) − 1, where no layer's breakdown exceeds D(r) on the way",
-    lemma2_limit,
-    (DESCENT, STEP_SIZE, NO_FASTER_THAN_MODEL),
-    51,
+    kind=Kind.LEMMA,
     needs=(variables.GRADIENT_CHANGE,),
     proved=True,
-    form=forms.LEMMA2_TRUSTED_FORM,
+    form=forms.LEMMA2_FORM,
+)
+
+LEMMA2_LIMIT = _claim(
+    "lemma2-limit",
+    "those who use Lemma 2's limit without its premise",
+    "(1 + cos θ)^(1/L) − 1",
+    lemma2_limit,
+    (DESCENT, STEP_SIZE, replace(TRUSTED, gates=False)),
+    51,
+    kind=Kind.RULE,
+    form=forms.LEMMA2_LIMIT_FORM,
+    mended_by="lemma2",
+    mend=_MEND,
 )
 
 WITH_CONSTANT = _claim(
@@ -224,9 +250,10 @@ WITH_CONSTANT = _claim(
     lambda measurements: _limit(measurements, _theorem1_constant(measurements)),
     (DESCENT, STEP_SIZE),
     52,
+    kind=Kind.RULE,
     log10_constant=_theorem1_constant,
     form=forms.WITH_CONSTANT_FORM,
-    mended_by="lemma2-trusted",
+    mended_by="lemma2",
     mend=_MEND,
 )
 
@@ -234,21 +261,28 @@ CALIBRATED = _claim(
     "lemma2-calibrated",
     "this toolkit: Lemma 2 with the constant that was measured",
     "(1 + cos θ / C)^(1/L) − 1 with C = max_l C_l at small η",
-    calibrated_limit,
+    _calibrated,
     (DESCENT, STEP_SIZE, NO_FASTER),
     53,
+    kind=Kind.RULE,
     needs=(variables.GRADIENT_CHANGE,),
+    add="the search for the step limit (leave out --no-limit), and two η inside it beside that C is read from (--etas)",
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )
 
-SLICE_CURVATURE = _claim(
-    "slice-curvature",
-    "this toolkit: the edge of stability 2/λ along the slice",
-    "2|𝓛'(0)| / 𝓛'' along the slice",
-    curvature_limit,
-    (DESCENT, SMALL_STEP),
-    60,
-    needs=(variables.SLOPE,),
-    form=forms.CURVATURE_FORM,
-    mend="the loss is quadratic along the step; otherwise it is an estimate, not a bound",
+SLICE_CURVATURE = replace(
+    _claim(
+        "slice-curvature",
+        "this toolkit: the edge of stability 2/λ along the slice",
+        "",
+        curvature_limit,
+        (DESCENT, SMALL_STEP),
+        60,
+        kind=Kind.ESTIMATE,
+        needs=(variables.SLOPE,),
+        form=forms.CURVATURE_FORM,
+        mend="the loss is quadratic along the step",
+    ),
+    statement="the loss is back at its start near η = 2|𝓛'(0)| / 𝓛'' along the slice",
+    bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),
 )

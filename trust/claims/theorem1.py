@@ -1,6 +1,15 @@
-"""Theorem 1 of Bernstein et al. (2020), as published and with constants of its own for each layer."""
+"""Theorem 1 of Bernstein et al. (2020), as published and with constants of its own for each layer.
+
+Two conventions for the condition number of a matrix are in use: σ_max/σ_min over its min(m, n) singular values, and
+max/min of ‖Wx‖/‖x‖, which is infinite where W has a kernel, as in every layer that narrows. Both are claims here.
+Under the first the form for the function fails for a layer that narrows; under the second it follows from the
+layerwise form: β_k‖W_k‖₂/(α_k σ_min(W_k)) ≤ βκ/α for each k, and ∏(1 + κ(ΔW_k) r_k) − 1 ≤ κ^L [∏(1 + r_k) − 1], term
+by term.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -17,6 +26,7 @@ from trust.claims.quantities import (
     evident_change,
     output_change,
     output_change_allowance,
+    output_triangle,
     perturbed,
     step_condition_number,
     transmissions,
@@ -61,6 +71,14 @@ def _published_function(measurements: Measurements) -> xr.DataArray:
         _relative(measurements),
         condition_number(measurements),
     )
+
+
+def _injective_function(measurements: Measurements) -> xr.DataArray:
+    """Infinite where a matrix has a kernel: where a layer narrows."""
+    own = weights(measurements)
+    narrows = bool((own[variables.ROWS] < own[variables.COLUMNS]).any())
+    bound = _published_function(measurements)
+    return xr.full_like(bound, np.inf) if narrows else bound
 
 
 def _published_constant(measurements: Measurements) -> xr.DataArray:
@@ -139,7 +157,7 @@ def _by_layer(measurements: Measurements, *, gated: bool) -> xr.DataArray:
 FUNCTION = Claim(
     id="theorem1-function",
     source=f"{_PAPER}, Theorem 1a",
-    statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1]",
+    statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1], κ over min(m, n) singular values",
     left="relative output change, example by example",
     measured=output_change,
     bound=_published_function,
@@ -148,10 +166,23 @@ FUNCTION = Claim(
     add="--samples N",
     log10_constant=_published_constant,
     log10_allowance=output_change_allowance,
+    trivial=output_triangle,
     number=10,
-    mended_by="theorem1-function-layerwise",
-    mend="every W_k is injective (no layer is narrower than the one before)",
+    mended_by="theorem1-function-injective",
+    mend="κ is infinite where a matrix has a kernel (no layer is narrower than the one before)",
     form=forms.FUNCTION_FORM,
+)
+
+INJECTIVE_FUNCTION = replace(
+    FUNCTION,
+    id="theorem1-function-injective",
+    statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1], κ = max/min of ‖Wx‖/‖x‖",
+    bound=_injective_function,
+    number=11,
+    proved=True,
+    mended_by="",
+    mend="",
+    form=forms.INJECTIVE_FORM,
 )
 
 LAYERWISE = Claim(
@@ -165,7 +196,8 @@ LAYERWISE = Claim(
     needs=(variables.OUTPUT_CHANGE,),
     add="--samples N",
     log10_allowance=output_change_allowance,
-    number=11,
+    trivial=output_triangle,
+    number=12,
     proved=True,
     form=forms.LAYERWISE_FORM,
 )
@@ -182,7 +214,7 @@ JACOBIAN = Claim(
     add="--jacobian N",
     log10_constant=_published_constant,
     log10_allowance=_jacobian_allowance,
-    number=12,
+    number=13,
     mended_by="theorem1-jacobian-gated",
     mend="the gates' own change is counted, and the widths shrink first and then grow",
     form=forms.JACOBIAN_FORM,
@@ -200,7 +232,7 @@ GATED = Claim(
     needs=(variables.JACOBIAN_CHANGE, variables.GATE_CHANGE),
     add="--jacobian N (its gates are measured in perceptrons alone)",
     log10_allowance=_jacobian_allowance,
-    number=13,
+    number=14,
     proved=True,
     form=forms.GATED_FORM,
     subject="jacobian",

@@ -21,12 +21,13 @@ def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
         print_json(found)
         return
     for claim in found:
-        click.echo(click.style(claim["claim"], bold=True))
+        click.echo(f"{click.style(claim['claim'], bold=True)} ({claim['kind']})")
         click.echo(f"    {claim['statement']}")
         click.echo(f"    measures: {claim['measures']}")
         for name, statement in claim["premises"].items():
             click.echo(f"    premise {name}: {statement}")
         if not claim["premises"]:
             click.echo("    no premises")
-        known = "proved under its premises" if claim["proved"] else "no proof is known"
-        click.echo(f"    {known}; source: {claim['source']}\n")
+        if claim["kind"] in ("theorem", "lemma"):
+            click.echo(f"    {'proved under its premises' if claim['proved'] else 'no proof is known'}")
+        click.echo(f"    source: {claim['source']}\n")

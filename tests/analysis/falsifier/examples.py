@@ -48,7 +48,7 @@ def cases() -> list[tuple[str, str, tuple[int, ...]]]:
             SHAPES[1:2]
             if activation.endswith("1.5")
             else SHAPES[:2]
-            if id in ("lemma1", "lemma2-trusted")
+            if id in ("lemma1", "lemma2")
             else SHAPES
         )  # these are slow
         if claim.form.widths(shape)

@@ -91,8 +91,8 @@ class Network:
     def relative(self) -> list[Any]:
         return [size(dW) / size(W) for W, dW in zip(self.W, self.dW, strict=True)]
 
-    def trust(self) -> Any:
-        return MP.fprod(1 + r for r in self.relative()) - 1
+    def trust(self, t: Any = 1) -> Any:
+        return MP.fprod(1 + t * r for r in self.relative()) - 1
 
     def constant(self) -> Any:
         """(βκ²/α)^L."""

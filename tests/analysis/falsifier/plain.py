@@ -210,6 +210,11 @@ def _euclidean(p: Plain) -> tuple[float, float]:
     return _turn(p, 1.0), max(_turn(p, t) / t for t in (1 / 8, 1 / 4, 1 / 2))
 
 
+def _fitted_trust(p: Plain) -> tuple[float, float]:
+    trusts = {t: math.prod(1 + t * r for r in p.r) - 1 for t in (1 / 8, 1 / 4, 1 / 2, 1.0)}
+    return _turn(p, 1.0), max(_turn(p, t) / trusts[t] for t in (1 / 8, 1 / 4, 1 / 2)) * trusts[1.0]
+
+
 def _slope(p: Plain, t: float) -> float:
     at = [W + t * dW for W, dW in zip(p.W, p.dW, strict=True)]
     return sum(float((g * dW).sum()) for g, dW in zip(p.gradient(at), p.dW, strict=True))
@@ -288,21 +293,24 @@ def _agd(p: Plain) -> tuple[float, float]:
 
 PLAIN: dict[str, Callable[[Plain], tuple[float, float]]] = {
     "theorem1-function": _function,
+    "theorem1-function-injective": _function,
     "theorem1-function-layerwise": _layerwise,
     "theorem1-jacobian": _jacobian,
     "theorem1-jacobian-gated": _gated,
     "deep-relative-trust": _breakdown,
     "lemma1": _lemma1,
+    "deep-relative-trust-fitted": _fitted_trust,
     "euclidean-trust": _euclidean,
     "slice-curvature": _loss,
+    "lemma2-limit": _loss,
     "lemma2": _loss,
-    "lemma2-trusted": _loss,
     "lemma2-with-constant": _loss,
     "input-sensitivity": _input,
     "spectral-product": _spectral,
     "neyshabur": _neyshabur,
     "telescoped": _telescoped,
-    "path-metric": _path,
+    "path-metric": _path_direct,
+    "path-metric-midpoint": _path,
     "path-metric-direct": _path_direct,
     "linearisation-remainder": _remainder,
     "agd-majorisation": _agd,
@@ -323,13 +331,19 @@ def _no_faster(p: Plain) -> float:
     return min(p.trust() * norm(g) - p.worst_turn(k) for k, g in enumerate(p.gradient(p.W)))
 
 
+def _opposite(p: Plain) -> float:
+    pairs = [*zip(p.W, p.V, strict=True), *((b, b + db) for b, db in zip(p.b, p.db, strict=True))]
+    return -sum(float(np.where(a * c < 0, np.minimum(abs(a), abs(c)), 0.0).sum()) for a, c in pairs)
+
+
 MARGINS: dict[str, dict[str, Callable[[Plain], float]]] = {
+    "path-metric": {"equal signs": _opposite},
     "slice-curvature": {
         "descent direction": lambda p: -_slope(p, 0.0),
         "below the limit": lambda p: -2 * _slope(p, 0.0) - 100 * (_slope(p, 0.01) - _slope(p, 0.0)),
     },
-    "lemma2": {"descent direction": Plain.cosine, "step size": lambda p: _limit(p, 1.0)},
-    "lemma2-trusted": {
+    "lemma2-limit": {"descent direction": Plain.cosine, "step size": lambda p: _limit(p, 1.0)},
+    "lemma2": {
         "descent direction": Plain.cosine,
         "step size": lambda p: _limit(p, 1.0),
         "no faster than D": _no_faster,

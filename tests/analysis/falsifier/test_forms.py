@@ -41,7 +41,7 @@ def test_forms_say_what_the_statements_say(id: str, activation: str, widths: tup
         )
         # what is constructed satisfies it, but for what only the search sees to
         assert wanted >= -1e-12 or id in (
-            "lemma2-trusted",
+            "lemma2",
             "agd-majorisation",
             "neyshabur",
             "lemma2-with-constant",
@@ -54,12 +54,13 @@ def test_forms_say_what_the_statements_say(id: str, activation: str, widths: tup
 # The registry's formulas on the same networks. There is no jacobian_change among the falsifier's measurements,
 # so of the two claims about Jacobians the bound alone is compared, at the first layer's input. lemma1 cannot be
 # compared here: the registry reads its maximum off the run's own η, and the losses are not measured. The
-# step-size claims compare a claimed with a measured limit, so of lemma2 and lemma2-trusted the claimed limit is
+# step-size claims compare a claimed with a measured limit, so of lemma2-limit and lemma2 the claimed limit is
 # compared with the margin to it. lemma2-with-constant cannot be: the registry's constant leaves out the κ of W̃, which
 # the form's has, so that the form allows shorter steps only. Of agd-majorisation the registry's left side needs
 # losses; the bound is compared.
 BOTH = (
     "theorem1-function",
+    "theorem1-function-injective",
     "theorem1-function-layerwise",
     "deep-relative-trust",
     "input-sensitivity",
@@ -67,6 +68,7 @@ BOTH = (
     "neyshabur",
     "telescoped",
     "path-metric",
+    "path-metric-midpoint",
     "path-metric-direct",
     "linearisation-remainder",
 )
@@ -90,6 +92,7 @@ def _registry_case(id: str, activation: str, widths: tuple[int, ...]) -> tuple[F
     extra = {
         "log10_path_distance": log10_path_distance(plain.W, plain.V, plain.b, moved),
         "log10_path_difference": float(np.log10(abs(direct).sum())),
+        "opposite_signs": 0.0 if id == "path-metric" else 1.0,
     }
     for name, value in extra.items():
         data[name] = (("checkpoint", "eta"), [[-np.inf, value]])
@@ -137,7 +140,7 @@ def test_forms_and_the_registry_agree(id: str, activation: str, widths: tuple[in
             assert bool((premise.check(data) == 1).all()), premise.name
 
 
-@pytest.mark.parametrize("id", ["lemma2", "lemma2-trusted"])
+@pytest.mark.parametrize("id", ["lemma2-limit", "lemma2"])
 @pytest.mark.parametrize("widths", examples.SHAPES)
 def test_step_limits_of_forms_and_registry_agree(id: str, widths: tuple[int, ...]) -> None:
     trial, data = _registry_case(id, "leaky_relu:0.25", widths)

@@ -23,7 +23,7 @@ from tests.trust.claims.examples import CLAIMS
 Array = npt.NDArray[np.float64]
 ETAS = np.array([0.0, 0.01, 0.1, 0.3, 0.4])
 LADDER = [claim.id for claim in CLAIMS.values() if 80 <= claim.number < 90]
-PATHS = ["path-metric", "path-metric-direct"]
+PATHS = ["path-metric", "path-metric-midpoint", "path-metric-direct"]
 
 
 @dataclass

@@ -14,13 +14,19 @@ from tests.trust.claims.examples import ETAS, real, status, verdict
 
 def test_deep_relative_trust_is_judged_by_its_constant() -> None:
     D = np.expm1(2 * np.log1p(ETAS))
-    for constant, expected in ((0.9, Status.HOLDS), (1.1, Status.REFUTED), (1e-8, Status.VACUOUS)):
+    for constant, expected in (
+        (0.9, Status.WITHIN_FACTOR),
+        (1.9, Status.WITHIN_FACTOR),
+        (2.1, Status.OFF_BY_FACTOR),
+        (1e-8, Status.WITHIN_FACTOR),
+    ):
         found = verdict("deep-relative-trust", measured(ETAS, gradient_change=constant * D[None, :, None]))
         assert found.status is expected
         assert found.log10_constant == pytest.approx(np.log10(constant))
         assert found.worst_log10_ratio == pytest.approx(np.log10(constant))
-    near = measured(ETAS, gradient_change=1.1 * D[None, :, None], noise_floor=0.09 * D[-1])
-    assert status("deep-relative-trust", near) is Status.HOLDS  # within its noise
+        assert found.good_to == pytest.approx(ETAS[-1] if constant < 2 else np.nan, nan_ok=True)
+    near = measured(ETAS, gradient_change=2.1 * D[None, :, None], noise_floor=0.09 * D[-1])
+    assert status("deep-relative-trust", near) is Status.WITHIN_FACTOR  # within its noise
     assert status("deep-relative-trust", measured(ETAS, noise_floor=1e9)) is Status.NOT_MEASURED
     assert status("deep-relative-trust", measured(ETAS, gradient_change=np.inf)) is Status.NOT_MEASURED
 
@@ -29,7 +35,7 @@ def test_a_bias_counts_for_lemma1_but_not_for_depth() -> None:
     change = np.expm1(np.log1p(ETAS))[None, :, None] * np.array([0.9, 100.0])
     measurements = measured(ETAS, is_weight=[True, False], gradient_change=change)
     found = verdict("deep-relative-trust", measurements)
-    assert (found.status, found.log10_constant) == (Status.HOLDS, pytest.approx(np.log10(0.9)))
+    assert (found.status, found.log10_constant) == (Status.WITHIN_FACTOR, pytest.approx(np.log10(0.9)))
     assert verdict("lemma2-calibrated", measurements).log10_constant == pytest.approx(2)
 
 
@@ -48,7 +54,7 @@ def test_a_dead_network_proves_nothing() -> None:
     for found in judge(dead):
         assert found.status in (Status.NOT_MEASURED, Status.PREMISE_FAILS), found
     limits = {v.claim: v for v in judge(dead)}
-    assert limits["lemma2"].premises["descent direction"] is False
+    assert limits["lemma2-limit"].premises["descent direction"] is False
 
 
 def test_lemma1_holds_exactly_and_speaks_only_of_what_the_grid_resolves() -> None:
@@ -80,24 +86,54 @@ def test_euclidean_trust_is_judged_where_it_was_not_fitted() -> None:
     etas = np.array([0.0, 0.01, 0.02, 0.03, 0.04])
     base = measured(etas)
     moved = np.sqrt((base.perturbation_norm.values[0] ** 2).sum(-1))
-    for powers, expected in (((0, 1), Status.HOLDS), ((0, 2), Status.REFUTED), ((0, 0.5), Status.HOLDS)):
-        change = 3.0 * moved ** powers[1] / np.sqrt(2)
+    within, off = Status.WITHIN_FACTOR, Status.OFF_BY_FACTOR
+    for power, expected in ((1, within), (1.5, within), (4, off), (0.5, within)):
+        change = 3.0 * moved**power / np.sqrt(2)
         found = verdict("euclidean-trust", measured(etas, gradient_difference=change[None, :, None]))
         assert found.status is expected
-        ratio = 3.0 * moved[1:3] ** (powers[1] - 1)
+        ratio = 3.0 * moved[1:3] ** (power - 1)
         assert found.log10_constant == pytest.approx(np.log10(ratio.max()))
-        assert found.holds_fraction == (0.0 if expected is Status.REFUTED else 1.0)
+        assert found.holds_fraction == (0.0 if power > 1 else 1.0)
+        assert found.worst_log10_ratio == pytest.approx(
+            np.log10(2 if power > 1 else 3) * (power - 1)  # from η = 0.02 to 0.04, or from 0.01 to 0.03
+        )
     assert status("euclidean-trust", measured((0.0, 0.1))) is Status.NOT_MEASURED
     change = base.gradient_difference.values.copy()
     change[..., 0] = np.nan
     assert status("euclidean-trust", measured(etas, gradient_difference=change)) is Status.NOT_MEASURED
 
 
-def test_a_gradient_slice_of_a_deep_network_refutes_deep_relative_trust() -> None:
+def test_deep_relative_trust_with_one_constant_is_judged_like_its_rival() -> None:
+    etas = np.array([0.0, 0.01, 0.02, 0.03, 0.04])
+    base = measured(etas)
+    before = np.sqrt((base.gradient_norm.values[0, 0] ** 2).sum())
+    D = np.expm1(2 * np.log1p(etas))
+    for power, expected in ((1, Status.WITHIN_FACTOR), (4, Status.OFF_BY_FACTOR)):
+        change = 5.0 * D**power * before / np.sqrt(2)
+        found = verdict(
+            "deep-relative-trust-fitted", measured(etas, gradient_difference=change[None, :, None])
+        )
+        assert found.status is expected
+        assert found.log10_constant == pytest.approx(np.log10(5.0 * D[2] ** (power - 1)))
+        assert found.worst_log10_ratio == pytest.approx(
+            np.log10(D[3 if power == 1 else 4] / D[2]) * (power - 1)
+        )
+    assert status("deep-relative-trust-fitted", measured((0.0, 0.1))) is Status.NOT_MEASURED
+
+
+def test_where_a_model_stops() -> None:
+    D = np.expm1(2 * np.log1p(ETAS))
+    growing = np.array([1.0, 1.0, 1.5, 40.0]) * D
+    found = verdict("deep-relative-trust", measured(ETAS, gradient_change=growing[None, :, None]))
+    assert (found.status, found.good_to) == (Status.WITHIN_FACTOR, 0.01)
+    assert found.words == "within a factor of 2 up to η = 0.01, then off by 40"
+
+
+def test_a_gradient_slice_of_a_deep_network_is_not_as_deep_relative_trust_says() -> None:
     measurements, _ = real((6, *[8] * 15, 4), direction="gradient", biases=True)
     found = {v.claim: v for v in judge(measurements)}
     trusted = found["deep-relative-trust"]
-    assert trusted.status is Status.REFUTED
+    assert trusted.status is Status.OFF_BY_FACTOR
     relative = 10.0**trusted.log10_constant
     first = measurements.isel(eta=1, checkpoint=0)
     own = first.isel(layer=np.flatnonzero(first.is_weight.values))

@@ -76,7 +76,7 @@ def sides(claim: str, case: Case, row: int, e: int) -> tuple[float, Any]:
     if claim in PATHS:
         left = float(np.abs(change).sum()) / size
         scale = max(float(np.abs(x).max()), 1.0)
-        if claim == "path-metric-direct":
+        if claim != "path-metric-midpoint":
             return left, scale * float(np.abs(path_products(after) - path_products(before)).sum()) / size
         middle = [
             tuple(
@@ -163,10 +163,10 @@ def test_input_moves_at_least_as_a_gradient_does() -> None:
 
 def test_statuses_on_networks_that_meet_the_premises() -> None:
     relu = case_of(activation="relu").found
-    for claim in ("input-sensitivity", "spectral-product", "neyshabur", "telescoped", "path-metric"):
+    for claim in ("input-sensitivity", "spectral-product", "neyshabur", "telescoped", "path-metric-midpoint"):
         assert status(claim, relu) is Status.HOLDS, claim
     biased = case_of(activation="relu", biases=True).found
-    for claim in ("input-sensitivity", "telescoped", "path-metric"):
+    for claim in ("input-sensitivity", "telescoped", "path-metric-midpoint"):
         assert status(claim, biased) is Status.HOLDS, claim
     for claim in ("spectral-product", "neyshabur", "linearisation-remainder", "agd-majorisation"):
         found = verdict(claim, biased)
@@ -175,12 +175,39 @@ def test_statuses_on_networks_that_meet_the_premises() -> None:
 
 def test_what_is_far_too_large_refutes() -> None:
     found = case_of(activation="relu").found
-    huge = with_values(found, output_change=1e9, input_response=1e9, output_difference_l1=1e9)
+    huge = with_values(
+        found, output_change=1e9, input_response=1e9, output_difference_l1=1e9, opposite_signs=0.0
+    )
     for claim in ("input-sensitivity", "spectral-product", "neyshabur", "telescoped", *PATHS):
         assert status(claim, huge) is Status.REFUTED, claim
     tiny = with_values(found, output_change=1e-9, input_response=1e-9, output_difference_l1=1e-9)
-    for claim in ("spectral-product", "telescoped", "path-metric"):
-        assert status(claim, tiny) is Status.VACUOUS, claim
+    for claim in ("spectral-product", "telescoped", "path-metric-midpoint"):
+        assert verdict(claim, tiny).worst_log10_ratio < -6, claim
+        assert status(claim, tiny) is Status.HOLDS, claim
+
+
+def test_a_bound_that_the_triangle_inequality_beats_is_useless() -> None:
+    found = case_of(activation="relu").found
+    for claim in ("spectral-product", "neyshabur", "telescoped", "path-metric-midpoint"):
+        bound = 10.0 ** float(CLAIMS[claim].bound(found).min())
+        outputs = 3**0.5 if "path" in claim else 1.0  # ‖·‖₁ ≤ √3 ‖·‖₂
+        for growth, expected in ((0.99, Status.USELESS), (1.01, Status.HOLDS)):
+            # the triangle inequality's 1 + ‖f̃‖/‖f‖ just below the smallest bound, and just above it
+            ratio = growth * bound / outputs - 1
+            own = with_values(found, output_growth=ratio, output_change=1e-12, output_difference_l1=1e-12)
+            own["output_noise_floor"] = 0 * found.output_noise_floor
+            assert status(claim, own) is expected, (claim, growth)
+
+
+def test_the_growth_of_the_output() -> None:
+    case = case_of(activation="tanh")
+    for row in range(5):
+        for e in range(6):
+            lengths = [
+                np.linalg.norm(states(case, chain, case.x[e])[-1]) for chain in (case.before, case.after[row])
+            ]
+            found = float(case.found.output_growth[0, row, e])
+            assert found == pytest.approx(lengths[1] / lengths[0], rel=1e-12)
 
 
 def test_what_was_not_measured_says_what_to_add() -> None:
@@ -197,9 +224,10 @@ def test_what_was_not_measured_says_what_to_add() -> None:
 
 def test_a_network_of_many_paths_has_no_direct_metric() -> None:
     found = case_of((4, 20, 20, 20, 20, 3), "relu").found
-    assert status("path-metric", found) in (Status.HOLDS, Status.VACUOUS)
-    verdicts = verdict("path-metric-direct", found)
-    assert (verdicts.status, "100,000 paths" in verdicts.remark) == (Status.NOT_MEASURED, True)
+    assert status("path-metric-midpoint", found) in (Status.HOLDS, Status.USELESS)
+    for claim in ("path-metric", "path-metric-direct"):
+        verdicts = verdict(claim, found)
+        assert (verdicts.status, "100,000 paths" in verdicts.remark) == (Status.NOT_MEASURED, True)
 
 
 def test_the_direct_metric_is_refuted_by_a_sign() -> None:
@@ -214,8 +242,13 @@ def test_the_direct_metric_is_refuted_by_a_sign() -> None:
         network, x, y, etas=np.array([0.0, 1.0, 2.0]), direction="update", following=opposite
     ).found
     assert float(found["log10_path_difference"][0, 2]) == -np.inf  # Φ = Φ̃, yet f̃ = 0 ≠ f
+    np.testing.assert_array_equal(found["opposite_signs"][0], [0, 0, 2])
     assert status("path-metric-direct", found) is Status.REFUTED
-    assert status("path-metric", found) is Status.HOLDS
+    assert status("path-metric-midpoint", found) is Status.HOLDS
+    # as published, with its premise: it speaks of η = 1 alone, where W̃ = 0 and nothing is left of f
+    own = verdict("path-metric", found)
+    assert (own.status, "50%" in own.remark) == (Status.HOLDS, True)
+    assert own.worst_log10_ratio == pytest.approx(0.0, abs=1e-6)  # attained
 
 
 def test_the_remainder_of_deep_linear_networks() -> None:
@@ -270,7 +303,7 @@ def test_the_rungs_are_in_order(seed: int, direction: str, dtype: str) -> None:
     ).found  # fmt: skip
     bounds = {}
     for claim in ("theorem1-function", "theorem1-function-layerwise", "spectral-product", "neyshabur",
-                  "telescoped", "input-sensitivity", "linearisation-remainder", "path-metric"):  # fmt: skip
+                  "telescoped", "input-sensitivity", "linearisation-remainder", "path-metric-midpoint"):  # fmt: skip
         one = CLAIMS[claim]
         left, right = xr.broadcast(one.measured(found), one.bound(found))
         assert one.log10_allowance is not None

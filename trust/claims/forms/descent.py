@@ -12,9 +12,10 @@ __all__ = [
     "BREAKDOWN_FORM",
     "CURVATURE_FORM",
     "EUCLIDEAN_FORM",
+    "FITTED_FORM",
     "LEMMA1_FORM",
     "LEMMA2_FORM",
-    "LEMMA2_TRUSTED_FORM",
+    "LEMMA2_LIMIT_FORM",
     "WITH_CONSTANT_FORM",
 ]
 
@@ -95,6 +96,15 @@ def _gradient_move(trial: Trial, t: Number) -> Number:
     return sum(squares[1:], squares[0]) ** 0.5
 
 
+def _fitted_trust(trial: Trial) -> tuple[Number, Number]:
+    """C is the largest ‖g̃ − g‖/D(r) at an eighth, a quarter and half of the step, and is judged at the whole."""
+    one, relative = trial.number(1), trial.relative()
+    constant = trial.maximum(
+        *(_gradient_move(trial, one / part) / distance([r / part for r in relative]) for part in (8, 4, 2))
+    )
+    return _gradient_move(trial, one), constant * distance(relative)
+
+
 def _euclidean(trial: Trial) -> tuple[Number, Number]:
     """K is the largest ‖g̃ − g‖/‖ΔW‖ at an eighth, a quarter and half of the step, and is judged at the whole."""
     one = trial.number(1)
@@ -131,6 +141,7 @@ def _curvature_margin(trial: Trial) -> Number:
 
 BREAKDOWN_FORM = Form(_breakdown, activations=_ALL, uses=("target",))
 LEMMA1_FORM = Form(_lemma1, activations=_ALL, uses=("target",))
+FITTED_FORM = Form(_fitted_trust, activations=_ALL, uses=("target",))
 EUCLIDEAN_FORM = Form(_euclidean, activations=_ALL, uses=("target",))
 CURVATURE_FORM = Form(
     _loss,
@@ -142,7 +153,7 @@ CURVATURE_FORM = Form(
     uses=("target",),
     construct=_within_curvature,
 )
-LEMMA2_FORM = Form(
+LEMMA2_LIMIT_FORM = Form(
     _loss,
     (
         Condition("descent direction", _descends, strict=True),
@@ -152,9 +163,9 @@ LEMMA2_FORM = Form(
     uses=("target",),
     construct=lambda trial: _short(trial, 1),
 )
-LEMMA2_TRUSTED_FORM = Form(
+LEMMA2_FORM = Form(
     _loss,
-    (*LEMMA2_FORM.conditions, Condition("no faster than D", _breakdown_margin)),
+    (*LEMMA2_LIMIT_FORM.conditions, Condition("no faster than D", _breakdown_margin)),
     activations=_ALL,
     uses=("target",),
     construct=lambda trial: _short(trial, 1),

@@ -15,6 +15,7 @@ __all__ = [
     "NEYSHABUR_FORM",
     "PATH_DIRECT_FORM",
     "PATH_FORM",
+    "PATH_MIDPOINT_FORM",
     "REMAINDER_FORM",
     "SPECTRAL_FORM",
     "TELESCOPED_FORM",
@@ -94,7 +95,7 @@ def _common(trial: Trial, one: list[Any], other: list[Any]) -> list[Any]:
     return [trial.common(a, b) for a, b in zip(one, other, strict=True)]
 
 
-def _path_metric(trial: Trial) -> tuple[Number, Number]:
+def _path_midpoint(trial: Trial) -> tuple[Number, Number]:
     before, after = (trial.weights, trial.biases), (trial.moved, trial.moved_biases)
     middle = (_common(trial, before[0], after[0]), _common(trial, before[1], after[1]))
     total = _path_distance(trial, before, middle) + _path_distance(trial, after, middle)
@@ -122,6 +123,29 @@ def _path_metric_direct(trial: Trial) -> tuple[Number, Number]:
         for a, b in pairs:
             difference = difference + trial.norm1(b - a)
     return trial.norm1(trial.output_difference()), _input_size(trial) * difference
+
+
+def _sign_margin(trial: Trial) -> Number:
+    """Less than 0 by the smaller magnitudes of what has opposite signs before and after."""
+    before, after = [*trial.weights, *trial.biases], [*trial.moved, *trial.moved_biases]
+    return -sum(
+        (trial.norm1(trial.common(a, -b)) for a, b in zip(before, after, strict=True)), trial.number(0)
+    )
+
+
+def _same_signs(trial: Trial) -> Trial:
+    """Every change that points towards 0 ends there, if it would go beyond; one away from 0 stays as it is."""
+
+    def cut(values: list[Any], changes: list[Any]) -> list[Any]:
+        return [
+            trial.common(d, -a) + trial.common(d, a * 2**20) for a, d in zip(values, changes, strict=True)
+        ]
+
+    return replace(
+        trial,
+        changes=cut(trial.weights, trial.changes),
+        bias_changes=cut(trial.biases, trial.bias_changes),
+    )
 
 
 def _few_paths(widths: Sequence[int]) -> bool:
@@ -212,7 +236,15 @@ NEYSHABUR_FORM = Form(
     construct=_small_rho,
 )
 TELESCOPED_FORM = Form(_telescoped, activations=_LIPSCHITZ, uses=("biases",))
-PATH_FORM = Form(_path_metric, activations=("relu",), uses=("biases",))
+PATH_MIDPOINT_FORM = Form(_path_midpoint, activations=("relu",), uses=("biases",))
+PATH_FORM = Form(
+    _path_metric_direct,
+    (Condition("equal signs", _sign_margin),),
+    activations=("relu",),
+    widths=_few_paths,
+    uses=("biases",),
+    construct=_same_signs,
+)
 PATH_DIRECT_FORM = Form(_path_metric_direct, activations=("relu",), widths=_few_paths, uses=("biases",))
 REMAINDER_FORM = Form(_remainder, activations=("identity",))
 AGD_FORM = Form(

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from trust.claims.forms.trial import Form, Number, Trial, distance, product
 
-__all__ = ["FUNCTION_FORM", "GATED_FORM", "JACOBIAN_FORM", "LAYERWISE_FORM", "published_constant"]
+__all__ = [
+    "FUNCTION_FORM",
+    "GATED_FORM",
+    "INJECTIVE_FORM",
+    "JACOBIAN_FORM",
+    "LAYERWISE_FORM",
+    "published_constant",
+]
 
 
 def never_shrink(widths: Sequence[int]) -> bool:
@@ -65,6 +72,7 @@ def _gated(trial: Trial) -> tuple[Number, Number]:
 
 
 FUNCTION_FORM = Form(_function)
+INJECTIVE_FORM = Form(_function, widths=never_shrink)
 LAYERWISE_FORM = Form(_layerwise, widths=never_shrink)
 JACOBIAN_FORM = Form(_jacobian)
 GATED_FORM = Form(_gated, widths=valley, uses=("biases",))
