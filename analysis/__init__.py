@@ -27,8 +27,8 @@ A verdict on a claim needs only the variables that the claim speaks of:
 ...     {"checkpoint": ["last"], "eta": [0.0, 0.01], **layer},
 ... )
 >>> (verdict,) = judge(run, [all_claims()["deep-relative-trust"]])
->>> verdict.status.value, round(verdict.to_json()["constant"], 3)  # 0.03 / (1.01² − 1)
-('refuted', 1.493)
+>>> verdict.words, round(verdict.to_json()["constant"], 3)  # 0.03 / (1.01² − 1)
+('within a factor of 1.5', 1.493)
 """
 
 from __future__ import annotations

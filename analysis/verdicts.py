@@ -290,7 +290,8 @@ def standing_of_premises(measurements: xr.Dataset, claim: Claim, like: xr.DataAr
     """At each point of ``like`` 1 where every premise of the claim holds, 0 where one fails, else NaN."""
     gates = [premise for premise in claim.premises if premise.gates]
     standings = [_standing(_check(measurements, premise), like) for premise in gates]
-    points = _Points(*[like.values] * 4, premises=np.stack(standings) if standings else None)
+    side = like.values
+    points = _Points(side, side, side, side, np.stack(standings) if standings else None)
     return like.copy(data=points.standing)
 
 

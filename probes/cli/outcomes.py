@@ -40,7 +40,8 @@ def replay_lines(found: Replay) -> str:
         )
     certificate = found.certificate
     lines = [
-        f"{found.claim}: {'REFUTED' if found.refutes else 'not refuted'} by this network, in exact arithmetic",
+        f"{found.claim}: the inequality {'FAILS' if found.refutes else 'does not fail'} on this network, in exact"
+        " arithmetic",
         f"  measured side {_shown(certificate.left)}, bound {_shown(certificate.right)}",
     ]
     lines += [f"  {name}: inside by {_shown(margin)}" for name, margin in certificate.margins.items()]
@@ -56,7 +57,8 @@ def outcome_lines(claim: Claim, outcome: Outcome) -> str:
             f"\n  an apparent one could not be certified: {outcome.doubt}" if outcome.doubt else ""
         )
     witness = outcome.to_json(claim)["witness"]
-    lines = [f"{claim.id}: {_verdict(claim).upper()}, certified in exact arithmetic ({spent})"]
+    first, _, rest = _verdict(claim).partition(" ")
+    lines = [f"{claim.id}: {first.upper()} {rest}, certified in exact arithmetic ({spent})"]
     lines += [f"  {claim.statement}"]
     lines += [f"  {key}: {_inline(value)}" for key, value in witness.items() if key in _SHOWN]
     if claim.mend:

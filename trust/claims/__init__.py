@@ -37,7 +37,7 @@ array([[0.301]])
 ``probe report --claim mine.py:mine`` and :func:`analysis.judge` take it as they take ours:
 
 >>> list(all_claims())[:3]
-['theorem1-function', 'theorem1-function-layerwise', 'theorem1-jacobian']
+['theorem1-function', 'theorem1-function-injective', 'theorem1-function-layerwise']
 """
 
 from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity

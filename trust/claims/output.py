@@ -18,13 +18,11 @@ from trust.claims.forms import output as forms
 from trust.claims.gradient import linearisation_error
 from trust.claims.premises import (
     CHAIN,
-    EQUAL_SIGNS,
     LINEAR,
     LIPSCHITZ,
     NO_BIASES,
     ORTHOGONAL,
     ORTHOGONAL_COSINE,
-    RELU,
     SAME,
     SCALED_DATA,
     SCALED_STEP,
@@ -57,25 +55,21 @@ from trust.function_bounds import (
     log10_spectral_product_bound,
     log10_telescoped_bound,
 )
-from trust.paths import log10_path_metric_bound
 
 __all__ = [
     "AGD_MAJORISATION",
     "INPUT_SENSITIVITY",
     "LINEARISATION_REMAINDER",
     "NEYSHABUR",
-    "PATH_METRIC",
-    "PATH_METRIC_DIRECT",
-    "PATH_METRIC_MIDPOINT",
     "SPECTRAL_PRODUCT",
     "TELESCOPED",
 ]
 
-_LADDER = "the ladder's measurements (leave out --no-ladder and --spectra none)"
+LADDER = "the ladder's measurements (leave out --no-ladder and --spectra none)"
 _OUTPUT = "relative output change, example by example (the bound divided by ‖f(x)‖ too)"
 
 
-def _relative(log10_bound: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+def relative_to_output(log10_bound: xr.DataArray, measurements: Measurements) -> xr.DataArray:
     return log10_bound - log10(measurements[variables.OUTPUT_NORM])
 
 
@@ -99,7 +93,7 @@ def _of_norms(bound: Callable[..., Any]) -> Quantity:
             betas,
             own[variables.INPUT_NORM],
         )
-        return _relative(found, measurements)
+        return relative_to_output(found, measurements)
 
     return quantity
 
@@ -123,7 +117,7 @@ def _telescoped(measurements: Measurements) -> xr.DataArray:
         betas,
         _bias_changes(perturbed(measurements)),
     )
-    return _relative(found, measurements)
+    return relative_to_output(found, measurements)
 
 
 def _bias_changes(measurements: Measurements) -> xr.DataArray:
@@ -155,46 +149,13 @@ def _input_bound(measurements: Measurements) -> xr.DataArray:
         own[variables.OPERATOR_NORM],
         betas,
     )
-    return _relative(found, measurements)
+    return relative_to_output(found, measurements)
 
 
 def _input_allowance(measurements: Measurements) -> xr.DataArray:
     own = perturbed(measurements)
     change = own[variables.INPUT_RESPONSE] / own[variables.OUTPUT_NORM]
     return change_allowance(change, measurements[variables.OUTPUT_NOISE_FLOOR])
-
-
-def _path_change(measurements: Measurements) -> xr.DataArray:
-    own = perturbed(measurements)
-    return evident_change(own[variables.OUTPUT_DIFFERENCE_L1] / own[variables.OUTPUT_NORM], measurements)
-
-
-def _path_allowance(measurements: Measurements) -> xr.DataArray:
-    """The outputs' noise is known in ‖·‖₂, and ‖·‖₁ is at most √(number of outputs) times it."""
-    own = perturbed(measurements)
-    outputs = int(weights(measurements)[variables.ROWS].values[-1])
-    change = own[variables.OUTPUT_DIFFERENCE_L1] / own[variables.OUTPUT_NORM]
-    return change_allowance(change, outputs**0.5 * measurements[variables.OUTPUT_NOISE_FLOOR])
-
-
-def _path_triangle(measurements: Measurements) -> xr.DataArray:
-    """Of ‖·‖₁ ≤ √(number of outputs) ‖·‖₂: at least what the triangle inequality says."""
-    outputs = int(weights(measurements)[variables.ROWS].values[-1])
-    return output_triangle(measurements) + 0.5 * float(np.log10(max(outputs, 1)))
-
-
-def _path_bound(distance: str) -> Quantity:
-    def quantity(measurements: Measurements) -> xr.DataArray:
-        own = perturbed(measurements)
-        known = own[distance].notnull() & own[variables.INPUT_MAX].notnull()  # of tokens there is no size
-        found = xr.apply_ufunc(
-            lambda log10_distance, size: log10_path_metric_bound(log10_distance, input_max=size),
-            own[distance].where(known, 0.0),
-            own[variables.INPUT_MAX].fillna(0.0),
-        )
-        return _relative(found.where(known), measurements)
-
-    return quantity
 
 
 def _rounding(measurements: Measurements) -> xr.DataArray:
@@ -242,7 +203,7 @@ def _agd_bound(measurements: Measurements) -> xr.DataArray:
     return xr.apply_ufunc(log10_agd_curvature_bound, eta.fillna(0.0)).where(eta.notnull())
 
 
-def _claim(
+def output_claim(
     id: str,
     source: str,
     statement: str,
@@ -258,7 +219,7 @@ def _claim(
         "measured": output_change,
         "log10_allowance": output_change_allowance,
         "trivial": output_triangle,
-        "add": _LADDER,
+        "add": LADDER,
     }
     return Claim(
         id=id,
@@ -279,7 +240,7 @@ _NORMS = (
     variables.OUTPUT_NORM,
 )
 
-INPUT_SENSITIVITY = _claim(
+INPUT_SENSITIVITY = output_claim(
     "input-sensitivity",
     "Bernstein's blog on automatic gradient descent; a folklore Lipschitz bound",
     "‖f(x + Δx) − f(x)‖ ≤ ∏_k β_k‖W_k‖₂ · ‖Δx‖",
@@ -296,7 +257,7 @@ INPUT_SENSITIVITY = _claim(
     form=forms.INPUT_FORM,
 )
 
-SPECTRAL_PRODUCT = _claim(
+SPECTRAL_PRODUCT = output_claim(
     "spectral-product",
     "Bernstein, Mingard, Huang, Azizan and Yue 2023 (automatic gradient descent), perturbation lemma",
     "‖f̃(x) − f(x)‖ ≤ ‖x‖ ∏_k β_k‖W_k‖₂ · [∏_k (1 + ρ_k) − 1], ρ_k = ‖ΔW_k‖₂/‖W_k‖₂",
@@ -308,7 +269,7 @@ SPECTRAL_PRODUCT = _claim(
     form=forms.SPECTRAL_FORM,
 )
 
-NEYSHABUR = _claim(
+NEYSHABUR = output_claim(
     "neyshabur",
     "Neyshabur, Bhojanapalli and Srebro, ICLR 2018, Lemma 2",
     "‖f̃(x) − f(x)‖ ≤ e‖x‖ ∏_k‖W_k‖₂ · Σ_k ρ_k, if ρ_k ≤ 1/L for all k",
@@ -320,7 +281,7 @@ NEYSHABUR = _claim(
     form=forms.NEYSHABUR_FORM,
 )
 
-TELESCOPED = _claim(
+TELESCOPED = output_claim(
     "telescoped",
     "this toolkit: the perturbation lemma's induction with what passes through the network",
     "‖f̃(x) − f(x)‖ ≤ Σ_l (∏_{k>l} β_k‖W̃_k‖₂) β_l (‖ΔW_l h_{l−1}(x)‖ + ‖Δb_l‖)",
@@ -333,68 +294,7 @@ TELESCOPED = _claim(
 )
 
 
-def _path_claim(
-    id: str,
-    source: str,
-    distance: str,
-    number: int,
-    *,
-    midpoint: bool = False,
-    premises: tuple[Premise, ...] = (),
-    **more: Any,
-) -> Claim:
-    variable = variables.LOG10_PATH_DISTANCE if midpoint else variables.LOG10_PATH_DIFFERENCE
-    add = _LADDER if midpoint else "a network of at most 100,000 paths (they are counted one by one)"
-    return _claim(
-        id,
-        source,
-        f"‖f̃(x) − f(x)‖₁ ≤ max(‖x‖_∞, 1) · {distance}",
-        _path_bound(variable),
-        (CHAIN, RELU, *premises),
-        number,
-        (variable, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
-        add=add,
-        left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
-        measured=_path_change,
-        log10_allowance=_path_allowance,
-        trivial=_path_triangle,
-        **more,
-    )
-
-
-_PATHS = "‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products"
-
-PATH_METRIC = _path_claim(
-    "path-metric",
-    "Gonon, Brisebarre, Riccietti and Gribonval 2025",
-    f"{_PATHS}, if W and W̃ have no weights of opposite signs",
-    84,
-    premises=(EQUAL_SIGNS,),
-    proved=True,
-    form=forms.PATH_FORM,
-)
-
-PATH_METRIC_MIDPOINT = _path_claim(
-    "path-metric-midpoint",
-    "this toolkit: the path metric through the midpoint of both networks",
-    "[PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
-    85,
-    midpoint=True,
-    proved=True,
-    form=forms.PATH_MIDPOINT_FORM,
-)
-
-PATH_METRIC_DIRECT = _path_claim(
-    "path-metric-direct",
-    "nobody: the path metric without its premise, to show what the premise is for",
-    _PATHS,
-    86,
-    form=forms.PATH_DIRECT_FORM,
-    mended_by="path-metric",
-    mend="W and W̃ have no weights of opposite signs (or the bound goes through their midpoint)",
-)
-
-LINEARISATION_REMAINDER = _claim(
+LINEARISATION_REMAINDER = output_claim(
     "linearisation-remainder",
     "Bernstein's thesis, for deep linear networks",
     "‖f̃ − f − ∂_W f·ΔW‖ ≤ ‖x‖ ∏_k‖W_k‖₂ · [∏_k (1 + ρ_k) − 1 − Σ_k ρ_k]",
@@ -411,7 +311,7 @@ LINEARISATION_REMAINDER = _claim(
     form=forms.REMAINDER_FORM,
 )
 
-AGD_MAJORISATION = _claim(
+AGD_MAJORISATION = output_claim(
     "agd-majorisation",
     "Bernstein, Mingard, Huang, Azizan and Yue 2023 (automatic gradient descent), majorisation of the square loss",
     "𝓛(W + ΔW) ≤ 𝓛(W) + Σ_k⟨ΔW_k, g_k⟩ + ½(e^η − 1)², 𝓛 = mean of ‖f − y‖²/(2d_L), ‖ΔW_k‖₂ = √(d_k/d_{k−1}) η/L",

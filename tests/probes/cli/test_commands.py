@@ -158,5 +158,5 @@ def test_spectra_can_be_left_out(probe: Probe, trained: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     measurements = probes.load(tmp_path / "run")
     assert bool(measurements["condition_number"].isnull().all())
-    assert statuses("deep-relative-trust", measurements)[-1] is Status.REFUTED
+    assert statuses("deep-relative-trust", measurements)[-1] in (Status.WITHIN_FACTOR, Status.OFF_BY_FACTOR)
     assert set(statuses("lemma2-with-constant", measurements)) == {Status.NOT_MEASURED}

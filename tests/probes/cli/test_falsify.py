@@ -49,7 +49,7 @@ def test_a_refutation(probe: Probe, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["claim"] == "theorem1-jacobian"
     again = probe("falsify", "--replay", file)
     assert again.exit_code == 0
-    assert "REFUTED" in again.stdout
+    assert "the inequality FAILS" in again.stdout
     document = json.loads(probe("falsify", "--replay", file, "--json").stdout)
     assert document == {"claim": "theorem1-jacobian", "refuted": True}
 
@@ -83,7 +83,7 @@ def test_a_tampered_witness(probe: Probe, tmp_path: Path) -> None:
         "falsify", "--replay", _written(tmp_path, {**GOOD, "input": ["1/2", "1/5"], "left": [99, 99]})
     )
     assert found.exit_code == 0
-    assert "not refuted" in found.stdout
+    assert "does not fail" in found.stdout
     found = probe("falsify", "--replay", _written(tmp_path, {**GOOD, "input": ["1/2", "1/2"]}))
     assert "not certified" in found.stdout
 
@@ -97,7 +97,7 @@ def test_a_users_claim(probe: Probe, tmp_path: Path) -> None:
     assert "REFUTED" in found.stdout
     assert (tmp_path / "out" / "mine.json").is_file()
     replayed = probe("falsify", "--replay", tmp_path / "out" / "mine.json", "--claim", f"{file}:MINE")
-    assert "REFUTED" in replayed.stdout
+    assert "the inequality FAILS" in replayed.stdout
     one_line(probe("falsify", "--replay", tmp_path / "out" / "mine.json"), "mine", "no such claim")
     by_id = probe("falsify", "mine", "--claim", f"{file}:MINE", *options[:4], "--budget", 0.2, "--json")
     assert json.loads(by_id.stdout)["claim"] == "mine"

@@ -40,7 +40,7 @@ def test_the_worst_perturbation_end_to_end() -> None:
             assert absent not in found
         # claims about slopes and limits along a line
         lines = [c for c in CLAIMS if CLAIMS[c].subject in ("step", "loss")]
-        assert {*lines} >= {"lemma1", "lemma2", "lemma2-trusted", "slice-curvature", "agd-majorisation"}
+        assert {*lines} >= {"lemma1", "lemma2", "lemma2-limit", "slice-curvature", "agd-majorisation"}
         for claim in lines:
             one = verdict(claim, worst.found)
             allowed = {Status.NOT_MEASURED} | (
