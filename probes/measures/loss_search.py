@@ -86,10 +86,14 @@ class LossSearch:
         return min(doubtful, default=math.inf)
 
     def leap(self) -> float | None:
-        """Where neighbours are too far apart, their geometric mean."""
+        """The last of the fewest η that leave neighbours near enough, where some are too far apart."""
         etas = self._below()[1:]
         wide = [pair for pair in zip(etas[:-1], etas[1:], strict=True) if pair[1] > _LEAP * pair[0]]
-        return math.sqrt(wide[-1][0] * wide[-1][1]) if wide else None
+        if not wide:
+            return None
+        before, after = wide[-1]
+        parts = math.ceil(math.log(after / before, _LEAP))
+        return after * (before / after) ** (1 / parts)
 
     def _below(self) -> list[float]:
         """0 and the known η at which the loss has not been back yet, and that at which it is exactly back."""
