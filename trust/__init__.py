@@ -42,7 +42,13 @@ from trust.activations import (
     modelled_transmission,
     transmission,
 )
-from trust.descent import curvature_step_limit, lemma1_bound, lemma2_step_limit, log10_lemma2_step_limit
+from trust.descent import (
+    curvature_step_limit,
+    lemma1_bound,
+    lemma2_step_limit,
+    log10_lemma2_step_limit,
+    predicted_step_limit,
+)
 from trust.distance import (
     deep_relative_trust,
     distance_between,

@@ -256,6 +256,20 @@ STEP_LIMIT_CLEAR_TO = _limit(
     "up to which η, at most the limit, the cubics through the losses and slopes known leave no return possible "
     "(`trust.hermite.return_margin`)",
 )
+_predicted = partial(Variable, measure="predicted-limit")
+PREDICTED_LIMIT = _predicted(
+    "predicted_limit",
+    C,
+    "an η near the limit, predicted from two gradients, at which the loss was evaluated and is below its start; 0: "
+    "none was found",
+    long_name="predicted step limit",
+)
+PREDICTED_LIMIT_GRADIENTS = _predicted(
+    "predicted_limit_gradients", C, "how many gradients beside that at η = 0 were taken for it", "evaluations"
+)
+PREDICTED_LIMIT_LOSSES = _predicted(
+    "predicted_limit_losses", C, "how many losses were evaluated to make it safe", "evaluations"
+)
 _adversarial = partial(Variable, measure="adversarial")
 ADVERSARIAL_VALUE = _adversarial(
     "adversarial_value",

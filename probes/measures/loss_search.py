@@ -53,6 +53,13 @@ class LossSearch:
         quotient = 1 + self.rise(eta) / (eta * -self.slope)
         return math.log(min(max(quotient, _LEAST), 1e300))
 
+    def line(self, before: float, after: float) -> float:
+        """Where the line through two heights is 0; infinite where it does not rise."""
+        low, high = self.height(before), self.height(after)
+        if not high > low:
+            return math.inf
+        return after * math.exp(min(-high / (high - low) * math.log(after / before), 300.0))
+
     def risen(self) -> float | None:
         """The smallest known η at which the loss is back."""
         return min((eta for eta in self.known if self.rise(eta) >= 0), default=None)

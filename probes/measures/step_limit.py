@@ -142,10 +142,10 @@ def _refine(search: LossSearch, low: float, high: float, tolerance: float) -> No
 
 def _root(search: LossSearch, low: float, high: float, tolerance: float) -> float:
     """Where the line through two neighbouring heights is 0, within the tolerance of both if they are that near."""
-    last, first = math.log(low), math.log(high)
-    below, above = search.height(low), search.height(high)
-    root = last + (first - last) * -below / (above - below)
-    return math.exp(min(max(root, first - tolerance), last + tolerance) if search.rise(high) > 0 else first)
+    if search.rise(high) == 0:
+        return high
+    within = math.exp(tolerance)
+    return min(max(search.line(low, high), high / within), low * within)
 
 
 def _bracket(search: LossSearch, guess: float, largest: float) -> tuple[float | None, float | None]:
@@ -175,12 +175,7 @@ def _bracket(search: LossSearch, guess: float, largest: float) -> tuple[float | 
 
 def _beyond(search: LossSearch, before: float, eta: float) -> float:
     """A little beyond where the line through the last two heights is 0: at least a tenth farther."""
-    rise = search.height(eta) - search.height(before)
-    if not rise > 0:
-        return _FARTHEST * eta
-    steps = -search.height(eta) / rise
-    farther: float = (eta / before) ** min(steps, 100.0) * 1.02
-    return eta * min(max(farther, 1.1), _FARTHEST)
+    return min(max(1.02 * search.line(before, eta), 1.1 * eta), _FARTHEST * eta)
 
 
 class MeasuredStepLimit(Measure):
