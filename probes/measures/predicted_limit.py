@@ -28,7 +28,9 @@ _LOSSES = 6
 _STEP = 4.0
 """How many times as far as the largest η known to descend the next may be."""
 _BLIND = 12.0
-"""Above e to this power times the tangent's descent, a loss tells nothing of where it turned up."""
+"""Where log q is further from 0 (a loss far above its start, or below its tangent) it tells nothing of the limit."""
+_RELIABLE = 2.0
+"""How many times the limit an η may be whose loss and slope are believed to tell it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def second_place(first: Look, *, start: float, slope: float) -> float:
     predicted = _predicted(slope, first.eta, first.loss - start, first.slope)
     if first.loss < start:
         return min(max(predicted, 1.05 * first.eta), _FARTHEST * first.eta)
-    return predicted if predicted < first.eta else first.eta / 2
+    return max(predicted, first.eta / _FARTHEST) if predicted < first.eta else first.eta / 2
 
 
 def safe_step(
@@ -97,15 +99,15 @@ def _next(search: LossSearch) -> float | None:
 
 def _root(search: LossSearch, low: float, high: float | None) -> float:
     """The limit that the loss and slope at the nearest η point at, else the losses at the two nearest."""
-    near = [eta for eta in (high, low) if eta in search.slopes]
-    predicted = [_predicted_at(search, eta) for eta in near if eta is not None]
-    for root in predicted:
-        if low < root < (math.inf if high is None else high):
-            return root
+    if high is not None and max(low, high / _RELIABLE) < (root := _predicted_at(search, high)) < high:
+        return root
+    if low < (root := _predicted_at(search, low)) < (math.inf if high is None else high):
+        return root
     if high is None:
         before = max((eta for eta in search.known if eta < low), default=None)
         return math.inf if before is None else search.line(before, low)
-    return math.sqrt(low * high) if search.height(high) > _BLIND else search.line(low, high)
+    blind = search.height(high) > _BLIND or search.height(low) < -_BLIND
+    return math.sqrt(low * high) if blind else search.line(low, high)
 
 
 def _predicted_at(search: LossSearch, eta: float) -> float:
