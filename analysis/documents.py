@@ -25,17 +25,27 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
 
 
 def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, Any]]:
-    """The step limits of each checkpoint, and how many times the loss was evaluated for them."""
+    """The step limits of each checkpoint, and what they took beside loss and gradient at η = 0.
+
+    ``predicted_gradients`` and ``predicted_losses`` are the predicted limit's alone, ``evaluations`` the losses (some
+    with gradients) of all the others.
+    """
     found = []
     depth = int(measurements[variables.IS_WEIGHT].sum())
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers = {
             name: _finite(float(one[name]))
-            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "measured")
+            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "measured")
+        }
+        counts = {
+            name: None if math.isnan(count := float(one[name])) else int(count)
+            for name in ("predicted_gradients", "predicted_losses")
         }
         evaluations = int(one["evaluations"]) + measurements.sizes["eta"] + 1
-        found.append({"checkpoint": str(label), "depth": depth, **numbers, "evaluations": evaluations})
+        found.append(
+            {"checkpoint": str(label), "depth": depth, **numbers, **counts, "evaluations": evaluations}
+        )
     return found
 
 

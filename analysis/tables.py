@@ -54,8 +54,9 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
 
 
 def limits_table(limits: xr.Dataset) -> Rows:
-    """One row a checkpoint: the four step limits and the constant."""
-    rows = [["checkpoint", "cos θ", "C (small η)", "Lemma 2", "calibrated", "slice curvature", "measured"]]
+    """One row a checkpoint: the five step limits and the constant."""
+    heading = ["checkpoint", "cos θ", "C (small η)"]
+    rows = [[*heading, "Lemma 2", "calibrated", "slice curvature", "predicted", "measured"]]
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         measured = float(one["measured"])
@@ -64,7 +65,7 @@ def limits_table(limits: xr.Dataset) -> Rows:
         shown = f"> {number(searched)}" if beyond else number(measured)
         numbers = [
             number(float(one[name]))
-            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature")
+            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted")
         ]
         rows.append([str(label), *numbers, shown])
     return rows

@@ -35,6 +35,7 @@ def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> li
 
 
 _WITHOUT_OUTPUTS = {
+    variables.PREDICTED_LIMIT,
     variables.GRADIENT_CHANGE,
     variables.GRADIENT_DIFFERENCE,
     variables.PERTURBATION_COSINE,

@@ -16,6 +16,7 @@ SECTIONS = {
     "ladder": "### `ladder`: what the bounds are made of (`--ladder`)",
     "curvature": "### `curvature` (`--curvature`)",
     "step-limit": "### `step-limit` (`--limit`)",
+    "predicted-limit": "### `predicted-limit` (`--limit`)",
     "adversarial": "### With `--direction adversarial`",
     "": "### Coordinates",
 }

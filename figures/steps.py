@@ -1,4 +1,4 @@
-"""The four limits on the step through training: Lemma 2's, calibrated, the slice curvature's and measured."""
+"""The limits on the step through training: Lemma 2's, calibrated, the slice curvature's, predicted and measured."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _LIMITS = {
     "lemma2": ("Lemma 2", "s", "--"),
     "calibrated": ("Lemma 2, calibrated", "D", "-"),
     "curvature": ("slice curvature", "v", "-."),
+    "predicted": ("predicted from two gradients", "^", ":"),
     "measured": ("measured", "o", "-"),
 }
 _UNREACHED = "measured is above (end of search)"
@@ -39,7 +40,7 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     one at the upper. Where there is none, such as the curvature's where it is negative, the line has a gap.
 
     Args:
-        limits: ``lemma2``, ``calibrated``, ``curvature``, ``measured`` and ``searched_to`` (checkpoint);
+        limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``measured`` and ``searched_to`` (checkpoint);
             those missing are left out.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.

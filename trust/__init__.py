@@ -6,7 +6,7 @@
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
 * paths: path norms of ReLU networks, and the bounds that they give
-* descent: Lemma 1, Lemma 2's step limits, and the curvature's
+* descent: Lemma 1, Lemma 2's step limits, and the curvature's, and one predicted from a gradient
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
 
 Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
@@ -42,7 +42,13 @@ from trust.activations import (
     modelled_transmission,
     transmission,
 )
-from trust.descent import curvature_step_limit, lemma1_bound, lemma2_step_limit, log10_lemma2_step_limit
+from trust.descent import (
+    curvature_step_limit,
+    lemma1_bound,
+    lemma2_step_limit,
+    log10_lemma2_step_limit,
+    predicted_step_limit,
+)
 from trust.distance import (
     deep_relative_trust,
     distance_between,
@@ -106,6 +112,7 @@ __all__ = [
     "log10_jacobian_bound",
     "log10_layerwise_function_bound",
     "log10_lemma2_step_limit",
+    "predicted_step_limit",
     "log10_linearisation_remainder_bound",
     "log10_neyshabur_bound",
     "log10_path_distance",

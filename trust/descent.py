@@ -128,6 +128,50 @@ def curvature_step_limit(*, slope: Numbers, curvature: Numbers) -> Array:
     return plain(np.where(first < 0, limit, 0.0))
 
 
+def predicted_step_limit(*, slope: Numbers, eta: Numbers, rise: Numbers, slope_there: Numbers) -> Array:
+    """Where the loss is back at its start, from its value and slope at one further η: an estimate, not a bound.
+
+    The smaller of two estimates, each exact for a quadratic loss:
+
+    * the secant of the slope, 2η 𝓛'(0) / (𝓛'(0) − 𝓛'(η)): the curvature that was met on the way, kinks and all.
+      It is best at half the limit, and is not used where the loss has risen already.
+    * the power law: with q(η) = (𝓛(η) − 𝓛(0) − η𝓛'(0)) / (−η𝓛'(0)), which is 1 at the limit, log q is taken to be a
+      straight line in log η, through the value and slope at η. Exact for every loss that is its tangent and a
+      power of η; best near the limit, on either side of it.
+
+    A second gradient goes where the first prediction is, and gives a better one. The measured limit is what
+    arXiv 2601.16979 calls 2 over the critical sharpness, in relative units.
+
+    0 where 𝓛'(0) is not negative; else infinite where neither estimate exists: the slope does not grow.
+
+    Args:
+        slope: 𝓛'(0) along the slice, loss per unit step; arguments broadcast.
+        eta: η > 0.
+        rise: 𝓛(η) − 𝓛(0), in the loss's unit.
+        slope_there: 𝓛'(η).
+
+    Raises:
+        ValueError: if an argument is NaN, or an η is not positive.
+    """
+    first, at, change, second = np.broadcast_arrays(
+        without_nan(slope, name="slope"),
+        nonnegative(eta, name="eta"),
+        without_nan(rise, name="rise"),
+        without_nan(slope_there, name="slope_there"),
+    )
+    if (at == 0).any():
+        raise ValueError("eta must be positive")
+    with np.errstate(all="ignore"):
+        growing = (second > first) & (change < 0)
+        secant = np.where(growing, at * (-first / (second / 2 - first / 2)), np.inf)
+        tangent = at * -first
+        quotient = 1 + change / tangent
+        growth = (at * second - change) / tangent / quotient  # d log q / d log η
+        known = np.isfinite(quotient) & (quotient > 0) & (growth > 0)
+        power = np.where(known, at * np.exp(-np.log(quotient) / growth), np.inf)
+    return plain(np.where(first < 0, np.minimum(secant, power), 0.0))
+
+
 def _lemma2_arguments(depth: Numbers, cos_theta: Numbers, log10_constant: Numbers) -> tuple[Array, Array]:
     """L, and log(cos θ / C)."""
     L = nonnegative(depth, name="depth")

@@ -232,7 +232,7 @@ _limit = partial(Variable, measure="step-limit")
 STEP_LIMIT = _limit(
     "step_limit",
     C,
-    "smallest η > 0 with the loss back at its start, to 1 %; NaN: not up to the largest searched",
+    "smallest η > 0 found with the loss back at its start, to 1 %; NaN: not up to the largest searched",
     long_name="measured step limit",
 )
 STEP_LIMIT_SEARCHED_TO = _limit(
@@ -240,6 +240,35 @@ STEP_LIMIT_SEARCHED_TO = _limit(
 )
 STEP_LIMIT_EVALUATIONS = _limit(
     "step_limit_evaluations", C, "how many losses the search itself evaluated", "evaluations"
+)
+STEP_LIMIT_SEARCHED_FROM = _limit(
+    "step_limit_searched_from", C, "the smallest η at which the search knows the loss"
+)
+STEP_LIMIT_RESOLUTION = _limit(
+    "step_limit_resolution",
+    C,
+    "the largest factor between neighbouring η at which the loss is known, from `step_limit_searched_from` to the "
+    "limit, or to where the search ended: a return that no slope beside it tells of may hide in it",
+)
+STEP_LIMIT_CLEAR_TO = _limit(
+    "step_limit_clear_to",
+    C,
+    "up to which η, at most the limit, the cubics through the losses and slopes known leave no return possible "
+    "(`trust.hermite.return_margin`)",
+)
+_predicted = partial(Variable, measure="predicted-limit")
+PREDICTED_LIMIT = _predicted(
+    "predicted_limit",
+    C,
+    "an η near the limit, predicted from two gradients, at which the loss was evaluated and is below its start; 0: "
+    "none was found",
+    long_name="predicted step limit",
+)
+PREDICTED_LIMIT_GRADIENTS = _predicted(
+    "predicted_limit_gradients", C, "how many gradients beside that at η = 0 were taken for it", "evaluations"
+)
+PREDICTED_LIMIT_LOSSES = _predicted(
+    "predicted_limit_losses", C, "how many losses were evaluated to make it safe", "evaluations"
 )
 _adversarial = partial(Variable, measure="adversarial")
 ADVERSARIAL_VALUE = _adversarial(

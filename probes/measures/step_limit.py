@@ -1,23 +1,24 @@
-"""The measured step limit: the smallest η > 0 at which the loss is back at its starting value."""
+"""The measured step limit: the smallest η > 0 found at which the loss is back at its starting value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
 
+from probes.measures.loss_search import LossSearch
 from probes.measures.measure import Floats, Found, Frozen, Measure
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 
-__all__ = ["MeasuredStepLimit", "StepLimit", "find_step_limit"]
+__all__ = ["LOOKS", "MeasuredStepLimit", "StepLimit", "find_step_limit"]
 
 
-_LEAST = 1e-6
-"""A smaller q(η) is rounding."""
+LOOKS = 16
+"""How many losses are spent on returns that the known ones leave possible, unless told otherwise."""
 _FARTHEST = 4.0
 """How many times as far the search looks at once where the loss has not returned yet."""
 _BLIND = 12.0
@@ -36,35 +37,17 @@ class StepLimit:
         measured: the limit; 0 where the loss rises at once, NaN where it did not return, or is not a number.
         searched_to: the largest η that was evaluated.
         evaluations: how many losses the search itself evaluated.
+        searched_from: the smallest η that was evaluated.
+        resolution: the largest factor between neighbouring η that were evaluated, from there to the limit.
+        clear_to: up to which of them losses and slopes allow no return that was not looked for.
     """
 
     measured: float
     searched_to: float
     evaluations: int
-
-
-@dataclass
-class _Search:
-    """Loss differences, each η evaluated once."""
-
-    loss: Callable[[float], float]
-    start: float
-    slope: float
-    known: dict[float, float] = field(default_factory=dict)
-    evaluations: int = 0
-
-    def rise(self, eta: float) -> float:
-        """𝓛(η) − 𝓛(0); a loss that overflowed counts as an infinite rise."""
-        if eta not in self.known:
-            self.evaluations += 1
-            self.known[eta] = self.loss(eta) - self.start
-        value = self.known[eta]
-        return math.inf if math.isnan(value) else value
-
-    def height(self, eta: float) -> float:
-        """Log q(η), in bounds that keep interpolation useful; its sign is that of the rise."""
-        quotient = 1 + self.rise(eta) / (eta * -self.slope)
-        return math.log(min(max(quotient, _LEAST), 1e300))
+    searched_from: float = math.nan
+    resolution: float = math.nan
+    clear_to: float = math.nan
 
 
 def find_step_limit(
@@ -74,37 +57,70 @@ def find_step_limit(
     slope: float,
     guess: float,
     known: dict[float, float] | None = None,
+    slopes: dict[float, float] | None = None,
     largest: float = 8.0,
     tolerance: float = 9.5e-3,
+    looks: int = LOOKS,
 ) -> StepLimit:
     """Find the smallest root η > 0 of 𝓛(η) − 𝓛(0), bracketed by known losses and refined by Brent's method.
 
-    The root is sought in log η, for the logarithm of q(η) = (𝓛(η) − 𝓛(0) − η 𝓛'(0)) / (−η 𝓛'(0)), which is 1 at
-    the limit. Of a quadratic loss, and of any power of η above the tangent, it is a straight line.
+    The root is sought in log η, for log q(η) (:meth:`probes.measures.loss_search.LossSearch.height`).
+
+    The first return *found*: between two neighbouring η where losses and slopes allow a return, by the cubic
+    through them with room for its error (:func:`trust.hermite.return_margin`), the loss is evaluated where
+    the cubic is nearest to it, and again between what is neighbouring then, until none is allowed, neighbours are
+    within twice the tolerance, or ``looks`` evaluations are spent. A bump that no slope beside it tells of is
+    not found: ``resolution`` says how wide it may be.
 
     Args:
         loss: full-batch loss as a function of η.
         start: 𝓛(0).
         slope: 𝓛'(0) along the slice; where it is not negative there is no descent and the limit is 0.
         guess: where to look first when nothing is known, for instance the slice-curvature limit.
-        known: losses already measured on a grid; the first of them at or above ``start`` ends the bracket.
+        known: losses already measured on a grid.
+        slopes: 𝓛'(η) where it was measured; elsewhere a polynomial through the neighbours tells it.
         largest: give up beyond this η.
         tolerance: relative accuracy of the limit.
+        looks: how many losses may be spent on returns that the known ones leave possible.
     """
-    search = _Search(
-        loss, start, slope, {eta: value - start for eta, value in (known or {}).items() if eta > 0}
-    )
-    grid_end = max(search.known, default=0.0)
+    before = {eta: value - start for eta, value in (known or {}).items() if eta > 0}
+    grid_end = max(before, default=0.0)
     if not (math.isfinite(start) and math.isfinite(slope)):
         return StepLimit(math.nan, grid_end, 0)
     if slope >= 0:
         return StepLimit(0.0, grid_end, 0)
-    low, high = _bracket(search, guess, largest)
-    searched_to = max(search.known, default=0.0)
-    if high is None:
-        return StepLimit(math.nan, searched_to, search.evaluations)
-    if low is None:
-        return StepLimit(0.0, searched_to, search.evaluations)
+    told = {eta: value for eta, value in (slopes or {}).items() if eta in before and math.isfinite(value)}
+    search = LossSearch(loss, start, slope, before, told)
+    narrowest = math.exp(2 * tolerance)
+    while True:
+        low, high = _bracket(search, guess, largest)
+        if low is None:
+            return StepLimit(0.0, max(search.known), search.evaluations)
+        place = search.possible(narrowest=narrowest) if looks > 0 else None
+        where = search.leap() if place is None else place
+        if where is not None:
+            looks -= place is not None
+            search.rise(where)
+        elif high is None or search.rise(high) == 0 or high <= narrowest * low:
+            break
+        else:
+            _refine(search, low, high, tolerance)
+            if (low, high) == (search.fallen(), search.risen()):
+                break
+    found = math.nan if high is None else _root(search, low, high, tolerance)
+    searched_to = max(search.known)
+    return StepLimit(
+        found,
+        searched_to,
+        search.evaluations,
+        min(search.known),
+        search.resolution(),
+        min(search.clear_to(narrowest=narrowest), searched_to if high is None else found),
+    )
+
+
+def _refine(search: LossSearch, low: float, high: float, tolerance: float) -> None:
+    """Evaluate the loss between a fallen and a risen η until they are within the tolerance of each other."""
     # Halve the bracket in log η while its upper end is so high that interpolation would be blind.
     while math.log(high / low) > 2 * tolerance and search.height(high) > _BLIND:
         middle = math.sqrt(low * high)
@@ -112,27 +128,27 @@ def find_step_limit(
             low = middle
         else:
             high = middle
-    if math.log(high / low) <= 2 * tolerance:
-        return StepLimit(math.sqrt(low * high), searched_to, search.evaluations)
-    search.known[math.exp(math.log(low))] = search.rise(low)
-    search.known[math.exp(math.log(high))] = search.rise(high)
-    ends = {math.log(low), math.log(high)}
-
-    def height(log_eta: float) -> float:
-        ends.add(log_eta)
-        return search.height(math.exp(log_eta))
-
-    # Brent's method ends with a bracket narrower than xtol; what lies in its middle part is near both ends.
-    root = brentq(height, math.log(low), math.log(high), xtol=2 * tolerance, rtol=1e-12)
-    last = max(end for end in ends if height(end) < 0)
-    first = min(end for end in ends if height(end) >= 0)
-    if first - last <= 2 * tolerance:  # or the root itself was met
-        root = last + (first - last) * height(last) / (height(last) - height(first))
-        root = min(max(root, first - tolerance), last + tolerance)
-    return StepLimit(math.exp(root), searched_to, search.evaluations)
+    if math.log(high / low) > 2 * tolerance:
+        ends = {math.log(low): low, math.log(high): high}  # whose exponentials may be other numbers
+        # Brent's method ends with a bracket narrower than xtol; what lies in its middle part is near both ends.
+        brentq(
+            lambda log_eta: search.height(ends.get(log_eta, math.exp(log_eta))),
+            math.log(low),
+            math.log(high),
+            xtol=2 * tolerance,
+            rtol=1e-12,
+        )
 
 
-def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | None, float | None]:
+def _root(search: LossSearch, low: float, high: float, tolerance: float) -> float:
+    """Where the line through two neighbouring heights is 0, within the tolerance of both if they are that near."""
+    if search.rise(high) == 0:
+        return high
+    within = math.exp(tolerance)
+    return min(max(search.line(low, high), high / within), low * within)
+
+
+def _bracket(search: LossSearch, guess: float, largest: float) -> tuple[float | None, float | None]:
     """The last η known to descend below the first known to have risen.
 
     Returns:
@@ -140,18 +156,16 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
     """
     if not search.known:
         search.rise(min(max(guess, 1e-6), largest) if math.isfinite(guess) else largest)
-    risen = [eta for eta in sorted(search.known) if search.rise(eta) >= 0]
-    if not risen:
+    if search.risen() is None:
         before = max(search.known)
         eta = min(max(guess, 2 * before), largest) if math.isfinite(guess) else 2 * before
         while search.rise(eta) < 0:
             if eta >= largest:
                 return eta, None
             before, eta = eta, min(_beyond(search, before, eta), largest)
-        risen = [eta]
-    high = risen[0]
-    below = [eta for eta in search.known if eta < high]
-    low = max(below, default=high / 4)
+    high = search.risen()
+    assert high is not None, "the loop ends where the loss has risen"
+    low = search.fallen() or high / 4
     while search.rise(low) >= 0:
         high, low = low, low / 4
         if low < 1e-12:
@@ -159,14 +173,9 @@ def _bracket(search: _Search, guess: float, largest: float) -> tuple[float | Non
     return low, high
 
 
-def _beyond(search: _Search, before: float, eta: float) -> float:
+def _beyond(search: LossSearch, before: float, eta: float) -> float:
     """A little beyond where the line through the last two heights is 0: at least a tenth farther."""
-    rise = search.height(eta) - search.height(before)
-    if not rise > 0:
-        return _FARTHEST * eta
-    steps = -search.height(eta) / rise
-    farther: float = (eta / before) ** min(steps, 100.0) * 1.02
-    return eta * min(max(farther, 1.1), _FARTHEST)
+    return min(max(1.02 * search.line(before, eta), 1.1 * eta), _FARTHEST * eta)
 
 
 class MeasuredStepLimit(Measure):
@@ -177,6 +186,9 @@ class MeasuredStepLimit(Measure):
         variables.STEP_LIMIT,
         variables.STEP_LIMIT_SEARCHED_TO,
         variables.STEP_LIMIT_EVALUATIONS,
+        variables.STEP_LIMIT_SEARCHED_FROM,
+        variables.STEP_LIMIT_RESOLUTION,
+        variables.STEP_LIMIT_CLEAR_TO,
     )
     uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE)
 
@@ -196,10 +208,13 @@ class MeasuredStepLimit(Measure):
         losses, slopes = (np.asarray(others.get(name, [])) for name in (variables.LOSS, variables.SLOPE))
         curvature = float(np.asarray(others.get(variables.CURVATURE, math.nan)))
         guess = _quadratic_limit(frozen.slope, curvature, etas, slopes)
-        known = zip(etas[1:].tolist(), losses[1:].tolist(), strict=True) if len(losses) else ()
+        known, told = (
+            dict(zip(etas[1:].tolist(), values[1:].tolist(), strict=True)) if len(values) else {}
+            for values in (losses, slopes)
+        )
         limit = frozen.evaluator.share.led(
             lambda loss: find_step_limit(
-                loss, start=frozen.base.loss, slope=frozen.slope, guess=guess, known=dict(known)
+                loss, start=frozen.base.loss, slope=frozen.slope, guess=guess, known=known, slopes=told
             ),
             frozen.path.loss,
         )
@@ -207,6 +222,9 @@ class MeasuredStepLimit(Measure):
             variables.STEP_LIMIT: limit.measured,
             variables.STEP_LIMIT_SEARCHED_TO: limit.searched_to,
             variables.STEP_LIMIT_EVALUATIONS: float(limit.evaluations),
+            variables.STEP_LIMIT_SEARCHED_FROM: limit.searched_from,
+            variables.STEP_LIMIT_RESOLUTION: limit.resolution,
+            variables.STEP_LIMIT_CLEAR_TO: limit.clear_to,
         }
 
 

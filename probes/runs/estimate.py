@@ -18,7 +18,7 @@ __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
 WORTH_SAYING = 30.0
 """Seconds above which a run tells what it will take."""
-_TWICE = 3.0  # gradients that differentiating twice takes the time of, and so do the losses of the step limit's search
+_TWICE = 3.0  # gradients that differentiating twice takes the time of, and so do the step limit's search and prediction
 _LADDER = 6.0  # the same of an example's way through the ladder, in float64
 _FEW = 8  # examples that are timed first
 _ENOUGH = 0.1  # seconds that can be told from noise
@@ -33,7 +33,7 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
         tried = etas * (3 + settings.restarts) * (1 + settings.ascent_steps)
         count += tried * (sample if settings.objective == "output" else _TWICE * examples)
     else:
-        count += _TWICE * examples * (settings.curvature + settings.limit)
+        count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
     return count + _LADDER * etas * sample * settings.ladder
 
 

@@ -13,7 +13,7 @@ from analysis.completion import completed
 from analysis.verdicts import Status
 from tests.conftest import Probe
 
-MEASURES = ["breakdown", "spectra", "ladder", "curvature", "step-limit", "sensitivity"]
+MEASURES = ["breakdown", "spectra", "ladder", "curvature", "step-limit", "predicted-limit", "sensitivity"]
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -7,6 +7,9 @@ import pytest
 import xarray as xr
 
 from analysis import compare_growth, envelope, step_limits, summarise
+from analysis.documents import limit_rows
+from analysis.step_limits import how_far_searched
+from analysis.tables import limits_table
 from tests.analysis.synthetic import measured
 from trust.claims import all_claims
 
@@ -87,6 +90,9 @@ def test_step_limits_have_their_formulas() -> None:
         "cos_theta": 0.5,
         "constant": constant,
         "evaluations": 5.0,
+        "predicted": -1.9 * slope / curvature,
+        "predicted_gradients": 2.0,
+        "predicted_losses": 1.0,
     }
     assert set(found.data_vars) == set(expected)
     for name, value in expected.items():
@@ -94,9 +100,9 @@ def test_step_limits_have_their_formulas() -> None:
 
 
 def test_step_limits_that_were_not_measured_are_nan() -> None:
-    left_out = ("step_limit", "step_limit_searched_to", "step_limit_evaluations", "curvature")
+    left_out = ("step_limit", "step_limit_searched_to", "step_limit_evaluations", "curvature", "predicted_limit")
     found = step_limits(measured(ETAS, drop=left_out, slope=np.nan))
-    for name in ("measured", "searched_to", "evaluations", "curvature_hessian", "curvature"):
+    for name in ("measured", "searched_to", "evaluations", "curvature_hessian", "curvature", "predicted"):
         assert bool(found[name].isnull().all()), name
     assert bool(found["lemma2"].notnull().all())
 
@@ -110,6 +116,30 @@ def test_step_limits_of_a_rising_and_of_a_concave_loss() -> None:
     )
     # a curvature that is not positive says nothing
     assert np.isnan(float(step_limits(measured(ETAS, slope=slope - 1e3 * ETAS))["curvature"][0]))
+
+
+def test_how_far_was_searched_is_said() -> None:
+    common = {"step_limit": 0.2, "step_limit_searched_from": 1e-4, "step_limit_resolution": 1.62}
+    (clear,) = how_far_searched(measured(ETAS, step_limit_clear_to=0.2, **common))
+    assert clear == "seen from η = 0.0001 to 0.2, at least every ×1.62"
+    (doubtful,) = how_far_searched(measured(ETAS, step_limit_clear_to=0.05, **common))
+    assert doubtful == f"{clear}; beyond 0.05 an earlier return remains possible"
+    far = common | {"step_limit": np.nan, "step_limit_searched_to": 8.0}
+    (never,) = how_far_searched(measured(ETAS, step_limit_clear_to=8.0, **far))
+    assert never == "seen from η = 0.0001 to 8, at least every ×1.62"
+    assert how_far_searched(measured(ETAS, drop=("step_limit_resolution",))) == [""]  # results of before
+
+
+def test_limits_as_a_table_and_as_json() -> None:
+    measurements = measured(ETAS, predicted_limit=0.25)
+    limits = step_limits(measurements)
+    heading, row = limits_table(limits)
+    assert row[heading.index("predicted")] == "0.25"
+    (found,) = limit_rows(measurements, limits)
+    assert (found["predicted"], found["predicted_gradients"], found["predicted_losses"]) == (0.25, 2, 1)
+    before = measurements.drop_vars(["predicted_limit", "predicted_limit_gradients", "predicted_limit_losses"])
+    (without,) = limit_rows(before, step_limits(before))
+    assert (without["predicted"], without["predicted_gradients"], without["predicted_losses"]) == (None,) * 3
 
 
 def test_envelope_takes_the_worst_example() -> None:

@@ -15,16 +15,16 @@ from figures import (
 from figures.style import checkpoint_colors, layer_colors
 from tests.figures.examples import axes, drawn, legend_texts, marks, network
 
-NAMES = ("lemma2", "calibrated", "curvature", "measured")
+NAMES = ("lemma2", "calibrated", "curvature", "predicted", "measured")
 
 
-def test_the_four_limits_are_drawn_as_given():
+def test_the_limits_are_drawn_as_given():
     limits, ax = network().limits, axes()
     assert plot_step_limits(limits, ax=ax) is ax
     for line, name in zip(ax.lines, NAMES, strict=True):
         np.testing.assert_array_equal(drawn(line), [limits.step, limits[name]])
-    assert len({line.get_color() for line in ax.lines}) == 4
-    assert len({line.get_marker() for line in ax.lines}) == 4
+    assert len({line.get_color() for line in ax.lines}) == len(NAMES)
+    assert len({line.get_marker() for line in ax.lines}) == len(NAMES)
     assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "training step")
     assert "measured" in legend_texts(ax)
 

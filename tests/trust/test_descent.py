@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from trust import (
     lemma2_step_limit,
     log10_deep_relative_trust,
     log10_lemma2_step_limit,
+    predicted_step_limit,
     log10_theorem1_constant,
 )
 
@@ -223,3 +226,72 @@ def test_curvature_limit_of_a_quadratic_is_where_its_loss_returns(slope: float, 
 def test_curvature_refuses_nan(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has 1 NaN"):
         curvature_step_limit(**{"slope": -1.0, "curvature": 1.0, name: np.nan})
+
+
+# --- predicted from one further gradient ---
+
+
+def tangent_and_power(eta: float, power: float, limit: float) -> tuple[float, float]:
+    """−η + η (η/limit)^power and its slope: back at 0 at the limit."""
+    return -eta + eta * (eta / limit) ** power, -1 + (power + 1) * (eta / limit) ** power
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("power", [0.3, 1.0, 3.0])
+def test_prediction_closed_forms(share: float, power: float) -> None:
+    limit = 0.02
+    eta = share * limit
+    rise, slope = tangent_and_power(eta, power, limit)
+    found = float(predicted_step_limit(slope=-1.0, eta=eta, rise=rise, slope_there=slope))
+    secant = 2 * eta / (slope + 1)
+    # the power law is exact but for rounding: some 1e-15 beside q = share^power, and its logarithm over the power
+    rounding = 1e-14 / share**power * (1 - math.log(share)) / power
+    assert found == pytest.approx(min(limit, secant), rel=rounding)
+    if power == 1:
+        assert found == pytest.approx(limit, rel=1e-9)  # of a quadratic both are exact
+
+
+@pytest.mark.parametrize("power", [0.3, 1.0, 3.0])
+def test_prediction_from_beyond_the_limit(power: float) -> None:
+    rise, slope = tangent_and_power(0.03, power, 0.02)
+    found = predicted_step_limit(slope=-1.0, eta=0.03, rise=rise, slope_there=slope)
+    assert float(found) == pytest.approx(0.02, rel=1e-12)  # the secant, which knows nothing there, is not used
+
+
+def test_prediction_where_there_is_none() -> None:
+    concave = {"eta": 0.1, "rise": -0.2, "slope_there": -3.0}  # steeper and steeper
+    assert predicted_step_limit(slope=-1.0, **concave) == np.inf
+    assert np.asarray(predicted_step_limit(slope=[0.0, 1.0], **concave)).tolist() == [0.0, 0.0]
+    assert predicted_step_limit(slope=-1.0, eta=0.1, rise=np.inf, slope_there=np.inf) == np.inf  # overflow
+    # below the tangent but bending up: the secant alone tells
+    assert predicted_step_limit(slope=-1.0, eta=0.1, rise=-0.11, slope_there=-0.5) == pytest.approx(0.4)
+
+
+@settings(max_examples=100)
+@given(
+    slope=st.floats(-1e3, -1e-3),
+    eta=st.floats(1e-4, 1.0),
+    rise=st.floats(-1e3, 1e3),
+    slope_there=st.floats(-1e3, 1e3),
+)
+def test_prediction_knows_the_side_and_the_units(
+    slope: float, eta: float, rise: float, slope_there: float
+) -> None:
+    found = float(predicted_step_limit(slope=slope, eta=eta, rise=rise, slope_there=slope_there))
+    assert found >= 0
+    if rise > 0:  # it was back before η, if the power law can tell
+        assert found <= eta or found == np.inf
+    # powers of two change nothing but the unit of the loss, and of η
+    doubled = predicted_step_limit(slope=2 * slope, eta=eta, rise=2 * rise, slope_there=2 * slope_there)
+    assert float(doubled) == found
+    halved = predicted_step_limit(slope=2 * slope, eta=eta / 2, rise=rise, slope_there=2 * slope_there)
+    assert float(halved) == found / 2
+
+
+@pytest.mark.parametrize("name", ["slope", "eta", "rise", "slope_there"])
+def test_prediction_refuses_what_is_no_number(name: str) -> None:
+    good = {"slope": -1.0, "eta": 0.1, "rise": -0.05, "slope_there": 0.0}
+    with pytest.raises(ValueError, match=f"{name} has 1 NaN"):
+        predicted_step_limit(**(good | {name: np.nan}))
+    with pytest.raises(ValueError, match="eta must be positive"):
+        predicted_step_limit(**(good | {"eta": 0.0}))

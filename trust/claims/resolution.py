@@ -22,20 +22,27 @@ def slope_integral(measurements: Measurements) -> Measurements:
         ``integral``, its ``uncertainty`` and ``size`` = ∫|slope| (checkpoint, eta), NaN from where a slope is
         missing. In a first step to η₁ the slope can wander by Σ‖d_l‖‖g_l(η₁) − g_l‖ (Cauchy and Schwarz) as
         long as no gradient turns further on the way than at its end. Beyond it, where the slope is monotone
-        between neighbouring η, as it is on a fine enough grid, a trapezoid errs by at most ½ Δη |Δslope|. The
-        ``uncertainty`` is the sum of these.
+        between neighbouring η, as it is on a fine enough grid, a trapezoid errs by at most ½ Δη |Δslope|. Where it
+        turns at one of the two η (goes up before and down after, or down and up) it is not monotone beside it, and
+        may go as far past both as the largest of the |Δslope| of this interval and its neighbours: then it errs by
+        Δη times that. The ``uncertainty`` is the sum of these.
     """
     eta = measurements[variables.ETA]
     slope = measurements[variables.SLOPE].where(eta > 0, measurements[variables.SLOPE_AT_ZERO]).astype(float)
     before, width = slope.shift(eta=1), eta - eta.shift(eta=1)
     first = eta == perturbed(eta).min()
+    jump = slope - before
+    jumps = xr.concat([abs(jump.shift(eta=k)).fillna(0.0) for k in (-1, 0, 1)], dim="neighbour")
+    turning = jump * jump.shift(eta=-1) < 0
+    beside = turning | turning.shift(eta=1, fill_value=False)
+    wander = xr.where(beside, jumps.max("neighbour"), abs(jump) / 2)
     with np.errstate(over="ignore", invalid="ignore"):
         turned = (
             measurements[variables.PERTURBATION_NORM] * measurements[variables.GRADIENT_DIFFERENCE]
         ).sum("layer", skipna=False)
         parts = {
             "integral": width * (before + slope) / 2,
-            "uncertainty": xr.where(first, turned, width * abs(slope - before) / 2),
+            "uncertainty": xr.where(first, turned, width * wander.where(jump.notnull())),
             "size": width * (abs(before) + abs(slope)) / 2,
         }
         found = {name: part.where(eta > 0, 0.0).cumsum("eta", skipna=False) for name, part in parts.items()}

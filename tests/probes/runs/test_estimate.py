@@ -28,7 +28,7 @@ def test_the_counts_by_hand() -> None:
     # at 0 twice, and three etas
     assert gradients_per_slice(PLAIN, 37) == 5 * 37
     assert gradients_per_slice(replace(PLAIN, curvature=True), 37) == 8 * 37
-    assert gradients_per_slice(replace(PLAIN, curvature=True, limit=True), 37) == 11 * 37
+    assert gradients_per_slice(replace(PLAIN, curvature=True, limit=True), 37) == 14 * 37
     assert gradients_per_slice(replace(PLAIN, ladder=True), 37) == 5 * 37 + 6 * 3 * 5
     worst = replace(PLAIN, direction="adversarial", restarts=1, ascent_steps=10, limit=True, curvature=True)
     # three etas, four ascents, eleven values each

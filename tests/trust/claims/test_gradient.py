@@ -48,6 +48,7 @@ def test_a_dead_network_proves_nothing() -> None:
         "gradient_norm",
     )
     zero += ("output_change", "jacobian_change", "slope", "slope_at_zero", "step_limit", "curvature")
+    zero += ("predicted_limit",)
     zero += ("noise_floor", "loss_noise_floor", "output_noise_floor")
     unknown = ("gradient_cosine", "perturbation_cosine")
     dead = measured(ETAS, loss=2.3, **dict.fromkeys(zero, 0.0), **dict.fromkeys(unknown, np.nan))

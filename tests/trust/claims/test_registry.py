@@ -31,6 +31,7 @@ def test_the_claims_are_there_in_order() -> None:
         "lemma2-with-constant",
         "lemma2-calibrated",
         "slice-curvature",
+        "predicted-limit",
         "euclidean-trust",
         "input-sensitivity",
         "spectral-product",
@@ -50,7 +51,7 @@ def test_the_claims_are_there_in_order() -> None:
         Kind.LEMMA: {"lemma1", "lemma2"},
         Kind.MODEL: {"deep-relative-trust", "deep-relative-trust-fitted", "euclidean-trust"},
         Kind.RULE: {"lemma2-limit", "lemma2-with-constant", "lemma2-calibrated"},
-        Kind.ESTIMATE: {"slice-curvature"},
+        Kind.ESTIMATE: {"slice-curvature", "predicted-limit"},
     }
     for name, claim in CLAIMS.items():
         assert name in kinds.get(claim.kind, {name}), name
