@@ -13,6 +13,7 @@ import xarray as xr
 
 from analysis.completion import completed
 from analysis.statuses import GOOD_FACTOR, Status, Verdict
+from analysis.step_limits import how_far_searched
 from trust import measurements as variables
 from trust.claims import Claim, Kind, Premise, all_claims
 from trust.measurements import ALL
@@ -77,6 +78,7 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
         else _bare(claim.trivial(measurements))
     )
     sides = [measured.values, *(_like(side, measured) for side in (bound, slack, trivial))]
+    searched = how_far_searched(measurements) if claim.subject == "step" else [""] * len(labels)
     constant = None if claim.log10_constant is None else claim.log10_constant(measurements)
     coordinates = {dim: measured[dim].values for dim in measured.dims[1:] if dim in measured.coords}
     return [
@@ -93,6 +95,7 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
             truths[place],
             math.nan if constant is None else float(constant.isel(checkpoint=place)),
             [(str(dim), coordinates.get(dim)) for dim in measured.dims[1:]],
+            searched[place],
         )
         for place, label in enumerate(labels)
     ]
@@ -170,6 +173,7 @@ def _judge_one(
     truths: Mapping[Premise, _Truth],
     log10_constant: float,
     coordinates: Sequence[tuple[str, npt.NDArray[Any] | None]],
+    searched: str,
 ) -> Verdict:
     ratio = points.ratio
     evidence = ~np.isnan(ratio)
@@ -192,6 +196,8 @@ def _judge_one(
         premises |= {premise.name: True for premise in gates}
         status, good_to = _status(claim.kind, points, decided, holds, coordinates)
         remark = _elsewhere(gates, evidence, decided)
+        if status in (Status.HOLDS, Status.SAFE):
+            remark = "; ".join(filter(None, (remark, searched)))
     else:
         shown, good_to = evidence, math.nan
         outcome = _outcome(claim.kind, holds, evidence, points)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from analysis.selfchecks import CheckOutcome, Outcome
-from analysis.slack import Inversion
 from trust import measurements as variables
+
+if TYPE_CHECKING:
+    from analysis.slack import Inversion
 
 __all__ = [
     "VERDICTS_EXPLAINED",

@@ -44,6 +44,18 @@ def test_lemma2_is_credited_with_its_premise() -> None:
         assert [one.premises["no faster than D"] for one in found] == [constant < 1] * 2
 
 
+def test_what_is_safe_says_how_closely_it_was_looked_at() -> None:
+    searched = {"step_limit_searched_from": 1e-4, "step_limit_resolution": 1.8, "step_limit_clear_to": 0.7}
+    for claim, constant in (("lemma2", 0.9), ("lemma2-limit", 1.1)):
+        found = verdict(claim, trusting(constant, step_limit=0.7, **searched))
+        assert found.remark == "seen from η = 0.0001 to 0.7, at least every ×1.8"
+        unclear = verdict(
+            claim, trusting(constant, step_limit=0.7, **{**searched, "step_limit_clear_to": 0.2})
+        )
+        assert unclear.remark.endswith("beyond 0.2 an earlier return remains possible")
+    assert "seen from" not in verdict("lemma2-limit", trusting(1.0, step_limit=0.01, **searched)).remark
+
+
 def test_a_loss_that_never_returned() -> None:
     far = measured(ETAS, step_limit=np.nan, step_limit_searched_to=8.0)
     assert status("lemma2-limit", far) is Status.SAFE
