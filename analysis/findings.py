@@ -83,8 +83,8 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each place where the order of the bounds inverts."""
-        return wording.inversion_lines(self.inversions)
+        """A sentence for each place where the order of the bounds inverts, or a constant is none."""
+        return [*wording.inversion_lines(self.inversions), *wording.constant_lines(self.summary)]
 
 
 def find(

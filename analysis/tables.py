@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from analysis.constants import largest_constant
 from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.verdicts import Verdict
@@ -53,7 +54,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
 
 def limits_table(limits: xr.Dataset) -> Rows:
     """One row a checkpoint: the four step limits and the constant."""
-    rows = [["checkpoint", "cos θ", "C (small η)", "Lemma 2", "calibrated", "slice curvature", "measured"]]
+    rows = [["checkpoint", "cos θ", "C at η → 0", "Lemma 2", "calibrated", "slice curvature", "measured"]]
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         measured = float(one["measured"])
@@ -69,43 +70,26 @@ def limits_table(limits: xr.Dataset) -> Rows:
 
 
 def constants_table(summary: xr.Dataset) -> Rows:
-    """One row a checkpoint: C_l of the input layer, and the smallest and largest over weight matrices, at small η."""
-    own = summary.isel(layer=np.flatnonzero(summary[variables.IS_WEIGHT].values))
+    """One row a checkpoint: C at η → 0, the largest C_l of all that moves, and those of the weight matrices."""
     rows = [
-        [
-            "checkpoint",
-            "input layer's C",
-            "C at η → 0",
-            "smallest C_l",
-            "largest C_l",
-            "of layer",
-            "measurable from η",
-        ]
+        ["checkpoint", "C at η → 0", "of layer", "read off at η", "input layer's C", "weight matrices' C"]
     ]
-    for place, label in enumerate(own["checkpoint"].values):
-        one = own.isel(checkpoint=place)
-        constants = one["constant"].values
-        largest = "–"
-        if np.isfinite(constants).any():
-            largest = str(one["layer"].values[int(np.nanargmax(constants))])
-        low, high = _ends(constants)
+    weights = np.flatnonzero(summary[variables.IS_WEIGHT].values)
+    for place, label in enumerate(summary["checkpoint"].values):
+        one = summary.isel(checkpoint=place)
+        own = one["constant"].isel(layer=weights).values
+        largest, at = largest_constant(one)
         rows.append(
             [
                 str(label),
-                number(float(constants[0])),
-                number(float(one["constant_limit"].values[0])),
-                number(low),
-                number(high),
-                largest,
-                number(float(np.nanmin(one["constant_eta"].values, initial=np.inf))),
+                number(largest),
+                "–" if at is None else str(one["layer"].values[at]),
+                number(math.nan if at is None else float(one["constant_eta"][at])),
+                number(float(own[0])),
+                span(own.tolist()),
             ]
         )
     return rows
-
-
-def _ends(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
 
 
 def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:

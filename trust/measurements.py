@@ -16,7 +16,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-__all__ = ["ALL", "Variable"]
+__all__ = ["ALL", "SMALL_ETA", "Variable"]
+
+SMALL_ETA = 1e-4
+"""η₀, on every grid: what is meant by "at η → 0" is read off there (:func:`trust.claims.quantities.at_small_eta`)."""
 
 C = ("checkpoint",)
 CE = ("checkpoint", "eta")

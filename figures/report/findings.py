@@ -46,4 +46,4 @@ class Findings(Network, Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """A sentence for each place where the order of the bounds inverts."""
+        """A sentence for each thing to beware of."""

@@ -63,7 +63,6 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
             "deep_relative_trust": (grid, trust.copy()),
             "above_noise": (layered, np.ones(shape, bool)),
             "constant": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
-            "constant_limit": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
         },
         coords,
     )

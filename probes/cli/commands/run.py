@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     default="log",
     show_default=True,
     help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
-    " or a comma list. 0 is always included.",
+    " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
 )
 @MEASURE
 @setting(
