@@ -35,7 +35,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
             )
         # where C is read off; in coarser layers that may be rounding, and the smallest η above serves
         etas = np.array([0.0, SMALL_ETA, *([] if options["precision"] == "full" else [1e-2])])
-        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False)
+        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False, split="none")
         source = source_of(checkpoints, options)
         measurements = measure(source, settings, what="limits", share=share)
     if share.rank > 0:

@@ -135,11 +135,13 @@ def test_everything_found_carries_its_name_and_units() -> None:
 
 def test_what_others_find_comes_first() -> None:
     names = [measure.name for measure in chosen_measures(settings("default"))]
-    assert set(names) == {"breakdown", "spectra", "ladder", "curvature", "step-limit"}
+    assert set(names) == {"breakdown", "spectra", "split", "ladder", "curvature", "step-limit"}
     assert names.index("step-limit") > max(names.index("breakdown"), names.index("curvature"))
 
 
-@pytest.mark.parametrize("name", ["breakdown", "ladder", "curvature", "spectra", "step-limit", "sensitivity"])
+@pytest.mark.parametrize(
+    "name", ["breakdown", "split", "ladder", "curvature", "spectra", "step-limit", "sensitivity"]
+)
 def test_each_alone_finds_what_it_finds_among_all(name: str) -> None:
     among = measured("default", jacobian=2)
     alone = measured(name, jacobian=2)
