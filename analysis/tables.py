@@ -23,6 +23,7 @@ __all__ = [
     "growth_table",
     "limits_table",
     "slack_table",
+    "split_table",
     "verdict_table",
 ]
 
@@ -90,6 +91,56 @@ def constants_table(summary: xr.Dataset) -> Rows:
             ]
         )
     return rows
+
+
+def split_table(split: xr.Dataset) -> Rows:
+    """The constant taken apart at η → 0: a row a checkpoint for the input layer, and for the layer of the largest C.
+
+    Below the noise a number is in brackets.
+    """
+    one = split.sel(eta=split.attrs["small_eta"])
+    own = one.isel(layer=np.flatnonzero(one[variables.IS_WEIGHT].values))
+    rows = [
+        [
+            "checkpoint",
+            "layer",
+            "C",
+            "by Jacobians + by residuals",
+            "C, residuals frozen",
+            "sample's C = C_ex × cancellation × residuals",
+            "single examples' median, 90 %",
+            "Theorem 1b's own median",
+        ]
+    ]
+    for place, label in enumerate(own["checkpoint"].values):
+        constants = own["constant"].isel(checkpoint=place).values
+        worst = int(np.nanargmax(constants)) if np.isfinite(constants).any() else 0
+        rows += [
+            [str(label), str(own["layer"].values[k]), *_split_cells(own.isel(checkpoint=place, layer=k))]
+            for k in dict.fromkeys((0, worst))
+        ]
+    return rows
+
+
+def _split_cells(at: xr.Dataset) -> list[str]:
+    """One layer's part of a row."""
+
+    def shown(value: xr.DataArray, evident: str) -> str:
+        text = number(float(value))
+        return text if bool(at[evident]) or text in ("–", "0") else f"({text})"
+
+    by_jacobians = shown(at["jacobian_part"], "jacobian_evident")
+    by_residuals = shown(at["residual_part"], "residual_evident")
+    factors = [number(float(10.0**factor)) for factor in at["log10_factor"].values]
+    quantiles = [number(float(value)) for value in at["example_constant"].values[:2]]
+    return [
+        number(float(at["constant"])),
+        f"{by_jacobians} + {by_residuals}",
+        shown(at["frozen_constant"], "jacobian_evident"),
+        f"{number(float(at['sample_constant']))} = {' × '.join(factors)}",
+        ", ".join(quantiles),
+        number(float(at["jacobian_constant"])),
+    ]
 
 
 def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:

@@ -13,10 +13,11 @@ loss or a norm is in the units of the user's own numbers. Symbols are those of T
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-__all__ = ["ALL", "SMALL_ETA", "Variable"]
+__all__ = ["ALL", "SMALL_ETA", "Variable", "small_eta_place"]
 
 SMALL_ETA = 1e-4
 """η₀, on every grid: what is meant by "at η → 0" is read off there (:func:`trust.claims.quantities.at_small_eta`)."""
@@ -29,6 +30,20 @@ CEL = ("checkpoint", "eta", "layer")
 CEX = ("checkpoint", "eta", "example")
 CELX = ("checkpoint", "eta", "layer", "example")
 L = ("layer",)
+
+
+_ROUNDING = 1e-9
+"""Relative: an η that a grid's arithmetic rounded is still η₀."""
+
+
+def small_eta_place(etas: Sequence[float]) -> int:
+    """The place of the η that speaks for η → 0 in an increasing grid: of η₀, or the first above it.
+
+    On a grid that ends below η₀, of the first above 0.
+    """
+    places = range(len(etas))
+    above = (k for k in places if etas[k] >= SMALL_ETA * (1 - _ROUNDING))
+    return next(above, next((k for k in places if etas[k] > 0), 0))
 
 
 class Variable(str):

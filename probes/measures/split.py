@@ -63,8 +63,7 @@ class Split(Measure):
         self.by_layer = {name: frozen.table(len(frozen.names)) for name in (*_WHOLE, *_SAMPLE)}
         self.quantiles = frozen.table(len(frozen.names), len(_QUANTILES))
         self.without: dict[str, float] = {}
-        small = int(np.searchsorted(frozen.etas, variables.SMALL_ETA * (1 - 1e-9)))
-        self.small = small if small < len(frozen.etas) else 1
+        self.small = variables.small_eta_place(frozen.etas.tolist())
         self.count = 0 if frozen.mixed else min(SPLIT_EXAMPLES, frozen.samples)
 
     @classmethod

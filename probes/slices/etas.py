@@ -13,7 +13,6 @@ from trust.measurements import SMALL_ETA
 __all__ = ["parse_etas"]
 
 _LOG_GRID = np.concatenate([[0.0], np.geomspace(SMALL_ETA, 1.0, 20)])
-_SAME = 1e-9  # relative: how far an η may be from η₀ by rounding
 
 
 def parse_etas(spec: str) -> npt.NDArray[np.float64]:
@@ -61,6 +60,6 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
 
 
 def _with_small_eta(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if np.isclose(grid, SMALL_ETA, rtol=_SAME, atol=0.0).any():
+    if np.isclose(grid, SMALL_ETA, rtol=1e-9, atol=0.0).any():
         return grid
     return np.insert(grid, np.searchsorted(grid, SMALL_ETA), SMALL_ETA)

@@ -49,8 +49,6 @@ _Labelled = TypeVar("_Labelled", xr.Dataset, xr.DataArray)
 
 EVIDENCE = 10.0
 """A number is evidence where it is at least this many times its noise floor."""
-_ROUNDING = 1e-9
-"""Relative: an η that a grid's arithmetic rounded is still the η that was meant."""
 
 
 def log10(values: xr.DataArray) -> xr.DataArray:
@@ -156,7 +154,8 @@ def at_small_eta(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     One rule for all grids: the value at η₀ = :data:`trust.measurements.SMALL_ETA`, or where it is no evidence there
     (NaN) at the smallest η above at which it is. On a grid with evidence below η₀ only, at the smallest of those.
     """
-    usual = values.where(values[variables.ETA] >= variables.SMALL_ETA * (1 - _ROUNDING))
+    small = variables.small_eta_place(values[variables.ETA].values.tolist())
+    usual = values.where(values[variables.ETA] >= values[variables.ETA][small])
     return smallest_evident(usual.where(usual.notnull().any("eta"), values))
 
 
