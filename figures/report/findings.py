@@ -37,6 +37,10 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def split(self) -> xr.Dataset | None:
+        """The effective constant taken apart, as ``draw_split`` takes it; None where the run did not measure it."""
+
+    @property
     def introduction(self) -> Sequence[str]:
         """Paragraphs below the title."""
 
