@@ -2,8 +2,8 @@
 
 * everything at once: find, which gives Findings
 * verdicts: judge, a Verdict with its Status on each claim at each checkpoint
-* what the theory leaves open: summarise (the constants that it drops), step_limits (side by side), compare_growth
-  (which model of trust explains the slice)
+* what the theory leaves open: summarise (the effective constants), split (these taken apart, into FACTORS), step_limits
+  (side by side), compare_growth (which model of trust explains the slice)
 * the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order
 * for figures: envelope, a claim's two sides
 * what must hold of any correct measurement: check_measurements
@@ -41,6 +41,7 @@ from analysis.findings import Findings, find
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
+from analysis.split import FACTORS, split
 from analysis.statuses import Status, Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAUSES",
+    "FACTORS",
     "RUNGS",
     "CheckOutcome",
     "Findings",
@@ -66,6 +68,7 @@ __all__ = [
     "judge",
     "replay",
     "slack",
+    "split",
     "step_limits",
     "summarise",
 ]

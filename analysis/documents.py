@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from analysis.findings import Findings
 from trust import measurements as variables
 from trust.claims import Claim
 
-__all__ = ["claim_rows", "limit_rows", "verdict_rows"]
+__all__ = ["claim_rows", "limit_rows", "split_rows", "verdict_rows"]
 
 
 def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
@@ -22,6 +23,36 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
         for one in findings
         for verdict in one.verdicts
     ]
+
+
+def split_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
+    """Every weight matrix's effective constant at η → 0, taken apart; ``network`` as in :func:`verdict_rows`."""
+    rows = []
+    for one in findings:
+        if one.split is None:
+            continue
+        small = one.split.sel(eta=one.split.attrs["small_eta"])
+        names = [str(name) for name in small.data_vars if small[name].dims == ("checkpoint", "layer")]
+        for place, layer in np.ndindex(small.sizes["checkpoint"], small.sizes["layer"]):
+            at = small.isel(checkpoint=place, layer=layer)
+            if not bool(at[variables.IS_WEIGHT]):
+                continue
+            row: dict[str, Any] = {
+                "checkpoint": str(at["checkpoint"].values),
+                "layer": str(at["layer"].values),
+            }
+            row |= {"eta": one.split.attrs["small_eta"]}
+            row |= {
+                name: bool(at[name]) if at[name].dtype == bool else _finite(float(at[name])) for name in names
+            }
+            for factor, value in zip(at["factor"].values, at["log10_factor"].values, strict=True):
+                row[f"log10_{factor.replace(' ', '_')}"] = _finite(float(value))
+            row["example_constant"] = {
+                f"{quantile:g}": _finite(float(value))
+                for quantile, value in zip(at["quantile"].values, at["example_constant"].values, strict=True)
+            }
+            rows.append(row | ({"network": one.title} if len(findings) > 1 else {}))
+    return rows
 
 
 def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, Any]]:
@@ -36,7 +67,15 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
         one = limits.isel(checkpoint=place)
         numbers = {
             name: _finite(float(one[name]))
-            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "measured")
+            for name in (
+                "cos_theta",
+                "constant",
+                "lemma2",
+                "calibrated",
+                "curvature",
+                "predicted",
+                "measured",
+            )
         }
         counts = {
             name: None if math.isnan(count := float(one[name])) else int(count)

@@ -15,6 +15,7 @@ from analysis.envelopes import envelope
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
+from analysis.split import split
 from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
@@ -32,6 +33,16 @@ _SLACK_EXPLAINED = (
 )
 
 
+_SPLIT_EXPLAINED = (
+    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η → 0: of the input layer, and of the weight matrix where"
+    " it is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
+    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples C is"
+    " also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels in their mean, and ‖v‖/‖A‖. Beside it"
+    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
+    " What is below the noise is in brackets."
+)
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that the analysis says of one run.
@@ -45,6 +56,7 @@ class Findings:
         checks: the self-checks.
         growth: which model of trust explains the slice.
         slack: what loosens the bounds; None where the run did not measure it.
+        split: the effective constant taken apart; None where the run did not measure it.
         inversions: where the bounds' order inverts.
         envelopes: for each claim's id its two sides; without those that the run did not measure.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
@@ -58,6 +70,7 @@ class Findings:
     checks: Sequence[CheckOutcome]
     growth: Sequence[Growth]
     slack: xr.Dataset | None
+    split: xr.Dataset | None
     inversions: Sequence[Inversion]
     envelopes: Mapping[str, xr.Dataset]
     history: pd.DataFrame | None
@@ -77,6 +90,9 @@ class Findings:
             ("Which model of trust explains the slice", "", tables.growth_table(self.growth)),
             ("Self-checks", "", tables.checks_table(self.checks)),
         ]
+        if self.split is not None:
+            table = tables.split_table(self.split)
+            found.append(("The effective constant, taken apart", _SPLIT_EXPLAINED, table))
         if self.slack is not None:
             table = tables.slack_table(self.slack)
             found.append(("Where the bounds lose their tightness", _SLACK_EXPLAINED, table))
@@ -84,8 +100,8 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each place where the order of the bounds inverts."""
-        return wording.inversion_lines(self.inversions)
+        """A sentence for each place where the order of the bounds inverts, or a constant is none."""
+        return [*wording.inversion_lines(self.inversions), *wording.constant_lines(self.summary)]
 
 
 def find(
@@ -116,6 +132,7 @@ def find(
         checks=check_measurements(measurements),
         growth=compare_growth(measurements),
         slack=slack(measurements),
+        split=split(measurements),
         inversions=inversions(measurements, chosen),
         envelopes={name: pair for name, pair in pairs.items() if pair is not None},
         history=history,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from analysis.constants import largest_constant
 from analysis.growth import Growth
 from analysis.selfchecks import CheckOutcome, Outcome
 from analysis.statuses import Verdict, in_words
@@ -22,6 +23,7 @@ __all__ = [
     "growth_table",
     "limits_table",
     "slack_table",
+    "split_table",
     "verdict_table",
 ]
 
@@ -55,7 +57,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
 
 def limits_table(limits: xr.Dataset) -> Rows:
     """One row a checkpoint: the five step limits and the constant."""
-    heading = ["checkpoint", "cos θ", "C (small η)"]
+    heading = ["checkpoint", "cos θ", "C at η → 0"]
     rows = [[*heading, "Lemma 2", "calibrated", "slice curvature", "predicted", "measured"]]
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
@@ -72,43 +74,76 @@ def limits_table(limits: xr.Dataset) -> Rows:
 
 
 def constants_table(summary: xr.Dataset) -> Rows:
-    """One row a checkpoint: C_l of the input layer, and the smallest and largest over weight matrices, at small η."""
-    own = summary.isel(layer=np.flatnonzero(summary[variables.IS_WEIGHT].values))
+    """One row a checkpoint: C at η → 0, the largest C_l of all that moves, and those of the weight matrices."""
     rows = [
-        [
-            "checkpoint",
-            "input layer's C",
-            "C at η → 0",
-            "smallest C_l",
-            "largest C_l",
-            "of layer",
-            "measurable from η",
-        ]
+        ["checkpoint", "C at η → 0", "of layer", "read off at η", "input layer's C", "weight matrices' C"]
     ]
-    for place, label in enumerate(own["checkpoint"].values):
-        one = own.isel(checkpoint=place)
-        constants = one["constant"].values
-        largest = "–"
-        if np.isfinite(constants).any():
-            largest = str(one["layer"].values[int(np.nanargmax(constants))])
-        low, high = _ends(constants)
+    weights = np.flatnonzero(summary[variables.IS_WEIGHT].values)
+    for place, label in enumerate(summary["checkpoint"].values):
+        one = summary.isel(checkpoint=place)
+        own = one["constant"].isel(layer=weights).values
+        largest, at = largest_constant(one)
         rows.append(
             [
                 str(label),
-                number(float(constants[0])),
-                number(float(one["constant_limit"].values[0])),
-                number(low),
-                number(high),
-                largest,
-                number(float(np.nanmin(one["constant_eta"].values, initial=np.inf))),
+                number(largest),
+                "–" if at is None else str(one["layer"].values[at]),
+                number(math.nan if at is None else float(one["constant_eta"][at])),
+                number(float(own[0])),
+                span(own.tolist()),
             ]
         )
     return rows
 
 
-def _ends(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    return (float(known.min()), float(known.max())) if known.size else (math.nan, math.nan)
+def split_table(split: xr.Dataset) -> Rows:
+    """The constant taken apart at η → 0: a row a checkpoint for the input layer, and for the layer of the largest C.
+
+    Below the noise a number is in brackets.
+    """
+    one = split.sel(eta=split.attrs["small_eta"])
+    own = one.isel(layer=np.flatnonzero(one[variables.IS_WEIGHT].values))
+    rows = [
+        [
+            "checkpoint",
+            "layer",
+            "C",
+            "by Jacobians + by residuals",
+            "C, residuals frozen",
+            "sample's C = C_ex × cancellation × residuals",
+            "single examples' median, 90 %",
+            "Theorem 1b's own median",
+        ]
+    ]
+    for place, label in enumerate(own["checkpoint"].values):
+        constants = own["constant"].isel(checkpoint=place).values
+        worst = int(np.nanargmax(constants)) if np.isfinite(constants).any() else 0
+        rows += [
+            [str(label), str(own["layer"].values[k]), *_split_cells(own.isel(checkpoint=place, layer=k))]
+            for k in dict.fromkeys((0, worst))
+        ]
+    return rows
+
+
+def _split_cells(at: xr.Dataset) -> list[str]:
+    """One layer's part of a row."""
+
+    def shown(value: xr.DataArray, evident: str) -> str:
+        text = number(float(value))
+        return text if bool(at[evident]) or text in ("–", "0") else f"({text})"
+
+    by_jacobians = shown(at["jacobian_part"], "jacobian_evident")
+    by_residuals = shown(at["residual_part"], "residual_evident")
+    factors = [number(float(10.0**factor)) for factor in at["log10_factor"].values]
+    quantiles = [number(float(value)) for value in at["example_constant"].values[:2]]
+    return [
+        number(float(at["constant"])),
+        f"{by_jacobians} + {by_residuals}",
+        shown(at["frozen_constant"], "jacobian_evident"),
+        f"{number(float(at['sample_constant']))} = {' × '.join(factors)}",
+        ", ".join(quantiles),
+        number(float(at["jacobian_constant"])),
+    ]
 
 
 def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:

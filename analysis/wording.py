@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from analysis.constants import ORDER_ONE, largest_constant
 from analysis.selfchecks import CheckOutcome, Outcome
 from trust import measurements as variables
+from trust.measurements import SMALL_ETA
 
 if TYPE_CHECKING:
     from analysis.slack import Inversion
 
 __all__ = [
     "VERDICTS_EXPLAINED",
+    "constant_lines",
     "failure_lines",
     "inversion_lines",
     "noise_line",
@@ -82,6 +85,23 @@ def noise_line(measurements: xr.Dataset) -> str:
     )
 
 
+def constant_lines(summary: xr.Dataset) -> list[str]:
+    """A sentence for each checkpoint whose C at η → 0 is none: its breakdown is already of order 1."""
+    lines = []
+    for place, label in enumerate(summary["checkpoint"].values):
+        one = summary.isel(checkpoint=place)
+        _, at = largest_constant(one)
+        if at is not None and float(one["constant_breakdown"][at]) >= ORDER_ONE:
+            eta, change = (float(one[name][at]) for name in ("constant_eta", "constant_breakdown"))
+            lines.append(
+                f"C at η → 0 is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
+                f" {one['layer'].values[at]} has already changed by {number(change, 2)} of its norm, so it is"
+                " the constant of that η alone"
+                + ("; --dtype float64 reads it off at a smaller one" if eta > SMALL_ETA else "")
+            )
+    return lines
+
+
 def inversion_lines(found: Sequence[Inversion]) -> list[str]:
     """A sentence for each place where the ladder's order inverts."""
     lines = []
@@ -90,7 +110,8 @@ def inversion_lines(found: Sequence[Inversion]) -> list[str]:
         points = f"{one.points} point{'s' * (one.points > 1)} of {one.checkpoint}"
         excess = number(one.excess, 2)
         lines.append(
-            f"{one.lower} is above {one.upper} at {points}, most at η = {number(one.eta)}{example},"
+            "the bounds' order inverts although all premises hold:"
+            f" {one.lower} is above {one.upper} at {points}, most at η = {number(one.eta)}{example},"
             f" by 10^{excess}"
         )
     return lines

@@ -13,6 +13,7 @@ SECTIONS = {
     "noise-floor": "### What rounding alone does (in every run)",
     "spectra": "### `spectra`: singular values (`--spectra`)",
     "sensitivity": "### `sensitivity`: Jacobians and gates (`--jacobian N`)",
+    "split": "### `split`: the gradient's change taken apart (`--split`)",
     "ladder": "### `ladder`: what the bounds are made of (`--ladder`)",
     "curvature": "### `curvature` (`--curvature`)",
     "step-limit": "### `step-limit` (`--limit`)",

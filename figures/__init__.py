@@ -7,7 +7,7 @@ numbers it draws as a tidy table.
 * the paper's Figure 1: its panels along the slice, training accuracy, and the whole
 * bounds: the measured change beside them, along η and through training, of the output and of each layer's Jacobian
 * slack: what loosens the bounds
-* constants, and step limits: through training and across layers
+* constants, and step limits: through training and across layers; the constants taken apart
 * files: a figure with its numbers, or all figures of a report
 
 >>> import numpy as np, xarray as xr
@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from figures.saving import *
     from figures.slack import *
     from figures.slices import *
+    from figures.split import *
     from figures.steps import *
 
 _NAMES = {
     "figure1": "draw_figure1 numbers_of_figure1",
-    "slices": "plot_loss numbers_of_loss plot_breakdown numbers_of_breakdown",
+    "slices": "plot_loss numbers_of_loss plot_breakdown numbers_of_breakdown plot_frozen_breakdown",
+    "split": "plot_split_through_training plot_split_across_layers draw_split numbers_of_split"
+    " draw_frozen_breakdown numbers_of_frozen_breakdown",
     "accuracy": "plot_training_accuracy numbers_of_training_accuracy",
     "bounds": "plot_function_bounds numbers_of_function_bounds"
     " plot_ladder_through_training numbers_of_ladder_through_training draw_ladder numbers_of_ladder"

@@ -103,7 +103,7 @@ def _columns(labels: Sequence[str], width: float) -> int:
         rows = -(-len(labels) // columns)
         widest = [max(_length(text) for text in labels[k : k + rows]) for k in range(0, len(labels), rows)]
         if sum(_CHARACTER * count + _HANDLE for count in widest) <= width:
-            return columns
+            return len(widest)  # so many are filled
     return 1
 
 

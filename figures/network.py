@@ -28,8 +28,8 @@ class Network(Protocol):
     def summary(self) -> xr.Dataset:
         """Deep relative trust and the effective constants.
 
-        ``deep_relative_trust`` (checkpoint, eta), ``above_noise`` (checkpoint, eta, layer), ``constant`` and
-        ``constant_limit`` (checkpoint, layer).
+        ``deep_relative_trust`` (checkpoint, eta), ``above_noise`` (checkpoint, eta, layer), ``constant`` (checkpoint,
+        layer).
         """
 
     @property

@@ -26,11 +26,13 @@ from trust import measurements as variables
 __all__ = [
     "Limit",
     "breakdown_curves",
+    "frozen_breakdown_curves",
     "limit_curves",
     "loss_curves",
     "numbers_of_breakdown",
     "numbers_of_loss",
     "plot_breakdown",
+    "plot_frozen_breakdown",
     "plot_loss",
     "trust_curves",
 ]
@@ -90,14 +92,34 @@ def plot_breakdown(
     layer = weight_layers(measurements)[0] if layer is None else layer
     curves = breakdown_curves(measurements, summary, layer)
     trust = trust_curves(measurements, summary)
-    _draw_slices(ax, curves, measurements.sizes["checkpoint"])
-    for k, curve in enumerate(trust):
-        label = _DISTANCE + r" $\Pi_k(1+r_k)-1$" if k == 0 else "_"
-        draw_curve(ax, curve, color="black", linestyle="--", marker="", linewidth=1.1, zorder=4, label=label)
-    _draw_limits(ax, limit_curves(measurements, lemma2_limit))
-    first = layer == weight_layers(measurements)[0]
-    ax.set_ylabel("gradient breakdown,\n" + ("input layer" if first else layer))
-    _finish_slices(ax, [*curves, *trust], legend=legend)
+    limits = limit_curves(measurements, lemma2_limit)
+    _draw_breakdown(ax, curves, trust, limits, measurements, layer=layer, legend=legend)
+    return ax
+
+
+@in_style
+def plot_frozen_breakdown(
+    measurements: xr.Dataset,
+    summary: xr.Dataset,
+    *,
+    layer: str | None = None,
+    ax: Axes | None = None,
+    legend: bool = True,
+) -> Axes:
+    """As ``plot_breakdown``, with every example's ∂ℓ/∂f held: what the Jacobians alone do to the gradient.
+
+    Args:
+        measurements: with ``frozen_residual_change`` (checkpoint, eta, layer).
+        summary: with ``deep_relative_trust`` (checkpoint, eta) and ``frozen_above_noise`` (checkpoint, eta, layer).
+        layer: as for ``plot_breakdown``.
+        ax: where to draw; None for a new figure.
+        legend: whether to write one above the axes.
+    """
+    ax = axes_or_new(ax)
+    layer = weight_layers(measurements)[0] if layer is None else layer
+    curves = frozen_breakdown_curves(measurements, summary, layer)
+    trust = trust_curves(measurements, summary)
+    _draw_breakdown(ax, curves, trust, [], measurements, layer=layer, legend=legend)
     return ax
 
 
@@ -139,6 +161,28 @@ def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) 
             values[k],
             "eta",
             variables.GRADIENT_CHANGE,
+            faded=~above[k],
+            checkpoint=name,
+            layer=layer,
+            overflows=True,
+        )
+        for k, name in enumerate(checkpoint_names(measurements))
+    ]
+
+
+def frozen_breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) -> list[Curve]:
+    """The same with residuals held, at the η where it was measured."""
+    own = measurements.sel(layer=layer)
+    values = own[variables.FROZEN_RESIDUAL_CHANGE].transpose("checkpoint", "eta").values
+    above = summary["frozen_above_noise"].sel(layer=layer).transpose("checkpoint", "eta").values.astype(bool)
+    x = _etas(measurements)
+    return [
+        Curve(
+            "breakdown, residuals held",
+            x,
+            values[k],
+            "eta",
+            variables.FROZEN_RESIDUAL_CHANGE,
             faded=~above[k],
             checkpoint=name,
             layer=layer,
@@ -193,6 +237,26 @@ def _draw_limits(ax: Axes, curves: Sequence[Curve]) -> None:
         if curve.placed[0]:
             ax.axvline(float(curve.x[0]), color="0.3" if agree else color, **look)
             look["label"] = "_"
+
+
+def _draw_breakdown(
+    ax: Axes,
+    curves: Sequence[Curve],
+    trust: Sequence[Curve],
+    limits: Sequence[Curve],
+    measurements: xr.Dataset,
+    *,
+    layer: str,
+    legend: bool,
+) -> None:
+    _draw_slices(ax, curves, measurements.sizes["checkpoint"])
+    for k, curve in enumerate(trust):
+        label = _DISTANCE + r" $\Pi_k(1+r_k)-1$" if k == 0 else "_"
+        draw_curve(ax, curve, color="black", linestyle="--", marker="", linewidth=1.1, zorder=4, label=label)
+    _draw_limits(ax, limits)
+    first = layer == weight_layers(measurements)[0]
+    ax.set_ylabel("gradient breakdown,\n" + ("input layer" if first else layer))
+    _finish_slices(ax, [*curves, *trust], legend=legend)
 
 
 def _finish_slices(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:

@@ -21,6 +21,11 @@ CHOICES: dict[str, dict[str, str]] = {
         "slice": "of the perturbed weights at every eta too",
         "none": "of neither",
     },
+    "split": {
+        "small": "at the smallest η that constants are read off, 1e-4",
+        "slice": "at every η",
+        "none": "nowhere",
+    },
     "biases": {
         "move": "vectors (biases, norm layers) are perturbed too, as in the paper's released protocol",
         "fixed": "vectors stay put",

@@ -13,10 +13,14 @@ loss or a norm is in the units of the user's own numbers. Symbols are those of T
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-__all__ = ["ALL", "Variable"]
+__all__ = ["ALL", "SMALL_ETA", "Variable", "small_eta_place"]
+
+SMALL_ETA = 1e-4
+"""η₀, on every grid: what is meant by "at η → 0" is read off there (:func:`trust.claims.quantities.at_small_eta`)."""
 
 C = ("checkpoint",)
 CE = ("checkpoint", "eta")
@@ -26,6 +30,20 @@ CEL = ("checkpoint", "eta", "layer")
 CEX = ("checkpoint", "eta", "example")
 CELX = ("checkpoint", "eta", "layer", "example")
 L = ("layer",)
+
+
+_ROUNDING = 1e-9
+"""Relative: an η that a grid's arithmetic rounded is still η₀."""
+
+
+def small_eta_place(etas: Sequence[float]) -> int:
+    """The place of the η that speaks for η → 0 in an increasing grid: of η₀, or the first above it.
+
+    On a grid that ends below η₀, of the first above 0.
+    """
+    places = range(len(etas))
+    above = (k for k in places if etas[k] >= SMALL_ETA * (1 - _ROUNDING))
+    return next(above, next((k for k in places if etas[k] > 0), 0))
 
 
 class Variable(str):
@@ -159,6 +177,56 @@ JACOBIAN_CHANGE = _sensitivity(
 GATE_CHANGE = _sensitivity(
     "gate_change", CELX, "s_l = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)|, for perceptrons"
 )
+
+# The gradient's change taken apart, v_l = g̃_l − g_l = A_l + B_l.
+_split = partial(Variable, measure="split")
+FROZEN_RESIDUAL_CHANGE = _split(
+    "frozen_residual_change",
+    CEL,
+    "‖A_l‖_F / ‖g_l‖_F, A_l = mean_i r_iᵀ(J̃_i − J_i) the gradient's change with every example's residual "
+    "r_i = ∂ℓ/∂f(x_i) as it is at η = 0, J_i = ∂f(x_i)/∂W_l; of all examples",
+    long_name="gradient breakdown, residuals frozen",
+)
+RESIDUAL_CHANGE = _split(
+    "residual_change",
+    CEL,
+    "‖B_l‖_F / ‖g_l‖_F, B_l = mean_i (r̃_i − r_i)ᵀJ̃_i the rest of the gradient's change; of all examples",
+    long_name="gradient's change by residuals",
+)
+MEAN_EXAMPLE_CHANGE = _split(
+    "mean_example_change",
+    CEL,
+    "Σ_i ‖A_i‖_F / Σ_i ‖g_i‖_F over the split's examples, A_i = r_iᵀ(J̃_i − J_i) and g_i = r_iᵀJ_i; NaN where "
+    "examples mix",
+)
+SAMPLE_CANCELLATION = _split(
+    "sample_cancellation",
+    CEL,
+    "(‖Σ_i A_i‖ / Σ_i ‖A_i‖) · (Σ_i ‖g_i‖ / ‖Σ_i g_i‖) over the split's examples; NaN where all A_i = 0",
+)
+SAMPLE_RESIDUAL_FACTOR = _split(
+    "sample_residual_factor",
+    CEL,
+    "‖Σ_i v_i‖ / ‖Σ_i A_i‖ over the split's examples; NaN where all A_i = 0",
+)
+SAMPLE_GRADIENT_CHANGE = _split(
+    "sample_gradient_change",
+    CEL,
+    "‖Σ_i v_i‖ / ‖Σ_i g_i‖ over the split's examples, the product of the three",
+)
+EXAMPLE_GRADIENT_CHANGE = _split(
+    "example_gradient_change",
+    (*CEL, "quantile"),
+    "‖A_i‖_F / ‖g_i‖_F of single examples: the least that this share of the split's examples does not exceed, "
+    "those with g_i = 0 left out",
+)
+EXAMPLES_WITHOUT_GRADIENT = _split(
+    "examples_without_gradient", CL, "how many of the split's examples have g_i = 0, and no ratio", "examples"
+)
+SPLIT_EXAMPLES = _split(
+    "split_examples", C, "the split's examples: how many, the first of the sample", "examples"
+)
+QUANTILE = _split("quantile", ("quantile",), "the share of the examples")
 
 # What the bounds are made of, with `--ladder`.
 _ladder = partial(Variable, measure="ladder")

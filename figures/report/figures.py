@@ -20,6 +20,12 @@ from figures.network import Network
 from figures.report.findings import Findings
 from figures.saving import save_figure, write_whole
 from figures.slack import draw_slack, numbers_of_slack
+from figures.split import (
+    draw_frozen_breakdown,
+    draw_split,
+    numbers_of_frozen_breakdown,
+    numbers_of_split,
+)
 from figures.steps import numbers_of_step_limits, plot_step_limits
 
 __all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
@@ -35,8 +41,9 @@ def write_report_figures(
     """Draw and save everything that there is to show of ``networks``.
 
     The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG``
-    and ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given) and
-    ``slack-SLUG`` (where the slack is), each with its CSV.
+    and ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given),
+    ``slack-SLUG`` (where the slack is), ``split-SLUG`` and ``residuals-held-SLUG`` (where the split is, at one η
+    and along the slice), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -65,6 +72,10 @@ def write_report_figures(
     save("limits", draw_step_limits, numbers_of_all_step_limits, networks)
     for slug, network in zip(slugs, networks, strict=True):
         save(f"constants-{slug}", draw_constants, numbers_of_constants, network.summary)
+        if network.split is not None:
+            save(f"split-{slug}", draw_split, numbers_of_split, network.split)
+            if network.split.sizes["eta"] > 1:
+                save(f"residuals-held-{slug}", draw_frozen_breakdown, numbers_of_frozen_breakdown, network)
         if function := about(network.envelopes, "function", layered=False):
             save(f"ladder-{slug}", draw_ladder, numbers_of_ladder, function)
         if network.slack is not None:

@@ -37,6 +37,10 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def split(self) -> xr.Dataset | None:
+        """The effective constant taken apart, as ``draw_split`` takes it; None where the run did not measure it."""
+
+    @property
     def introduction(self) -> Sequence[str]:
         """Paragraphs below the title."""
 
@@ -46,4 +50,4 @@ class Findings(Network, Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """A sentence for each place where the order of the bounds inverts."""
+        """A sentence for each thing to beware of."""

@@ -25,7 +25,7 @@ def page(findings: Sequence[Findings], pictures: Sequence[Path], folder: Path, *
         for heading, explanation, rows in one.sections:
             parts += [f"### {heading}", *([explanation] if explanation else []), markdown_table(rows)]
         if one.warnings:
-            parts += ["**The order inverts although all premises hold:**"]
+            parts += ["**Beware:**"]
             parts += ["\n".join(f"* {line}" for line in one.warnings)]
     parts.append("## Figures")
     parts += [f"![{path.stem}]({path.relative_to(folder)})" for path in pictures if path.suffix == ".png"]

@@ -145,6 +145,7 @@ def _tried(run: PreparedRun) -> xr.Dataset:
         samples=min(settings.samples, few),
         jacobian=min(settings.jacobian, 1),
         spectra="none",
+        split="none",
         limit=False,
         curvature=False,
         ladder=False,

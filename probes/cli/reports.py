@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import Findings, find
-from analysis.documents import verdict_rows
+from analysis.documents import split_rows, verdict_rows
 from analysis.selfchecks import CheckOutcome
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
 from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
@@ -56,7 +56,11 @@ def terminal_summary(findings: Findings) -> str:
 
 def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
-    return {"verdicts": verdict_rows(findings), "figures": [str(path) for path in figures]}
+    return {
+        "verdicts": verdict_rows(findings),
+        "split": split_rows(findings),
+        "figures": [str(path) for path in figures],
+    }
 
 
 def write_report(

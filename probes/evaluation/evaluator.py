@@ -219,6 +219,18 @@ class Evaluator:
             raise InputError(f"the loss must give one number an example, got shape {shape}")
         return losses
 
+    def residuals(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """∂ℓ/∂f(x) over the number of all examples, in the shape of a batch's outputs.
+
+        Raises:
+            InputError: as :meth:`losses_of`.
+        """
+        leaf = outputs.detach().requires_grad_(True)
+        with torch.enable_grad():
+            mean = self.losses_of(leaf, batch).sum() / len(self)
+        (found,) = torch.autograd.grad(mean, leaf)
+        return found
+
     def _model_losses(self, loss: ModelLoss, parameters: Parameters, batch: Batch) -> Tensor:
         """Each example's loss, or for each the batch's mean, with every way into the network at ``parameters``."""
         inside = {f"network.{name}": tensor for name, tensor in {**self.buffers, **parameters}.items()}
@@ -239,6 +251,7 @@ class Evaluator:
         wanted: list[str] | None = None,
         samples: int = 0,
         around: AroundCall | None = None,
+        residuals_at: Parameters | None = None,
     ) -> Evaluation:
         """Mean loss, its gradient for the ``wanted`` parameters, and the first examples' outputs.
 
@@ -249,10 +262,12 @@ class Evaluator:
             wanted: whose gradients.
             samples: of how many examples the outputs are kept.
             around: a context for the network's call on each chunk.
+            residuals_at: other tensors of the network: gradients are then those with every example's residual
+                ∂ℓ/∂f(x) as it is there, (1/n) Σ_i r_iᵀ ∂f(x_i)/∂W, for a loss that is a function of outputs.
         """
 
         def run(chunk: int) -> _Sums:
-            return self._own_sums(chunk, parameters, wanted or [], samples, around)
+            return self._own_sums(chunk, parameters, wanted or [], samples, around, residuals_at)
 
         sums, chunk = self._in_chunks(run)
         if chunk < min(self.chunk, self._own_count()):
@@ -288,6 +303,7 @@ class Evaluator:
         wanted: list[str],
         samples: int,
         around: AroundCall | None,
+        residuals_at: Parameters | None,
     ) -> _Sums:
         """This process's part of an evaluation."""
         leaves = {name: parameters[name].detach().requires_grad_(True) for name in wanted}
@@ -310,8 +326,12 @@ class Evaluator:
                     )
                     if leaves and not losses.requires_grad:
                         raise InputError("the loss has no gradient: it does not depend on the weights")
-                    if leaves:
+                    if leaves and (residuals_at is None or outputs is None):
                         (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
+                    elif leaves and outputs is not None and residuals_at is not None:
+                        with torch.no_grad():
+                            there = self.call(residuals_at, batch.inputs)
+                        outputs.backward(self.residuals(there, batch))  # type: ignore[no-untyped-call]
                 if outputs is None:
                     total += losses.detach().double().sum()
                     right = None

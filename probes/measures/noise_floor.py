@@ -13,7 +13,7 @@ from probes.measures.jacobians import relative_change
 from probes.measures.measure import Found, Frozen
 from trust import measurements as variables
 
-__all__ = ["NoiseFloor", "Precision", "measure_noise_floor", "measure_precision"]
+__all__ = ["NoiseFloor", "Precision", "in_parts", "measure_noise_floor", "measure_precision"]
 
 _SAMPLE = 200  # examples compared with float64
 _STOCHASTIC = 1e-3  # no rounding error of a repeated float32 gradient is this large
@@ -80,7 +80,7 @@ def measure_precision(evaluator: Evaluator, names: list[str], *, together: bool 
     working = evaluator.on(few, dtype=evaluator.dtype, chunk=evaluator.chunk)
     reference = evaluator.on(few.flip(), dtype=exact, chunk=chunk)
     gradients: dict[str, float] = {}
-    for part in _parts(evaluator, names):
+    for part in in_parts(evaluator, names):
         a = working.evaluate(working.frozen, wanted=part, samples=rows)
         b = reference.evaluate(reference.frozen, wanted=part, samples=rows)
         for name in part:  # and let go of both before there are more
@@ -91,7 +91,7 @@ def measure_precision(evaluator: Evaluator, names: list[str], *, together: bool 
     return Precision(gradients, abs(a.loss - b.loss) / max(abs(b.loss), _SMALLEST), worst)
 
 
-def _parts(evaluator: Evaluator, names: list[str]) -> list[list[str]]:
+def in_parts(evaluator: Evaluator, names: list[str]) -> list[list[str]]:
     """The names in one part, or in several where their gradients take much memory."""
     total = sum(evaluator.frozen[name].nbytes for name in names)
     parts: list[list[str]] = [[]]

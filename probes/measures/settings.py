@@ -30,6 +30,8 @@ class SliceSettings:
         jacobian: examples whose Jacobian change is measured (0: none).
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
+        split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
+            name of :data:`probes.choices.CHOICES`.
         biases: ``move`` (the released protocol) or ``fixed``.
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
@@ -54,6 +56,7 @@ class SliceSettings:
     samples: int = 200
     jacobian: int = 0
     spectra: str = "weights"
+    split: str = "small"
     biases: str = "move"
     batchnorm: str = "running"
     limit: bool = True

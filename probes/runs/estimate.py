@@ -13,6 +13,7 @@ from probes.data.losses import Loss
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.settings import SliceSettings
+from probes.measures.split import SPLIT_EXAMPLES
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
@@ -20,6 +21,7 @@ WORTH_SAYING = 30.0
 """Seconds above which a run tells what it will take."""
 _TWICE = 3.0  # gradients that differentiating twice takes the time of, and so do the step limit's search and prediction
 _LADDER = 6.0  # the same of an example's way through the ladder, in float64
+_SPLIT = 4 / 3  # the gradient with residuals held, and where they are computed
 _FEW = 8  # examples that are timed first
 _ENOUGH = 0.1  # seconds that can be told from noise
 
@@ -34,6 +36,8 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
         count += tried * (sample if settings.objective == "output" else _TWICE * examples)
     else:
         count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
+    split = {"none": 0, "small": 1, "slice": etas}[settings.split]
+    count += split * (_SPLIT * examples + 2 * min(SPLIT_EXAMPLES, sample))
     return count + _LADDER * etas * sample * settings.ladder
 
 

@@ -56,7 +56,7 @@ def join(parts: list[xr.Dataset]) -> xr.Dataset:
 
 
 def export_csv(measurements: xr.Dataset, path: Path) -> int:
-    """Write the tidy table, one row a number: variable, checkpoint, eta, layer, example, value.
+    """Write the tidy table, one row a number: variable, checkpoint, eta, layer, example, further dims, value.
 
     Returns:
         How many rows were written.
@@ -64,7 +64,8 @@ def export_csv(measurements: xr.Dataset, path: Path) -> int:
     Raises:
         InputError: the file cannot be written; then there is none.
     """
-    columns = ("checkpoint", "eta", "layer", "example")
+    columns = ["checkpoint", "eta", "layer", "example"]
+    columns += sorted(str(dim) for dim in measurements.dims if dim not in columns)
     rows = 0
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file such as {path / 'results.csv'}")

@@ -8,14 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.errors import InputError
+from trust.measurements import SMALL_ETA
 
 __all__ = ["parse_etas"]
 
-_LOG_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 20)])
+_LOG_GRID = np.concatenate([[0.0], np.geomspace(SMALL_ETA, 1.0, 20)])
 
 
 def parse_etas(spec: str) -> npt.NDArray[np.float64]:
-    """The strictly increasing grid of η that ``spec`` names, always with 0 in front.
+    """The strictly increasing grid of η that ``spec`` names, always with 0 in front and η₀ = 1e-4 in it.
+
+    At η₀ constants "at η → 0" are read off, so that they do not depend on the grid.
 
     Args:
         spec: ``log`` (0 and 20 points from 1e-4 to 1, evenly spaced in log η), ``paper`` (0, 0.001, …, 0.099,
@@ -28,7 +31,7 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
     if text == "log":
         return _LOG_GRID.copy()
     if text == "paper":
-        return np.arange(100) / 1000.0
+        return _with_small_eta(np.arange(100) / 1000.0)
     fix = "give paper, log, a:b:n or a comma list such as 0.001,0.01,0.1"
     try:
         if ":" in text:
@@ -53,4 +56,10 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
         raise InputError(f"--etas {spec}: the etas must increase strictly; {fix}")
     if values[-1] == 0:
         raise InputError(f"--etas {spec}: the grid holds nothing but 0; {fix}")
-    return values if values[0] == 0 else np.concatenate([[0.0], values])
+    return _with_small_eta(values if values[0] == 0 else np.concatenate([[0.0], values]))
+
+
+def _with_small_eta(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if np.isclose(grid, SMALL_ETA, rtol=1e-9, atol=0.0).any():
+        return grid
+    return np.insert(grid, np.searchsorted(grid, SMALL_ETA), SMALL_ETA)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,8 @@ import xarray as xr
 from analysis import compare_growth, envelope, step_limits, summarise
 from analysis.documents import limit_rows
 from analysis.step_limits import how_far_searched
-from analysis.tables import limits_table
+from analysis.tables import constants_table, limits_table
+from analysis.wording import constant_lines, number
 from tests.analysis.synthetic import measured
 from trust.claims import all_claims
 
@@ -53,23 +56,74 @@ def test_growth_of_a_restricted_run_speaks_of_no_whole() -> None:
     assert [growth.points for growth in found] == [0, 3, 0]
 
 
-def test_constants_are_read_off_the_first_eta_above_the_noise() -> None:
-    trust = np.expm1(2 * np.log1p(ETAS))
-    truth = 5.0 - 2.0 * trust  # a line in D, so its extrapolation is exact
-    change = (truth * trust)[None, :, None]
-    found = summarise(measured(ETAS, gradient_change=change))
-    np.testing.assert_allclose(found.constant, truth[1], rtol=1e-12)
-    np.testing.assert_allclose(found.constant_limit, 5.0, rtol=1e-10)
-    noisy = summarise(measured(ETAS, gradient_change=change, noise_floor=change[0, 2, 0] / 10.1))
-    np.testing.assert_allclose(noisy.constant, truth[2], rtol=1e-12)
-    np.testing.assert_array_equal(noisy.constant_eta, 0.02)
+def summary_of(constants: dict[float, float], **replaced: Any) -> xr.Dataset:
+    """The summary of a slice on a grid of one's own, with C at each η as given."""
+    grid = np.array([0.0, *constants])
+    change = np.array([0.0, *constants.values()]) * np.expm1(2 * np.log1p(grid))
+    return summarise(measured(grid, gradient_change=change[None, :, None], **replaced))
+
+
+@pytest.mark.parametrize(
+    ("constants", "read_off"),
+    [
+        ({1e-4: 5.0, 1e-2: 3.0}, 1e-4),
+        ({1e-6: 9.0, 1e-5: 7.0, 1e-4: 5.0, 1e-2: 3.0}, 1e-4),  # a finer grid has the same constant
+        ({1e-4 * (1 + 1e-15): 5.0, 1e-3: 4.0}, 1e-4),  # as some grids round it
+        ({1e-6: 9.0, 1e-3: 4.0, 1e-2: 3.0}, 1e-3),
+        ({1e-6: 9.0, 1e-5: 7.0}, 1e-6),
+        ({0.1: 2.0}, 0.1),
+    ],
+)
+def test_constants_are_read_off_by_one_rule_on_every_grid(
+    constants: dict[float, float], read_off: float
+) -> None:
+    found = summary_of(constants)
+    expected = min(constants.items(), key=lambda pair: abs(pair[0] - read_off))[1]
+    np.testing.assert_allclose(found.constant, expected, rtol=1e-9)
+    np.testing.assert_allclose(found.constant_eta, read_off, rtol=1e-12)
+    trust = np.expm1(2 * np.log1p(read_off))
+    np.testing.assert_allclose(found.constant_breakdown, expected * trust, rtol=1e-9)
+
+
+def test_a_constant_below_the_noise_is_read_off_above_it() -> None:
+    constants = {1e-6: 9.0, 1e-4: 5.0, 1e-3: 4.0, 1e-2: 3.0}
+    change = 4.0 * np.expm1(2 * np.log1p(1e-3))
+    found = summary_of(constants, noise_floor=change / 10.1)
+    np.testing.assert_array_equal(found.constant_eta, 1e-3)
+    np.testing.assert_allclose(found.constant, 4.0, rtol=1e-9)
+
+
+def test_report_and_limit_show_one_number_and_say_where_it_is_no_limit() -> None:
+    grid = np.array([0.0, 1e-4, 1e-2])
+    change = np.array([[[0.0, 0.0], [0.02, 0.6], [0.3, 0.9]]])
+    run = measured(grid, gradient_change=change)
+    table = constants_table(summarise(run))
+    limits = limits_table(step_limits(run))
+    places = [rows[0].index("C at η → 0") for rows in (table, limits)]
+    assert table[1][places[0]] == limits[1][places[1]] == number(0.6 / np.expm1(2 * np.log1p(1e-4)))
+    assert table[1][2:4] == ["layers.1.weight", "0.0001"]
+    (line,) = constant_lines(summarise(run))
+    assert "no limit at c0: at η = 0.0001" in line
+    assert "layers.1.weight has already changed by 0.6" in line
+    assert constant_lines(summarise(measured(grid, gradient_change=0.49 * (grid > 0)[None, :, None]))) == []
+
+
+def test_a_tensor_that_stands_still_has_no_say_in_the_constant() -> None:
+    moved = np.array([0.0, 1e-4, 1e-2])[None, :, None] * np.array([1.0, 0.0])
+    change = np.array([[[0.0, 0.0], [0.02, 0.6], [0.3, 0.9]]])
+    run = measured((0.0, 1e-4, 1e-2), gradient_change=change, perturbation_norm=moved)
+    (row,) = constants_table(summarise(run))[1:]
+    assert row[1:3] == [number(0.02 / np.expm1(2 * np.log1p(1e-4))), "layers.0.weight"]
+    assert row[1] == number(float(step_limits(run)["constant"][0]))
+    assert constant_lines(summarise(run)) == []
 
 
 def test_constants_of_a_dead_or_leaping_network_are_not_known() -> None:
     for relative in (0.0, np.inf):
         found = summarise(measured(ETAS, relative_perturbation=relative))
         assert bool(found.constant.isnull().all())
-        assert bool(found.constant_limit.isnull().all())
+        assert constants_table(found)[1][1:3] == ["–", "–"]
+        assert constant_lines(found) == []
 
 
 def test_step_limits_have_their_formulas() -> None:
@@ -100,7 +154,13 @@ def test_step_limits_have_their_formulas() -> None:
 
 
 def test_step_limits_that_were_not_measured_are_nan() -> None:
-    left_out = ("step_limit", "step_limit_searched_to", "step_limit_evaluations", "curvature", "predicted_limit")
+    left_out = (
+        "step_limit",
+        "step_limit_searched_to",
+        "step_limit_evaluations",
+        "curvature",
+        "predicted_limit",
+    )
     found = step_limits(measured(ETAS, drop=left_out, slope=np.nan))
     for name in ("measured", "searched_to", "evaluations", "curvature_hessian", "curvature", "predicted"):
         assert bool(found[name].isnull().all()), name
@@ -137,7 +197,9 @@ def test_limits_as_a_table_and_as_json() -> None:
     assert row[heading.index("predicted")] == "0.25"
     (found,) = limit_rows(measurements, limits)
     assert (found["predicted"], found["predicted_gradients"], found["predicted_losses"]) == (0.25, 2, 1)
-    before = measurements.drop_vars(["predicted_limit", "predicted_limit_gradients", "predicted_limit_losses"])
+    before = measurements.drop_vars(
+        ["predicted_limit", "predicted_limit_gradients", "predicted_limit_losses"]
+    )
     (without,) = limit_rows(before, step_limits(before))
     assert (without["predicted"], without["predicted_gradients"], without["predicted_losses"]) == (None,) * 3
 

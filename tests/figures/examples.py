@@ -28,6 +28,7 @@ class Network:
     history: pd.DataFrame | None
     envelopes: Mapping[str, xr.Dataset]
     slack: xr.Dataset | None
+    split: xr.Dataset | None
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -63,13 +64,15 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
             "deep_relative_trust": (grid, trust.copy()),
             "above_noise": (layered, np.ones(shape, bool)),
             "constant": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
-            "constant_limit": (("checkpoint", "layer"), numbers(checkpoints, len(LAYERS))),
         },
         coords,
     )
     along = {name: value for name, value in coords.items() if name in ("checkpoint", "step")}
     limits = xr.Dataset(
-        {name: ("checkpoint", numbers(checkpoints)) for name in ("calibrated", "curvature", "predicted", "measured")}
+        {
+            name: ("checkpoint", numbers(checkpoints))
+            for name in ("calibrated", "curvature", "predicted", "measured")
+        }
         | {"lemma2": ("checkpoint", np.full(checkpoints, 2 ** (1 / 3) - 1))}
         | {"searched_to": ("checkpoint", np.full(checkpoints, 7.0))},
         along,
@@ -103,7 +106,28 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
         {"step": step, "epoch": step / 10, "loss": numbers(20), "accuracy": rng.uniform(size=20)}
     )
     slack = slack_of(rng.uniform(0.5, 30, (4, checkpoints, len(ETAS) - 1)), measured[:, 1:, 0], along)
-    return Network(title, measurements, summary, limits, history, envelopes, slack)
+    split = split_of(rng, coords)
+    measurements["frozen_residual_change"] = (layered, np.where(ETAS[:, None] > 0, change / 3, np.nan))
+    summary["frozen_above_noise"] = (layered, np.ones(shape, bool))
+    return Network(title, measurements, summary, limits, history, envelopes, slack, split)
+
+
+FACTORS = ["single examples", "cancellation", "residuals"]
+
+
+def split_of(rng: np.random.Generator, coords: dict[str, object]) -> xr.Dataset:
+    """A constant taken apart, at two η."""
+    shape = (len(coords["checkpoint"]), 2, len(LAYERS))
+    dims = ("checkpoint", "eta", "layer")
+    return xr.Dataset(
+        {
+            "log10_factor": (("factor", *dims), rng.uniform(-1, 2, (3, *shape))),
+            "jacobian_constant": (dims, 10.0 ** rng.uniform(0, 1, shape)),
+            "example_constant": ((*dims, "quantile"), 10.0 ** rng.uniform(0, 1, (*shape, 3))),
+        },
+        coords | {"eta": ETAS[1:3], "factor": FACTORS, "quantile": [0.5, 0.9, 1.0]},
+        {"small_eta": ETAS[1]},
+    )
 
 
 RUNGS = ["measured", "telescoped", "spectral-product", "theorem1-function-layerwise", "theorem1-function"]

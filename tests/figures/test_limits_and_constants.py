@@ -1,7 +1,6 @@
 """Step limits and effective constants, with those that are missing, zero or infinite."""
 
 import numpy as np
-import pytest
 
 from figures import (
     numbers_of_constants,
@@ -60,18 +59,17 @@ def test_zero_and_infinite_limits_are_marked_at_the_edges():
     assert words["calibrated", 24.0] == "not drawn"
 
 
-@pytest.mark.parametrize("quantity", ["constant", "constant_limit"])
-def test_constants_of_weight_matrices_through_training(quantity):
+def test_constants_of_weight_matrices_through_training():
     summary, ax = network().summary, axes()
-    assert plot_constants_through_training(summary, quantity=quantity, ax=ax) is ax
+    assert plot_constants_through_training(summary, ax=ax) is ax
     *curves, one = ax.lines
-    weights = summary[quantity].values[:, [0, 2, 4]]
+    weights = summary.constant.values[:, [0, 2, 4]]
     for k, (line, color) in enumerate(zip(curves, layer_colors(3), strict=True)):
         np.testing.assert_array_equal(drawn(line), [summary.step, weights[:, k]])
         assert line.get_color() == color
     assert list(one.get_ydata()) == [1.0, 1.0]
     assert [text.get_text() for text in ax.child_axes[0].get_yticklabels()] == ["1", "2", "3"]
-    numbers = numbers_of_constants_through_training(summary, quantity=quantity)
+    numbers = numbers_of_constants_through_training(summary)
     np.testing.assert_array_equal(numbers.y, weights.T.ravel())
 
 

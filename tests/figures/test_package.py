@@ -27,12 +27,15 @@ PLOTS = {
         {claim: e for claim, e in n.envelopes.items() if "function" in claim}, ax=ax
     ),
     "slack": lambda n, ax: figures.plot_slack(n.slack, ax=ax),
+    "held": lambda n, ax: figures.plot_frozen_breakdown(n.measurements, n.summary, ax=ax),
+    "split, training": lambda n, ax: figures.plot_split_through_training(n.split, ax=ax),
+    "split, layers": lambda n, ax: figures.plot_split_across_layers(n.split, ax=ax),
 }
 
 
 def everything_missing(n):
     """``n`` with no value known."""
-    for data in (n.measurements, n.summary, n.limits, n.slack, *n.envelopes.values()):
+    for data in (n.measurements, n.summary, n.limits, n.slack, n.split, *n.envelopes.values()):
         for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
             if data[name].dtype == float:
                 data[name][:] = np.nan
@@ -50,6 +53,7 @@ def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
         (n.summary, before.summary),
         (n.limits, before.limits),
         (n.slack, before.slack),
+        (n.split, before.split),
     ):
         xr.testing.assert_identical(now, then)
     for claim, envelope in n.envelopes.items():

@@ -25,7 +25,7 @@ def test_everything_given_is_on_it_and_nothing_else(tmp_path):
         "## 16 layers",
         "### Bare",
         table,
-        "**The order inverts although all premises hold:**",
+        "**Beware:**",
         "* x is above y",
         "## Figures",
         "![a](f/a.png)\n",

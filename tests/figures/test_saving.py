@@ -1,5 +1,7 @@
 """Files: the numbers beside the figure, the same bytes for the same figure, whole files or none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,16 +69,20 @@ def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path):
 def test_report_has_every_figure_that_there_is_data_for(tmp_path):
     one, two = network("2 layers"), network("16 layers, residual", seed=1)
     two.envelopes["theorem1-jacobian"]["log10_measured"][:] = np.nan  # not measured
+    two = replace(two, split=two.split.isel(eta=[0]))  # as by default
     written = write_report_figures(tmp_path, [one, two], formats=[])  # drawing takes seconds
     stems = [path.stem for path in written]
     assert stems == [
         "figure1",
         "limits",
         "constants-2-layers",
+        "split-2-layers",
+        "residuals-held-2-layers",
         "ladder-2-layers",
         "slack-2-layers",
         "jacobian-2-layers",
         "constants-16-layers-residual",
+        "split-16-layers-residual",
         "ladder-16-layers-residual",
         "slack-16-layers-residual",
     ]

@@ -63,7 +63,10 @@ def test_chunks_are_halved_until_they_fit(backward: bool, capsys: pytest.Capture
         "probe: out of memory with chunks of 20 examples; going on with 10",
     ]
     assert found.attrs["chunk"] == 10
-    for name in ("loss", "gradient_change", "gradient_norm", "output_change", "step_limit", "curvature"):
+    for name in (
+        *("loss", "gradient_change", "gradient_norm", "output_change", "step_limit", "curvature"),
+        *("residual_change", "sample_residual_factor"),
+    ):
         np.testing.assert_array_equal(found[name].values, expected[name].values, err_msg=name)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "agd_eta",
     "agd_scale",
     "along_layers",
+    "at_small_eta",
     "change_allowance",
     "condition_number",
     "constant_at_small_eta",
@@ -158,13 +159,24 @@ def smallest_evident(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return value.drop_vars("eta", errors="ignore"), eta.drop_vars("eta", errors="ignore")
 
 
+def at_small_eta(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """What is meant by "at η → 0": the value at η₀, and the η that it was read off; both NaN where there is none.
+
+    One rule for all grids: the value at η₀ = :data:`trust.measurements.SMALL_ETA`, or where it is no evidence there
+    (NaN) at the smallest η above at which it is. On a grid with evidence below η₀ only, at the smallest of those.
+    """
+    small = variables.small_eta_place(values[variables.ETA].values.tolist())
+    usual = values.where(values[variables.ETA] >= values[variables.ETA][small])
+    return smallest_evident(usual.where(usual.notnull().any("eta"), values))
+
+
 def constant_at_small_eta(measurements: Measurements) -> xr.DataArray:
-    """The largest C_l of the tensors that move, each at its smallest measurable η (checkpoint).
+    """The largest C_l at η → 0 of the tensors that move (checkpoint).
 
     Lemma 1 sums over everything that moves, so biases that move count too.
     """
     moves = (measurements[variables.PERTURBATION_NORM] > 0).any("eta")
-    return smallest_evident(effective_constant(measurements))[0].where(moves).max("layer")
+    return at_small_eta(effective_constant(measurements))[0].where(moves).max("layer")
 
 
 def cos_theta(measurements: Measurements) -> xr.DataArray:

@@ -25,26 +25,29 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     import numpy as np
 
-    from analysis import step_limits
+    from analysis import step_limits, summarise
     from analysis.documents import limit_rows
     from analysis.tables import limits_table
-    from analysis.wording import noise_line
+    from analysis.wording import constant_lines, noise_line
     from probes.cli.tables import plain
     from probes.runs.run import measure
+    from trust.measurements import SMALL_ETA
 
     with share_of(options["device"]) as share:
         if options["direction"] == "adversarial":
             raise InputError(
                 "--direction adversarial: has no step limit, since every eta has a step of its own"
             )
-        # the smallest change that tells the constant: in coarser layers 1e-4 is rounding
-        etas = np.array([0.0, 1e-4 if options["precision"] == "full" else 1e-2])
-        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False)
+        # where C is read off; in coarser layers that may be rounding, and the smallest η above serves
+        etas = np.array([0.0, SMALL_ETA, *([] if options["precision"] == "full" else [1e-2])])
+        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False, split="none")
         source = source_of(checkpoints, options)
         measurements = measure(source, settings, what="limits", share=share)
     if share.rank > 0:
         return
     limits = step_limits(measurements)
+    for line in constant_lines(summarise(measurements)):
+        click.echo(f"WARNING: {line}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return

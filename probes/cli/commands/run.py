@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     default="log",
     show_default=True,
     help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
-    " or a comma list. 0 is always included.",
+    " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
 )
 @MEASURE
 @setting(
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 @setting(
     "spectra",
     "Singular values of the frozen weights and direction, of the perturbed weights too, or none (fast).",
+)
+@setting(
+    "split",
+    "Take the gradient's change apart, into that of the Jacobians and that of the loss's residuals: at eta = 1e-4,"
+    " along the whole slice (two more passes over the data an eta), or not at all.",
 )
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")

@@ -57,6 +57,8 @@ def test_run_and_report_agree_with_a_plain_loop(name: str, probe: Probe, tmp_pat
     )
     assert done.exit_code == 0, done.output
     measurements = probes.load(tmp_path / "results").isel(checkpoint=0)
+    assert measurements["eta"].values[1] == 1e-4  # on every grid
+    measurements = measurements.sel(eta=ETAS)
     assert float(measurements["step"]) == 7
     plain = looped(network, x, y, batchnorm="running")
     frozen = plain[0][1]

@@ -40,12 +40,16 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
         "eta": 5,
         "layer": 6,
         "example": 60,
+        "quantile": 3,
     }
     assert measurements.attrs["complete"] == "true"
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"verdicts", "figures"}
+    assert set(document) == {"verdicts", "split", "figures"}
+    assert len(document["split"]) == 9  # three weight matrices at three checkpoints
+    for row in document["split"]:
+        assert row["constant"] == pytest.approx(row["jacobian_part"] + row["residual_part"], rel=1e-9)
     keys = {"claim", "checkpoint", "status", "premises", "holds_fraction", "worst_log10_ratio", "constant"}
     assert all(keys <= set(verdict) for verdict in document["verdicts"])
     trust = [v for v in document["verdicts"] if v["claim"] == "deep-relative-trust"]

@@ -28,7 +28,7 @@ def test_it_says_what_would_be_done(probe: Probe, trained: Path, tmp_path: Path)
     assert places == sorted(places)
     listed = probe("layers", trained / "checkpoint-000000.safetensors", "--biases", "fixed").stdout
     assert listed.strip().splitlines()[-1] in text  # the same counts, in the same words
-    assert "direction gradient, 3 etas: 0 and from 0.01 to 0.1" in text
+    assert "direction gradient, 4 etas: 0 and from 0.0001 to 0.1" in text
     assert "60 examples of" in text
     assert "cross-entropy, float32 on cpu, 60 at once\n" in text
     assert f"3 of 3 checkpoints to measure into {out}" in text

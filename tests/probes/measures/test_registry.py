@@ -96,7 +96,7 @@ nothing = None
 """
 
 
-DEFAULT = {"breakdown", "spectra", "ladder", "curvature", "step-limit", "predicted-limit"}
+DEFAULT = {"breakdown", "spectra", "split", "ladder", "curvature", "step-limit", "predicted-limit"}
 
 
 @pytest.fixture

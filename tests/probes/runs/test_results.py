@@ -52,19 +52,21 @@ def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> No
     with path.open(newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == rows
-    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "value"]
+    assert list(table[0]) == ["variable", "checkpoint", "eta", "layer", "example", "quantile", "value"]
     seen = set()
     for row in table:
         array = measurements[row["variable"]]
         where: dict[str, Any] = {
             str(dim): float(row[str(dim)])
-            if dim == "eta"
+            if dim in ("eta", "quantile")
             else int(row[str(dim)])
             if dim == "example"
             else row[str(dim)]
             for dim in array.dims
         }
-        assert all((row[column] == "") == (column not in where) for column in ("eta", "layer", "example"))
+        assert all(
+            (row[column] == "") == (column not in where) for column in table[0] if column in measurements.dims
+        )
         value = float(array.sel(where))
         assert float(row["value"]) == value or (math.isnan(value) and row["value"] == "nan")
         seen.add((row["variable"], *where.values()))

@@ -36,7 +36,7 @@ def test_end_to_end(tmp_path: Path, source: Source) -> None:
     assert found["checkpoint"].values.tolist() == ["step-2", "step-9", "step-10"]
     assert found["step"].values.tolist() == [2, 9, 10]
     assert found["epoch"].values.tolist() == [1, 4.5, 5]
-    assert dict(found.sizes) == {"checkpoint": 3, "eta": 3, "layer": 6, "example": 20}
+    assert dict(found.sizes) == {"checkpoint": 3, "eta": 3, "layer": 6, "example": 20, "quantile": 3}
     x, y = make_data(20)
     for index, step in enumerate((2, 9, 10)):
         direct = measure_slice(make(seed=step), x, y, settings=SETTINGS)

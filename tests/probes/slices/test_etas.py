@@ -10,7 +10,12 @@ from probes.slices.etas import parse_etas
 
 
 def test_named_grids() -> None:
-    np.testing.assert_allclose(parse_etas("paper"), [k / 1000 for k in range(100)], rtol=1e-15)
+    paper = [
+        0,
+        1e-4,
+        *(k / 1000 for k in range(1, 100)),
+    ]  # 1e-4 is on every grid: constants are read off there
+    np.testing.assert_allclose(parse_etas("paper"), paper, rtol=1e-15)
     log = parse_etas("log")
     assert log[0] == 0
     np.testing.assert_allclose(log[[1, -1]], [1e-4, 1])
@@ -22,12 +27,15 @@ def test_named_grids() -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("0.1", [0, 0.1]),
-        ("0,0.1", [0, 0.1]),
-        (" 0.001, 1e-2 ,0.1,", [0, 0.001, 0.01, 0.1]),
-        ("0:0.4:5", [0, 0.1, 0.2, 0.3, 0.4]),
-        ("0.1:0.3:3", [0, 0.1, 0.2, 0.3]),
-        ("0.5:9:1", [0, 0.5]),
+        ("0.1", [0, 1e-4, 0.1]),
+        ("0,0.1", [0, 1e-4, 0.1]),
+        (" 0.001, 1e-2 ,0.1,", [0, 1e-4, 0.001, 0.01, 0.1]),
+        ("1e-6,1e-5", [0, 1e-6, 1e-5, 1e-4]),
+        ("1e-5,0.0001,0.1", [0, 1e-5, 1e-4, 0.1]),
+        ("0:0.4:5", [0, 1e-4, 0.1, 0.2, 0.3, 0.4]),
+        ("0:3e-4:4", [0, 1e-4, 2e-4, 3e-4]),  # rounded, it is still there once
+        ("0.1:0.3:3", [0, 1e-4, 0.1, 0.2, 0.3]),
+        ("0.5:9:1", [0, 1e-4, 0.5]),
     ],
 )
 def test_written_grids(spec: str, expected: list[float]) -> None:
