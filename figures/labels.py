@@ -38,14 +38,16 @@ USUAL_ETA = 0.01
 
 _CLAIMS = {
     "theorem1-function": "Theorem 1",
+    "theorem1-function-injective": "Theorem 1, injective",
     "theorem1-function-layerwise": "Theorem 1, layerwise",
     "theorem1-jacobian": "Theorem 1",
     "theorem1-jacobian-gated": "Theorem 1, gated",
     "spectral-product": "spectral product",
     "neyshabur": "Neyshabur et al.",
     "telescoped": "telescoped",
-    "path-metric": "path metric",
-    "path-metric-direct": "path metric, direct",
+    "path-metric": "path metric (ℓ1, equal signs)",
+    "path-metric-midpoint": "path metric (ℓ1)",
+    "path-metric-direct": "path metric (ℓ1, no premise)",
     "input-sensitivity": "input sensitivity",
     "deep-relative-trust": "deep relative trust",
     "euclidean-trust": "Euclidean trust",
