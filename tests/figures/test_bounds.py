@@ -55,8 +55,9 @@ def test_a_bound_that_is_infinite_everywhere_is_said_to_be():
 
 def test_a_bound_that_turns_infinite_is_marked_where_it_does():
     envelopes, ax = functions(network()), axes()
+    for claim in (FUNCTION, LAYERWISE):
+        envelopes[claim]["log10_bound"][:] = 3.0  # nowhere above the panel
     envelopes[LAYERWISE]["log10_bound"][:, 3:] = np.inf
-    envelopes[FUNCTION]["log10_bound"][:] = 3.0  # nowhere above the panel
     envelopes[FUNCTION]["log10_measured"][:, 1] = -np.inf
     plot_function_bounds(envelopes, ax=ax)
     (mark,) = marks(ax)

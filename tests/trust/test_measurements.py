@@ -12,7 +12,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.measurements import ALL, Variable
 
-UNITS = {"1", "", "loss", "weight", "loss / weight", "input", "output", "evaluations"}
+UNITS = {"1", "", "loss", "weight", "loss / weight", "input", "output", "evaluations", "examples"}
 
 
 def test_every_entry_is_whole() -> None:
