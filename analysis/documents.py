@@ -36,7 +36,15 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
         one = limits.isel(checkpoint=place)
         numbers = {
             name: _finite(float(one[name]))
-            for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "measured")
+            for name in (
+                "cos_theta",
+                "constant",
+                "lemma2",
+                "calibrated",
+                "curvature",
+                "predicted",
+                "measured",
+            )
         }
         counts = {
             name: None if math.isnan(count := float(one[name])) else int(count)

@@ -73,7 +73,9 @@ def _searched(start: float, factor: float, clear_to: float, limit: float, search
     if math.isnan(factor):
         return ""
     words = f"seen from η = {number(start)} to {number(end)}, at least every ×{number(factor)}"
-    return words if clear_to >= end else f"{words}; beyond {number(clear_to)} an earlier return remains possible"
+    return (
+        words if clear_to >= end else f"{words}; beyond {number(clear_to)} an earlier return remains possible"
+    )
 
 
 def _optional(measurements: xr.Dataset, name: str) -> xr.DataArray:

@@ -37,7 +37,7 @@ from probes.slices.etas import parse_etas
 from trust import measurements as variables
 from trust.measurements import Variable
 
-__all__ = ["CriticalSharpness", "Case", "bisected", "cases", "summary"]
+__all__ = ["Case", "CriticalSharpness", "bisected", "cases", "summary"]
 
 TRAINED = 80
 """Steps of a batch of 250 (or of all examples, if fewer) after which a checkpoint counts as trained."""
@@ -53,7 +53,9 @@ _CRITICAL_LOSSES = Variable(
 )
 
 
-def bisected(loss: Callable[[float], float], start: float, guess: float, *, within: float = 1.1) -> tuple[float, int]:
+def bisected(
+    loss: Callable[[float], float], start: float, guess: float, *, within: float = 1.1
+) -> tuple[float, int]:
     """The η of critical sharpness: doubled or halved from a guess to a bracket, bisected until it is narrow.
 
     Returns:
@@ -138,7 +140,7 @@ def cases(seeds: int) -> Iterable[Case]:
         network = _perceptron(depth, 128, _KINDS["relu"])
         yield Case(f"relu, {depth} layers, {optimizer}", network, seed, optimizer=optimizer, lr=lr)
     for seed, name in itertools.product(range(seeds), ("conv", "conv-bn", "residual16")):
-        yield Case(name, NAMED[name](784, 10, "none"), seed, examples=300)
+        yield Case(name, NAMED[name](784, 10, "none"), seed, examples=200)
     for seed in range(seeds):
         yield Case("char-transformer", NAMED["char-transformer"](64, 0, "none"), seed, "text", 40)
 
@@ -188,7 +190,10 @@ def measured(case: Case) -> list[dict[str, Any]]:
     }
     columns["accuracy"] = found[variables.ACCURACY].isel(eta=0).values.tolist()
     facts = {"network": case.kind, "seed": case.seed}
-    return [facts | {str(name): values[k] for name, values in columns.items()} for k in range(found.sizes["checkpoint"])]
+    return [
+        facts | {str(name): values[k] for name, values in columns.items()}
+        for k in range(found.sizes["checkpoint"])
+    ]
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -168,14 +168,15 @@ def test_a_rough_slice_never_fails(seed: int) -> None:
 def test_where_the_slope_turns_the_integral_is_known_less_well() -> None:
     exact = measured(FINE)
     turned = exact.assign(slope=exact.slope.where(exact.eta != FINE[7], 1.3 * exact.slope))
-    before, after = (
-        slope_integral(m)["uncertainty"].isel(checkpoint=0).values for m in (exact, turned)
-    )
+    before, after = (slope_integral(m)["uncertainty"].isel(checkpoint=0).values for m in (exact, turned))
     steps = np.diff(FINE)
     slopes = exact.slope.values[0]
     np.testing.assert_allclose(np.diff(before)[1:], steps[1:] * np.abs(np.diff(slopes))[1:] / 2)
     jumps = np.abs(np.diff(turned.slope.values[0]))
-    assert np.sign(np.diff(turned.slope.values[0]))[6:8].tolist() == [-1, 1]  # down to the seventh, up after it
+    assert np.sign(np.diff(turned.slope.values[0]))[6:8].tolist() == [
+        -1,
+        1,
+    ]  # down to the seventh, up after it
     for k in (6, 7):  # the intervals at its sides
         assert np.diff(after)[k] == pytest.approx(steps[k] * jumps[k - 1 : k + 2].max())
 

@@ -100,7 +100,13 @@ def test_step_limits_have_their_formulas() -> None:
 
 
 def test_step_limits_that_were_not_measured_are_nan() -> None:
-    left_out = ("step_limit", "step_limit_searched_to", "step_limit_evaluations", "curvature", "predicted_limit")
+    left_out = (
+        "step_limit",
+        "step_limit_searched_to",
+        "step_limit_evaluations",
+        "curvature",
+        "predicted_limit",
+    )
     found = step_limits(measured(ETAS, drop=left_out, slope=np.nan))
     for name in ("measured", "searched_to", "evaluations", "curvature_hessian", "curvature", "predicted"):
         assert bool(found[name].isnull().all()), name
@@ -137,7 +143,9 @@ def test_limits_as_a_table_and_as_json() -> None:
     assert row[heading.index("predicted")] == "0.25"
     (found,) = limit_rows(measurements, limits)
     assert (found["predicted"], found["predicted_gradients"], found["predicted_losses"]) == (0.25, 2, 1)
-    before = measurements.drop_vars(["predicted_limit", "predicted_limit_gradients", "predicted_limit_losses"])
+    before = measurements.drop_vars(
+        ["predicted_limit", "predicted_limit_gradients", "predicted_limit_losses"]
+    )
     (without,) = limit_rows(before, step_limits(before))
     assert (without["predicted"], without["predicted_gradients"], without["predicted_losses"]) == (None,) * 3
 

@@ -69,7 +69,10 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
     )
     along = {name: value for name, value in coords.items() if name in ("checkpoint", "step")}
     limits = xr.Dataset(
-        {name: ("checkpoint", numbers(checkpoints)) for name in ("calibrated", "curvature", "predicted", "measured")}
+        {
+            name: ("checkpoint", numbers(checkpoints))
+            for name in ("calibrated", "curvature", "predicted", "measured")
+        }
         | {"lemma2": ("checkpoint", np.full(checkpoints, 2 ** (1 / 3) - 1))}
         | {"searched_to": ("checkpoint", np.full(checkpoints, 7.0))},
         along,

@@ -16,8 +16,8 @@ from trust import (
     lemma2_step_limit,
     log10_deep_relative_trust,
     log10_lemma2_step_limit,
-    predicted_step_limit,
     log10_theorem1_constant,
+    predicted_step_limit,
 )
 
 
@@ -255,7 +255,9 @@ def test_prediction_closed_forms(share: float, power: float) -> None:
 def test_prediction_from_beyond_the_limit(power: float) -> None:
     rise, slope = tangent_and_power(0.03, power, 0.02)
     found = predicted_step_limit(slope=-1.0, eta=0.03, rise=rise, slope_there=slope)
-    assert float(found) == pytest.approx(0.02, rel=1e-12)  # the secant, which knows nothing there, is not used
+    assert float(found) == pytest.approx(
+        0.02, rel=1e-12
+    )  # the secant, which knows nothing there, is not used
 
 
 def test_prediction_where_there_is_none() -> None:
