@@ -101,7 +101,7 @@ class LossSearch:
             return None
         before, after = wide[-1]
         parts = math.ceil(math.log(after / before, _LEAP))
-        return after * (before / after) ** (1 / parts)
+        return after * math.exp(math.log(before / after) / parts)
 
     def _below(self) -> list[float]:
         """0 and the known η at which the loss has not been back yet, and that at which it is exactly back."""
