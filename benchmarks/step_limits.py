@@ -140,7 +140,7 @@ def cases(seeds: int) -> Iterable[Case]:
         network = _perceptron(depth, 128, _KINDS["relu"])
         yield Case(f"relu, {depth} layers, {optimizer}", network, seed, optimizer=optimizer, lr=lr)
     for seed, name in itertools.product(range(seeds), ("conv", "conv-bn", "residual16")):
-        yield Case(name, NAMED[name](784, 10, "none"), seed, examples=300)
+        yield Case(name, NAMED[name](784, 10, "none"), seed, examples=200)
     for seed in range(seeds):
         yield Case("char-transformer", NAMED["char-transformer"](64, 0, "none"), seed, "text", 40)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from figures.accuracy import *
     from figures.bounds import *
     from figures.constants import *
+    from figures.dropped_constant import *
     from figures.figure1 import *
     from figures.network import *
     from figures.report.figures import *
@@ -56,6 +57,7 @@ _NAMES = {
     "slack": "plot_slack draw_slack numbers_of_slack",
     "constants": "plot_constants_through_training numbers_of_constants_through_training"
     " plot_constants_across_layers numbers_of_constants_across_layers draw_constants numbers_of_constants",
+    "dropped_constant": "draw_dropped_constant numbers_of_dropped_constant",
     "steps": "plot_step_limits numbers_of_step_limits",
     "network": "Network",
     "saving": "FORMATS save_figure",

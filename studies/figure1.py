@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -14,7 +13,6 @@ import numpy.typing as npt
 
 from analysis import Findings, find
 from probes.data.dataset import DataSet, load_data
-from probes.errors import InputError
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.history import copy_history, read_history
@@ -23,8 +21,7 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from probes.slices.etas import parse_etas
-from probes.system.files import write_atomically
-from probes.system.locks import FolderLock, claim_folder
+from studies.frame import claim_study
 
 __all__ = ["PRESETS", "reproduce"]
 
@@ -103,7 +100,8 @@ def reproduce(
     """
     size = PRESETS[preset]()
     made = load_data(data)
-    with _claim_folder(out, {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}):
+    identity = {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}
+    with claim_study(out, "figure1", identity):
         return _reproduce(size, out, made, data, seed, device)
 
 
@@ -150,37 +148,3 @@ def _training(
         checkpoints=checkpoints,
         seed=seed,
     )
-
-
-def _claim_folder(out: Path, identity: dict[str, object]) -> FolderLock:
-    """Make the folder this reproduction's, or continue it, with its lock held."""
-    lock = claim_folder(out, lambda: _refuse_another(out, identity))
-    try:
-        marker = out / "figure1.json"
-        if not marker.is_file():
-            write_atomically(marker, (json.dumps(identity) + "\n").encode())
-    except BaseException:
-        lock.release()
-        raise
-    return lock
-
-
-def _refuse_another(out: Path, identity: dict[str, object]) -> None:
-    """Refuse a folder that holds something else.
-
-    Raises:
-        InputError: it does.
-    """
-    marker = out / "figure1.json"
-    if marker.is_file():
-        try:
-            existing = json.loads(marker.read_text("utf-8"))
-        except ValueError:
-            existing = None
-        if existing != identity:
-            raise InputError(
-                f"{out}: holds another reproduction (its figure1.json differs); choose another --out"
-            )
-        return
-    if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no reproduction; choose another --out")

@@ -20,6 +20,7 @@ from probes.cli.commands.layers import layers
 from probes.cli.commands.limit import limit
 from probes.cli.commands.report import report
 from probes.cli.commands.run import run
+from probes.cli.commands.study import study
 from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
 from probes.errors import InputError
@@ -29,7 +30,7 @@ __all__ = ["main"]
 
 _SHARED = (run, limit)
 """The commands whose work the processes of torchrun can share."""
-_COMMANDS = (*_SHARED, layers, report, figure1, train, distance, claims, falsify, export)
+_COMMANDS = (*_SHARED, layers, report, figure1, study, train, distance, claims, falsify, export)
 
 
 class _Group(click.Group):

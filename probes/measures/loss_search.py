@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from trust.hermite import return_margin, slope_through
 
@@ -72,7 +73,7 @@ class LossSearch:
     def resolution(self) -> float:
         """The largest factor between neighbouring known η that are below the limit; 1 where there is but one."""
         etas = self._below()[1:]
-        return max((after / before for before, after in zip(etas[:-1], etas[1:], strict=True)), default=1.0)
+        return max((after / before for before, after in pairwise(etas)), default=1.0)
 
     def possible(self, *, narrowest: float) -> float | None:
         """Where between neighbours below the limit a return is most possible; None where it is nowhere.
@@ -95,12 +96,12 @@ class LossSearch:
     def leap(self) -> float | None:
         """The last of the fewest η that leave neighbours near enough, where some are too far apart."""
         etas = self._below()[1:]
-        wide = [pair for pair in zip(etas[:-1], etas[1:], strict=True) if pair[1] > _LEAP * pair[0]]
+        wide = [pair for pair in pairwise(etas) if pair[1] > _LEAP * pair[0]]
         if not wide:
             return None
         before, after = wide[-1]
         parts = math.ceil(math.log(after / before, _LEAP))
-        return after * (before / after) ** (1 / parts)
+        return after * math.exp(math.log(before / after) / parts)
 
     def _below(self) -> list[float]:
         """0 and the known η at which the loss has not been back yet, and that at which it is exactly back."""
@@ -109,9 +110,7 @@ class LossSearch:
         return [0.0, *sorted(eta for eta in self.known if high is None or eta < high), *exact]
 
     def _gaps(self, narrowest: float) -> list[tuple[float, float]]:
-        etas = self._below()
-        pairs = zip(etas[:-1], etas[1:], strict=True)
-        return [(before, after) for before, after in pairs if after > narrowest * before]
+        return [pair for pair in pairwise(self._below()) if pair[1] > narrowest * pair[0]]
 
     def _margin(self, before: float, after: float) -> tuple[float, float]:
         """How far the loss is from a return between two neighbours, and the η at which it is nearest."""
@@ -133,8 +132,7 @@ class LossSearch:
             return self.slopes[eta]
         etas = sorted(self.known)
         place = etas.index(eta)
-        around = [(0.0, 0.0, self.slope)] if place == 0 else []
-        for other in etas[max(place - 1, 0) : place + 2]:
-            if math.isfinite(self.rise(other)):
-                around.append((other, self.rise(other), self.slopes.get(other)))
+        around: list[tuple[float, float, float | None]] = [(0.0, 0.0, self.slope)] if place == 0 else []
+        near = [other for other in etas[max(place - 1, 0) : place + 2] if math.isfinite(self.rise(other))]
+        around += [(other, self.rise(other), self.slopes.get(other)) for other in near]
         return slope_through(around, eta)

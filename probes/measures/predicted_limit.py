@@ -1,4 +1,4 @@
-"""A step limit predicted from at most two gradients, and made safe by losses: what a user without a slice would ask for."""
+"""A step limit predicted from at most two gradients and made safe by losses: what one without a slice would ask for."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from probes.errors import InputError
 @MEASURE
 @JSON
 def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Lemma 2's, the calibrated, the slice curvature's, the predicted and the measured step limit of each
-    CHECKPOINT.
+    """Lemma 2's, the calibrated, the curvature's, the predicted and the measured step limit of each CHECKPOINT.
 
     The predicted one takes two gradients and a few losses, reads nothing of the others, and its loss was evaluated
     and is below the start; the measured one is the first return of the loss that was found.

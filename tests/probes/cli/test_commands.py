@@ -71,7 +71,10 @@ def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> N
     assert [row["depth"] for row in found] == [3, 3, 3]
     measurements = probes.load(measured)
     for row, expected in zip(found, measurements["step_limit"].values, strict=True):
-        keys = "checkpoint depth cos_theta constant lemma2 calibrated curvature measured evaluations"
+        keys = (
+            "checkpoint depth cos_theta constant lemma2 calibrated curvature predicted measured evaluations"
+        )
+        keys += " predicted_gradients predicted_losses"
         assert set(row) == set(keys.split())
         assert row["lemma2"] == pytest.approx(2 ** (1 / 3) - 1, rel=1e-6)
         # both search to 0.2 %, from different brackets

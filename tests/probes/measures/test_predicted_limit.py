@@ -144,7 +144,7 @@ def test_its_slopes_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("probes.measures.predicted_limit.safe_step", keep)
     found_of()
-    assert [look.eta for look in taken][0] == FIRST
+    assert taken[0].eta == FIRST
     step = 1e-4  # central differences err by step² times the third derivative, and by rounding of some 1e-16/step
     for look in taken:
         etas = np.array([0.0, look.eta - step, look.eta, look.eta + step])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def search(
     if not math.isnan(found.resolution):
         assert (found.searched_from, found.searched_to) == (etas[0], etas[-1])
         below = [eta for eta in etas if not eta > found.measured]
-        factors = [after / before for before, after in zip(below[:-1], below[1:], strict=True)]
+        factors = [after / before for before, after in pairwise(below)]
         assert found.resolution == pytest.approx(max(factors, default=1.0), rel=ACCURACY)
         end = found.searched_to if math.isnan(found.measured) else found.measured
         assert found.clear_to in (0.0, *below, end)
@@ -154,7 +155,7 @@ GRID = np.geomspace(1e-4, 1.0, 20).tolist()  # as probe run's --etas log
 
 
 def bumps(eta: float, places: Sequence[tuple[float, float, float]], limit: float) -> tuple[float, float]:
-    """1 − η + η²/limit with Gaussian bumps (height, place, width), as much of each as it has at 0 taken off: loss, slope."""
+    """Loss and slope of 1 − η + η²/limit with Gaussian bumps (height, place, width), less what they are at 0."""
     loss, slope = 1 - eta + eta**2 / limit, -1 + 2 * eta / limit
     for height, place, width in places:
         bump = height * math.exp(-(((eta - place) / width) ** 2))

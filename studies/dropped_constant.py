@@ -1,0 +1,280 @@
+"""``probe study dropped-constant``: is the constant that the theory sets to one what (βκ²/α)^L speaks of?
+
+Perceptrons of 2, 16 and 50 layers, plain, with batch norm and residual, are trained on MNIST by Fromage from several
+seeds. At five checkpoints of each the effective constant is taken apart at η₀ = 1e-4, at the weight matrix where it is
+largest and at the input layer.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from analysis import split
+from analysis.wording import number
+from probes.data.dataset import DataSet, load_data
+from probes.measures.settings import SliceSettings
+from probes.networks.perceptron import PerceptronSpec
+from probes.runs.results import load
+from probes.runs.run import measure_run
+from probes.runs.source import Source
+from probes.runs.training import TrainingSettings, train
+from probes.system.files import write_atomically
+from studies.frame import Result, claim_study
+from trust import measurements as variables
+from trust.measurements import SMALL_ETA
+
+__all__ = ["NAME", "PRESETS", "QUANTITIES", "Preset", "study"]
+
+NAME = "dropped-constant"
+PLACES = {"largest": "of the largest C", "input": "input"}
+"""The weight matrix where C is largest (of each seed and checkpoint its own), and the input layer."""
+QUANTITIES = {
+    "constant": "C",
+    "frozen_constant": "C, residuals held",
+    "mean_example": "mean single example",
+    "median_example": "median single example",
+    "theorem1b": "Theorem 1b's own",
+}
+_STATISTICS = ("low", "median", "high")
+_CHECKPOINTS = 5
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How large the study is.
+
+    Attributes:
+        width: of the hidden layers.
+        batch_size: of training.
+        epoch_steps: steps that count as an epoch (None: one pass over the data).
+        examples: how many are measured; None for all.
+        jacobian: of how many the Jacobians.
+        schedule: for each network its epochs and the step size's decay.
+    """
+
+    width: int
+    batch_size: int
+    epoch_steps: int | None
+    examples: int | None
+    jacobian: int
+    schedule: dict[str, tuple[int, float]]
+
+
+_NETWORKS: dict[str, tuple[int, str]] = {  # name: depth and kind; two layers have no room for a residual one
+    f"{depth}-layer{'' if kind == 'plain' else '-' + kind.replace(' ', '-')}": (depth, kind)
+    for kind in ("plain", "batch norm", "residual")
+    for depth in (2, 16, 50)
+    if (depth, kind) != (2, "residual")
+}
+
+PRESETS: dict[str, Callable[[], Preset]] = {
+    "quick": lambda: Preset(
+        width=64,
+        batch_size=125,
+        epoch_steps=None,
+        examples=2000,
+        jacobian=4,
+        # what each takes to learn as well as it will at this width: deep plain ones are slow
+        schedule=dict.fromkeys(_NETWORKS, (10, 0.9))
+        | {"16-layer": (60, 0.97), "50-layer": (30, 0.97), "50-layer-batch-norm": (25, 0.97)},
+    ),
+    "paper": lambda: Preset(
+        width=784,
+        batch_size=250,
+        epoch_steps=240,
+        examples=None,
+        jacobian=4,
+        schedule=dict.fromkeys(_NETWORKS, (10, 0.9)),
+    ),
+}
+
+
+def study(
+    preset: str, out: Path, *, seeds: int = 3, data: str = "mnist", formats: tuple[str, ...] = ("png", "pdf")
+) -> Result:
+    """Train, measure, take apart and draw; what is in the folder already is not done again.
+
+    Args:
+        preset: a name of :data:`PRESETS`.
+        out: the folder for everything.
+        seeds: from how many initial networks and orders of the data.
+        data: a data spec; ``mnist:FOLDER`` for the full 60,000 images.
+        formats: of the figure.
+
+    Raises:
+        InputError: another study is in the folder, or it cannot be written.
+    """
+    from figures.dropped_constant import draw_dropped_constant, numbers_of_dropped_constant
+    from figures.saving import save_figure
+
+    size, made = PRESETS[preset](), load_data(data)
+    # more seeds may be added to a folder
+    with claim_study(out, NAME, {"preset": preset, "data": data, "data_hash": made.digest()}):
+        found = over_seeds(_measured(size, out, made, data, seeds))
+        figures = save_figure(
+            draw_dropped_constant(found),
+            out / NAME,
+            numbers_of_dropped_constant(found),
+            formats=formats,
+            write=write_atomically,
+        )
+    return Result(NAME, preset, seeds, _answer(found, seeds), _numbers(found), _table(found), figures)
+
+
+def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> xr.Dataset:
+    """``value`` (network, seed, checkpoint, place, quantity) and ``accuracy`` (network, seed, checkpoint)."""
+    networks = []
+    for name, (depth, kind) in _NETWORKS.items():
+        each = []
+        for seed in range(seeds):
+            print(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", file=sys.stderr, flush=True)
+            folder = out / name / f"seed-{seed}"
+            train(_training(size, name, made, data, seed), folder / "checkpoints", data=made, what=name)
+            settings = SliceSettings(
+                etas=np.array([0.0, SMALL_ETA]),
+                jacobian=size.jacobian,
+                spectra="none",
+                limit=False,
+                curvature=False,
+                ladder=False,
+            )
+            source = Source((str(folder / "checkpoints"),), examples=size.examples)
+            measure_run(source, settings, folder / "measurements", what=name)
+            each.append(taken_apart(load(folder / "measurements")))
+        networks.append(xr.concat(each, "seed"))
+    found = xr.concat(networks, "network").assign_coords(network=list(_NETWORKS))
+    shares = np.linspace(0.0, 1.0, found.sizes["checkpoint"])
+    depths, kinds = zip(*_NETWORKS.values(), strict=True)
+    return found.assign_coords(
+        checkpoint=shares, depth=("network", list(depths)), kind=("network", list(kinds))
+    )
+
+
+def _training(size: Preset, name: str, made: DataSet, data: str, seed: int) -> TrainingSettings:
+    depth, kind = _NETWORKS[name]
+    epochs, decay = size.schedule[name]
+    network = PerceptronSpec(
+        widths=(math.prod(made.x.shape[1:]), *[size.width] * (depth - 1), 10),
+        activation="relu",
+        residual=kind == "residual",
+        norm="batch" if kind == "batch norm" else "none",
+        biases=(True,) * depth,
+    )
+    return TrainingSettings(
+        network=network,
+        data=data,
+        epochs=epochs,
+        epoch_steps=size.epoch_steps,
+        lr_decay=decay,
+        batch_size=size.batch_size,
+        checkpoints=str(_CHECKPOINTS),
+        seed=seed,
+    )
+
+
+def taken_apart(measurements: xr.Dataset) -> xr.Dataset:
+    """``value`` (checkpoint, place, quantity), and the share classified rightly as ``accuracy`` (checkpoint).
+
+    All quantities of a place are of one and the same layer, as a split must be.
+    """
+    found = split(measurements)
+    assert found is not None, "the split is measured by default"
+    own = found.isel(layer=np.flatnonzero(found[variables.IS_WEIGHT].values), eta=0)
+    quantities = {
+        "constant": own["constant"],
+        "frozen_constant": own["frozen_constant"],
+        "mean_example": 10.0 ** own["log10_factor"].sel(factor="single examples"),
+        "median_example": own["example_constant"].sel(quantile=0.5),
+        "theorem1b": own["jacobian_constant"],
+    }
+    largest = own["constant"].fillna(-np.inf).argmax("layer")
+    values = [
+        xr.concat(
+            [part.isel(layer=place).reset_coords(drop=True) for part in quantities.values()], "quantity"
+        )
+        for place in (largest, 0)
+    ]
+    value = xr.concat(values, "place").assign_coords(place=list(PLACES), quantity=list(QUANTITIES))
+    accuracy = measurements[variables.ACCURACY].isel(eta=0).reset_coords(drop=True)
+    count = measurements.sizes["checkpoint"]
+    return xr.Dataset({"value": value, "accuracy": accuracy}).assign_coords(checkpoint=np.arange(count))
+
+
+def over_seeds(measured: xr.Dataset) -> xr.Dataset:
+    """The median, the smallest and the largest over the seeds, as dim ``statistic``; of those that are known."""
+    parts = [measured.min("seed"), measured.median("seed"), measured.max("seed")]
+    return xr.concat(parts, "statistic").assign_coords(statistic=list(_STATISTICS))
+
+
+def _numbers(found: xr.Dataset) -> dict[str, float]:
+    """Every number by its name, such as ``16-layer/1/largest/constant/median``, 1 the end of training."""
+    value = found["value"].transpose("network", "checkpoint", "place", "quantity", "statistic")
+    named = {
+        f"{network}/{share:g}/{place}/{quantity}/{statistic}": float(
+            value.sel(network=network, checkpoint=share, place=place, quantity=quantity, statistic=statistic)
+        )
+        for network in value["network"].values
+        for share in value["checkpoint"].values
+        for place in PLACES
+        for quantity in QUANTITIES
+        for statistic in _STATISTICS
+    }
+    accuracy = found["accuracy"]
+    return named | {
+        f"{network}/{share:g}/accuracy/{statistic}": float(
+            accuracy.sel(network=network, checkpoint=share, statistic=statistic)
+        )
+        for network in value["network"].values
+        for share in value["checkpoint"].values
+        for statistic in _STATISTICS
+    }
+
+
+def _title(one: xr.Dataset) -> str:
+    return f"{int(one['depth'])} layers, {one['kind'].item()}"
+
+
+def _table(found: xr.Dataset) -> list[list[str]]:
+    """Start, middle and end of training: medians over the seeds, and in brackets the smallest and the largest."""
+    rows = [["network", "layer", "of training", "accuracy", *QUANTITIES.values()]]
+    count = found.sizes["checkpoint"]
+    for network in range(found.sizes["network"]):
+        one = found.isel(network=network)
+        for place in PLACES:
+            for k in dict.fromkeys((0, count // 2, count - 1)):
+                at = one.isel(checkpoint=k)
+                accuracy = number(float(at["accuracy"].sel(statistic="median")), 2)
+                cells = [_interval(at["value"].sel(quantity=name, place=place)) for name in QUANTITIES]
+                share = f"{float(at['checkpoint']):.0%}"
+                rows.append([_title(one), PLACES[place], share, accuracy, *cells])
+    return rows
+
+
+def _interval(values: xr.DataArray) -> str:
+    low, middle, high = (number(float(values.sel(statistic=name))) for name in _STATISTICS)
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def _answer(found: xr.Dataset, seeds: int) -> str:
+    """A sentence for each network, from the start of training to its end."""
+    lines = []
+    for network in range(found.sizes["network"]):
+        one = found.isel(network=network).sel(place="largest")
+        parts = [
+            f"{label} {_interval(own.isel(checkpoint=0))} → {_interval(own.isel(checkpoint=-1))}"
+            for name, label in QUANTITIES.items()
+            for own in [one["value"].sel(quantity=name)]
+        ]
+        accuracy = number(float(one["accuracy"].isel(checkpoint=-1).sel(statistic="median")), 2)
+        lines.append(f"{_title(one)} (to accuracy {accuracy}): {'; '.join(parts)}.")
+    heading = (
+        f"At the layer of the largest C, medians and (smallest–largest) over {seeds} seeds, through training:"
+    )
+    return "\n".join([heading, *lines])
