@@ -252,11 +252,19 @@ IS_WEIGHT = Variable(
     "whether the tensor is a weight matrix: they alone count towards L",
     long_name="whether a weight matrix",
 )
+USES = Variable(
+    "uses",
+    L,
+    "how often the forward pass of an example uses the tensor: L counts every use of a weight matrix. A "
+    "recurrent layer uses its weights once a time step (of the first example's sequence)",
+)
 KIND = Variable("kind", L, "what the tensor is (see *The parameters*)", "")
 TREATMENT = Variable("treatment", L, "whether it moves, and if not why (see *The parameters*)", "")
 ROWS = Variable("rows", L, "of a weight as a matrix (out, everything else); 0 for others")
 COLUMNS = Variable("columns", L, "of a weight as a matrix (out, everything else); 0 for others")
-ACTIVATION = Variable("activation", L, "the function that follows a weight matrix, where that is known", "")
+ACTIVATION = Variable(
+    "activation", L, "the function that follows a weight matrix, as read off the forward pass; empty if unclear", ""
+)
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")
 TRAIN_ACCURACY = Variable("train_accuracy", C, "as the checkpoint says; NaN where it does not")
