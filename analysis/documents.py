@@ -9,8 +9,8 @@ from typing import Any
 import xarray as xr
 
 from analysis.findings import Findings
-from trust import measurements as variables
 from trust.claims import Claim
+from trust.claims.quantities import depth
 
 __all__ = ["claim_rows", "limit_rows", "verdict_rows"]
 
@@ -27,7 +27,6 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
 def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, Any]]:
     """The step limits of each checkpoint, and how many times the loss was evaluated for them."""
     found = []
-    depth = int(measurements[variables.IS_WEIGHT].sum())
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers = {
@@ -35,7 +34,9 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
             for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "measured")
         }
         evaluations = int(one["evaluations"]) + measurements.sizes["eta"] + 1
-        found.append({"checkpoint": str(label), "depth": depth, **numbers, "evaluations": evaluations})
+        found.append(
+            {"checkpoint": str(label), "depth": depth(measurements), **numbers, "evaluations": evaluations}
+        )
     return found
 
 

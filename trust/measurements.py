@@ -156,7 +156,9 @@ JACOBIAN_CHANGE = _sensitivity(
     long_name="relative Jacobian change",
 )
 GATE_CHANGE = _sensitivity(
-    "gate_change", CELX, "s_l = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)|, for perceptrons"
+    "gate_change",
+    CELX,
+    "s_l = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)| of the activation behind weight matrix l, where that is known",
 )
 
 # What the bounds are made of, with `--ladder`.
@@ -263,7 +265,10 @@ TREATMENT = Variable("treatment", L, "whether it moves, and if not why (see *The
 ROWS = Variable("rows", L, "of a weight as a matrix (out, everything else); 0 for others")
 COLUMNS = Variable("columns", L, "of a weight as a matrix (out, everything else); 0 for others")
 ACTIVATION = Variable(
-    "activation", L, "the function that follows a weight matrix, as read off the forward pass; empty if unclear", ""
+    "activation",
+    L,
+    "the function that follows a weight matrix, as read off the forward pass; empty if unclear",
+    "",
 )
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")

@@ -163,19 +163,19 @@ class Structure:
                 found[taken].append(place)
         return found
 
-    def _behind(self, place: int) -> list[Step] | None:
+    def _behind(self, place: int) -> list[int] | None:
         """What a weight's result goes through up to the next weight, sum or end; None where it forks or is unknown."""
-        found: list[Step] = []
+        found: list[int] = []
         while takers := self._takers[place]:
             place = takers[0]
             step = self.steps[place]
-            if len(takers) > 1 and any(one.kind == "activation" for one in found):
+            if len(takers) > 1 and any(self.steps[k].kind == "activation" for k in found):
                 break
             if len(takers) > 1 or step.kind == "other":
                 return None
             if step.kind not in ("activation", "map", "batch norm", "normalisation"):
                 break
-            found.append(step)
+            found.append(place)
         return found
 
     @cached_property
@@ -185,10 +185,24 @@ class Structure:
         for place, step in enumerate(self.steps):
             if step.kind == "weight":
                 behind = self._behind(place)
-                names = [] if behind is None else [one.name for one in behind if one.kind == "activation"]
+                names = [self.steps[k].name for k in behind or () if self.steps[k].kind == "activation"]
                 name = "" if behind is None or len(names) > 1 else (names or ["identity"])[0]
                 found[step.name] = name if found.get(step.name, name) == name else ""
         return found
+
+    @cached_property
+    def gates(self) -> dict[str, int]:
+        """By weight that is used once which of all activations is the only one behind it, counted in their order."""
+        numbers = {place: k for k, place in enumerate(self._places("activation"))}
+        found: dict[str, int] = {}
+        for place in self._places("weight"):
+            own = [numbers[k] for k in self._behind(place) or () if k in numbers]
+            if len(own) == 1 and self.weights.count(self.steps[place].name) == 1:
+                found[self.steps[place].name] = own[0]
+        return found
+
+    def _places(self, kind: str) -> list[int]:
+        return [place for place, step in enumerate(self.steps) if step.kind == kind]
 
     @cached_property
     def factors(self) -> dict[str, float]:
@@ -197,8 +211,8 @@ class Structure:
         for place, step in enumerate(self.steps):
             if step.kind == "weight":
                 factor = 1.0
-                for one in self._behind(place) or ():
-                    factor *= one.factor if one.kind == "map" else 1.0
+                for k in self._behind(place) or ():
+                    factor *= self.steps[k].factor if self.steps[k].kind == "map" else 1.0
                 found[step.name] = max(factor, found.get(step.name, 0.0))
         return found
 

@@ -109,7 +109,7 @@ def find_layers(
             and nothing is known of use.
         reported: the names in results, by the module's names (default: the same).
     """
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     names: dict[int, list[str]] = {}
     parameters: dict[str, nn.Parameter] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):

@@ -15,21 +15,109 @@ from probes.networks.tracing import Call, tensors_in
 __all__ = ["FixedMap", "is_look", "known_map"]
 
 _LINEAR = {
-    *("flatten", "reshape", "view", "ravel", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "T", "mT"),
-    *("swapaxes", "swapdims", "movedim", "moveaxis", "contiguous", "clone", "detach", "alias", "to", "float", "double"),
-    *("type", "__getitem__", "narrow", "select", "chunk", "split", "unbind", "pad", "flip", "roll", "expand", "repeat"),
-    *("tile", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "diagonal", "unfold", "fold"),
+    *(
+        "flatten",
+        "reshape",
+        "view",
+        "ravel",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "permute",
+        "transpose",
+        "T",
+        "mT",
+    ),
+    *(
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "contiguous",
+        "clone",
+        "detach",
+        "alias",
+        "to",
+        "float",
+        "double",
+    ),
+    *(
+        "type",
+        "__getitem__",
+        "narrow",
+        "select",
+        "chunk",
+        "split",
+        "unbind",
+        "pad",
+        "flip",
+        "roll",
+        "expand",
+        "repeat",
+    ),
+    *(
+        "tile",
+        "repeat_interleave",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "diagonal",
+        "unfold",
+        "fold",
+    ),
     *("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "interpolate", "upsample"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
-    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
+    *(
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_dropout",
+        "feature_alpha_dropout",
+    ),
 }
 """Linear functions whose coefficients are not negative, up to a constant."""
 _HARMLESS = {
-    *("shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "dtype", "device", "layout", "requires_grad"),
-    *("stride", "element_size", "itemsize", "get_device", "grad_fn", "grad", "names", "_version", "storage_offset"),
+    *(
+        "shape",
+        "size",
+        "dim",
+        "ndim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "dtype",
+        "device",
+        "layout",
+        "requires_grad",
+    ),
+    *(
+        "stride",
+        "element_size",
+        "itemsize",
+        "get_device",
+        "grad_fn",
+        "grad",
+        "names",
+        "_version",
+        "storage_offset",
+    ),
     *("__len__", "__hash__", "output_nr"),
 }
-_ARITHMETIC = {"add", "sub", "__rsub__", "rsub", "mul", "div", "true_divide", "subtract", "multiply", "divide", "neg"}
+_ARITHMETIC = {
+    "add",
+    "sub",
+    "__rsub__",
+    "rsub",
+    "mul",
+    "div",
+    "true_divide",
+    "subtract",
+    "multiply",
+    "divide",
+    "neg",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +151,12 @@ def known_map(call: Call, data: Tensor, number: int, examples: int) -> FixedMap 
     """
     name = call.name[:-1] if call.name.endswith("_") and not call.name.endswith("__") else call.name
     result = call.gave[number][0]
-    fits = result.ndim > 0 and len(result) == len(data) == examples and result.dtype == data.dtype
+    fits = (
+        result.ndim > 0
+        and data.ndim > 0
+        and len(result) == len(data) == examples
+        and result.dtype == data.dtype
+    )
     if not fits or not data.is_floating_point():
         return None
     if name in _ARITHMETIC:
@@ -115,7 +208,9 @@ def _max_pool(name: str, call: Call, data: Tensor, result: Tensor) -> FixedMap |
             return None
         return FixedMap(math.sqrt(math.prod(1 if before % after == 0 else 2 for before, after in pairs)))
     keys = ("input", "kernel_size", "stride", "padding", "dilation")
-    given = {key: call.kwargs.get(key, call.args[k] if k < len(call.args) else None) for k, key in enumerate(keys)}
+    given = {
+        key: call.kwargs.get(key, call.args[k] if k < len(call.args) else None) for k, key in enumerate(keys)
+    }
 
     def each(value: Any, default: Any) -> list[int]:
         value = default if value is None or value == [] else value

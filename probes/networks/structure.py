@@ -24,6 +24,7 @@ __all__ = ["BatchNorm", "Reading", "read_structure"]
 
 _EXAMPLES = 2
 """Enough to see whether a function mixes them."""
+_IN_PLACE = "it changes a tensor in place that it uses under another name too"
 _TRANSPOSES = ("t", "T", "mT", "transpose", "swapaxes", "permute", "adjoint")
 
 
@@ -55,12 +56,15 @@ class Reading:
         why: the reason then.
         batch_norms: those in evaluation mode, by their scale's name.
         norms: kinds of norm layers that were met, ``batch`` or ``layer`` (which stands for all others).
+        activation_calls: which of the calls that give tensors each activation is (for
+            :class:`probes.networks.tracing.Arguments`).
     """
 
     structure: Structure | None
     why: str = ""
     batch_norms: Mapping[str, BatchNorm] = field(default_factory=dict)
     norms: frozenset[str] = frozenset()
+    activation_calls: tuple[int, ...] = ()
 
 
 class _UnreadableError(Exception):
@@ -85,6 +89,7 @@ def read_structure(evaluator: Evaluator) -> Reading:
     try:
         for call in watch.calls:
             reader.read(call)
+            reader.count += bool(call.gave)
         return reader.reading(outputs)
     except _UnreadableError as error:
         return Reading(None, str(error), norms=frozenset(reader.norms))
@@ -96,11 +101,15 @@ class _Reader:
     def __init__(self, parameters: dict[int, str], examples: int) -> None:
         self.parameters, self.examples = parameters, examples
         self.steps = [Step("input")]
-        self.places: dict[int, tuple[int, int]] = {}  # of a tensor: its step, and its changes in place by then
+        self.places: dict[
+            int, tuple[int, int]
+        ] = {}  # of a tensor: its step, and its changes in place by then
         self.made = set(parameters)  # tensors that are made of parameters alone
         self.transposed: dict[int, str] = {}
         self.batch_norms: dict[str, BatchNorm] = {}
         self.norms: set[str] = set()
+        self.count = 0  # calls that gave tensors, so far
+        self.numbers: dict[int, int] = {}  # which of them a step is
 
     def place(self, tensor: Tensor, step: Step | int) -> None:
         """A tensor is the result of a step, an old one or a new one."""
@@ -117,7 +126,7 @@ class _Reader:
             return
         for tensor, version in call.given:
             if self.places.get(id(tensor), (0, version))[1] != version:
-                raise _UnreadableError("it changes a tensor in place that it uses under another name too")
+                raise _UnreadableError(_IN_PLACE)
         if not call.gave:
             if not is_look(call.name):
                 return
@@ -126,6 +135,7 @@ class _Reader:
         for number, (tensor, version) in enumerate(call.gave):
             step = self._step(call, data, inputs, number)
             if isinstance(step, Step):
+                self.numbers[len(self.steps)] = self.count
                 self.steps.append(step)
                 step = len(self.steps) - 1
             self.places[id(tensor)] = (step, version)
@@ -146,7 +156,9 @@ class _Reader:
         """The step that a call is (for one of its results), or the old one where it changes nothing."""
         normalises = call.name.endswith("_norm") and not call.name.startswith("_")
         other = Step("normalisation" if normalises and len(data) == 1 else "other", inputs, call.name)
-        made = [tensor for tensor, _ in call.given if id(tensor) in self.made and id(tensor) not in self.places]
+        made = [
+            tensor for tensor, _ in call.given if id(tensor) in self.made and id(tensor) not in self.places
+        ]
         result, _ = call.gave[number]
         if normalises:
             self.norms.add("batch" if call.name == "batch_norm" else "layer")
@@ -161,8 +173,10 @@ class _Reader:
             found = known_map(call, data[0], number, self.examples)
             if found is None:
                 return other
-            return inputs[0] if found.unchanged else Step(
-                "map", inputs, call.name, "constant" if found.constant else "", factor=found.factor
+            return (
+                inputs[0]
+                if found.unchanged
+                else Step("map", inputs, call.name, "constant" if found.constant else "", factor=found.factor)
             )
         if call.name.strip("_") in ("add", "sub") and not call.kwargs and len(call.args) == 2:
             same = all(tensor.shape == result.shape for tensor in data)
@@ -223,26 +237,21 @@ class _Reader:
         """
         place, version = self.places.get(id(outputs), (0, -1))
         if version != outputs._version:
-            raise _UnreadableError("not all that it computes can be watched (a compiled or scripted layer?)")
-        steps = _folded(_leading_to(self.steps, place))
-        return Reading(Structure(tuple(steps)), "", self.batch_norms, frozenset(self.norms))
-
-
-def _leading_to(steps: list[Step], last: int) -> list[Step]:
-    """Only the steps that the last one needs, in their order."""
-    needed = {0, last}
-    for place in range(last, 0, -1):
-        if place in needed:
-            needed |= set(steps[place].inputs)
-    return _renumbered([(place, steps[place]) for place in sorted(needed)], {})
+            unseen = "not all that it computes can be watched (a compiled or scripted layer?)"
+            raise _UnreadableError(unseen if version < 0 else _IN_PLACE)
+        needed = {0, place}
+        for k in range(place, 0, -1):
+            needed |= set(self.steps[k].inputs) if k in needed else set()
+        kept = [(k, self.steps[k]) for k in sorted(needed)]
+        activations = tuple(self.numbers[k] for k, step in kept if step.kind == "activation")
+        structure = Structure(tuple(_folded(_renumbered(kept, {}))))
+        return Reading(structure, "", self.batch_norms, frozenset(self.norms), activations)
 
 
 def _renumbered(kept: list[tuple[int, Step]], instead: dict[int, int]) -> list[Step]:
     """Some steps, taking from each other's new places; those that are gone have others ``instead``."""
     places = {old: new for new, (old, _) in enumerate(kept)}
-    return [
-        replace(step, inputs=tuple(places[instead.get(k, k)] for k in step.inputs)) for _, step in kept
-    ]
+    return [replace(step, inputs=tuple(places[instead.get(k, k)] for k in step.inputs)) for _, step in kept]
 
 
 def _folded(steps: list[Step]) -> list[Step]:
@@ -257,7 +266,11 @@ def _folded(steps: list[Step]) -> list[Step]:
             if (step.name if step.kind == "other" else step.kind) != kind or takers[step.inputs[0]] > 1:
                 continue
             before = steps[step.inputs[0]]
-            if before.kind != "weight" or before.norm or before.form not in ("vector", "positions", "convolution"):
+            if (
+                before.kind != "weight"
+                or before.norm
+                or before.form not in ("vector", "positions", "convolution")
+            ):
                 continue
             if kind == "bias" and step.bias and not before.bias and before.form != "convolution":
                 kept[step.inputs[0]] = (step.inputs[0], replace(before, bias=step.bias))

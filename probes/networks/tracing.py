@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Call", "Watch", "data_uses", "tensors_in"]
+__all__ = ["Arguments", "Call", "Watch", "data_uses", "tensors_in"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,30 @@ class Watch(TorchFunctionMode):
         result = function(*args, **kwargs)
         gave = [(tensor, tensor._version) for tensor in tensors_in(result)]
         self.calls.append(Call(function, args, kwargs, result, given, gave))
+        return result
+
+
+class Arguments(TorchFunctionMode):
+    """Keeps copies of the first arguments of some calls, counted among those that give tensors."""
+
+    def __init__(self, wanted: Iterable[int]) -> None:
+        """Take the numbers of the calls, from 0."""
+        super().__init__()
+        self.wanted, self.found, self._count = set(wanted), dict[int, Tensor](), 0
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call it, and remember what it was given, which it may change in place."""
+        kwargs = kwargs or {}
+        given = None
+        if self._count in self.wanted:
+            given = next((tensor.detach().clone() for tensor in tensors_in((args, kwargs))), None)
+        result = function(*args, **kwargs)
+        if next(tensors_in(result), None) is not None:
+            if given is not None:
+                self.found[self._count] = given
+            self._count += 1
         return result
 
 

@@ -101,7 +101,9 @@ def _form(frozen: Frozen) -> dict[str, str]:
     biases = None if structure is None else structure.has_biases
     named = structure and structure.renamed({layer.name: layer.reported for layer in frozen.layers})
     return {
-        "architecture": spec.to_json()["kind"] if spec is not None else type(frozen.evaluator.network).__name__,
+        "architecture": spec.to_json()["kind"]
+        if spec is not None
+        else type(frozen.evaluator.network).__name__,
         "residual": _said(structure and any(step.kind == "sum" for step in structure.steps)),
         "norm": norms if structure is not None or reading.norms else "unknown",
         "biases": _said(biases),

@@ -83,7 +83,11 @@ def _unless_odd(measurements: Measurements, truth: bool | None) -> bool | None:
         return truth
     attributes = measurements.attrs
     norm = attributes.get("norm", "unknown")
-    if max(uses(measurements), default=1) > 1 or attributes.get("residual") == "true" or norm not in ("none", "unknown"):
+    if (
+        max(uses(measurements), default=1) > 1
+        or attributes.get("residual") == "true"
+        or norm not in ("none", "unknown")
+    ):
         return False
     if "structure" in attributes:
         return None

@@ -88,7 +88,9 @@ def depth(measurements: Measurements) -> int:
 def each_use(values: xr.DataArray, measurements: Measurements) -> xr.DataArray:
     """Numbers of the weight matrices (…, layer) with one entry a use."""
     counts = uses(measurements)
-    return values.isel(layer=np.repeat(np.arange(len(counts)), counts)) if max(counts, default=1) > 1 else values
+    return (
+        values.isel(layer=np.repeat(np.arange(len(counts)), counts)) if max(counts, default=1) > 1 else values
+    )
 
 
 def structure(measurements: Measurements) -> Structure | None:

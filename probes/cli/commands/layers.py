@@ -81,7 +81,11 @@ def _lines(layers: Sequence[Layer]) -> str:
     moving = [layer for layer in layers if layer.treatment == PERTURBED]
     weights = [layer for layer in layers if layer.is_weight]
     uses = sum(layer.uses for layer in weights)
-    depth = f"{len(weights)} weight matrices" if uses == len(weights) else f"{uses} uses of {len(weights)} weight matrices"
+    depth = (
+        f"{len(weights)} weight matrices"
+        if uses == len(weights)
+        else f"{uses} uses of {len(weights)} weight matrices"
+    )
     lines = [
         plain(rows),
         f"{len(moving)} of {len(layers)} parameters are perturbed; L = {depth},"

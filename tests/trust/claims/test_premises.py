@@ -8,7 +8,7 @@ import xarray as xr
 
 from analysis import Status
 from analysis.verdicts import Verdict
-from tests.trust.claims.examples import CLAIMS, status, verdict
+from tests.trust.claims.examples import CLAIMS, verdict
 from tests.trust.claims.slices import LADDER, PATHS, case_of, with_activation, with_values
 from trust.structure import Step, Structure
 
