@@ -127,21 +127,35 @@ NOISE_FLOOR = _noise(
 OUTPUT_NOISE_FLOOR = _noise("output_noise_floor", C, "what rounding alone does to `output_change`")
 LOSS_NOISE_FLOOR = _noise("loss_noise_floor", C, "what rounding alone does to the loss, relative to it")
 
-# Singular values, exact, by LAPACK in float64.
+# Singular values by LAPACK in float64, rounded to the safe side.
 _spectra = partial(Variable, measure="spectra")
-SPECTRAL_NORM = _spectra("spectral_norm", CL, "σ_max of the frozen W_l", "weight")
+SPECTRAL_NORM = _spectra(
+    "spectral_norm", CL, "σ_max of the frozen W_l (rounded up, like everything in this table)", "weight"
+)
 CONDITION_NUMBER = _spectra("condition_number", CL, "κ(W_l), over all min(m, n) singular values")
 DIRECTION_SPECTRAL_NORM = _spectra("direction_spectral_norm", CL, "σ_max of d_l", "weight")
-DIRECTION_CONDITION_NUMBER = _spectra("direction_condition_number", CL, "κ(d_l), which is κ(ΔW_l) at every η")
+DIRECTION_CONDITION_NUMBER = _spectra(
+    "direction_condition_number",
+    CL,
+    "κ(d_l), which but for rounding is κ(ΔW_l) at every η; singular values up to max(m, n)·ε·‖d_l‖_F count as "
+    "zero, with ε of the run's dtype",
+)
 GRADIENT_STABLE_RANK = _spectra(
     "gradient_stable_rank", CL, "‖g_l‖_F² / ‖g_l‖₂² at η = 0: automatic gradient descent assumes 1"
 )
 PERTURBED_CONDITION_NUMBER = _spectra("perturbed_condition_number", CEL, "κ(W̃_l), with `--spectra slice`")
 PERTURBATION_SPECTRAL_NORM = _spectra(
-    "perturbation_spectral_norm", CEL, "σ_max of ΔW_l, with `--direction adversarial`", "weight"
+    "perturbation_spectral_norm",
+    CEL,
+    "σ_max of ΔW_l = W̃_l − W_l as realised: at most ησ_max(d_l) + ‖ΔW_l − ηd_l‖_F, and exact with `--spectra slice` "
+    "or `--direction adversarial`",
+    "weight",
 )
 PERTURBATION_CONDITION_NUMBER = _spectra(
-    "perturbation_condition_number", CEL, "κ(ΔW_l), with `--direction adversarial`"
+    "perturbation_condition_number",
+    CEL,
+    "κ(ΔW_l) as realised, or a bound from above likewise; singular values up to max(m, n)·ε·‖W_l‖₂ count as zero, "
+    "with ε of the run's dtype",
 )
 
 # Layers' Jacobians and gates, with `--jacobian N`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ACTIVATIONS = {
 
 def sequential(activation: nn.Module, *, bias: bool) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for fan_in, fan_out in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for fan_in, fan_out in pairwise(WIDTHS):
         parts += [nn.Linear(fan_in, fan_out, bias=bias), activation]
     return nn.Sequential(*parts[:-1])
 

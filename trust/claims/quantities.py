@@ -232,7 +232,9 @@ def slope_noise(measurements: Measurements) -> xr.DataArray:
     return (floor * gradient * step_norm(measurements)).sum("layer")
 
 
-def condition_number(measurements: Measurements, *, after: bool = True) -> xr.DataArray:
+def condition_number(
+    measurements: Measurements, *, after: bool = True, realised: bool = True
+) -> xr.DataArray:
     """κ: the largest condition number among the W_k and the ΔW_k, and where they were measured the W̃_k(η).
 
     A layer that does not move has no ΔW_k whose conditioning could matter.
@@ -240,9 +242,10 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
     Args:
         measurements: with the spectra.
         after: whether the perturbed weights W̃_k(η) count; then κ depends on η.
+        realised: whether the ΔW_k are those of the stored tensors at each η; else as η → 0, without rounding.
     """
     own = weights(measurements)
-    step = step_condition_number(own)
+    step = step_condition_number(own, realised=realised)
     kappa = xr.where(step > own[variables.CONDITION_NUMBER], step, own[variables.CONDITION_NUMBER]).max(
         "layer"
     )
@@ -253,14 +256,15 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
     return kappa
 
 
-def step_condition_number(own: Measurements) -> xr.DataArray:
-    """κ(ΔW_k), 1 for a layer that does not move; the same for all η, unless every η has a step of its own."""
-    if variables.PERTURBATION_CONDITION_NUMBER in own:
+def step_condition_number(own: Measurements, *, realised: bool = True) -> xr.DataArray:
+    """κ(ΔW_k), 1 for a layer that does not move: as realised at each η where that was measured, else κ(d_k)."""
+    direct = own[variables.DIRECTION_CONDITION_NUMBER]
+    if variables.PERTURBATION_CONDITION_NUMBER in own and (realised or bool(direct.isnull().all())):
         moved = perturbed(own)
         return moved[variables.PERTURBATION_CONDITION_NUMBER].where(
             moved[variables.PERTURBATION_NORM] > 0, 1.0
         )
-    return own[variables.DIRECTION_CONDITION_NUMBER].where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
+    return direct.where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
 
 
 def activation_names(measurements: Measurements) -> list[str | None]:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from probes.networks.fixed_maps import FixedMap, is_look, known_map
 from probes.networks.tracing import Watch
 
+F = functional
 SHAPE, MASK = (2, 6, 6), torch.linspace(-2, 1, 6)
 
 

@@ -79,10 +79,22 @@ F = functional
 VECTOR, IMAGE = (6,), (1, 8, 8)
 A, B, C = (lambda: nn.Linear(6, 6)), (lambda: nn.Linear(6, 3, bias=False)), (lambda: nn.Conv2d(1, 4, 3))
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
-    "modules": (lambda: nn.Sequential(A(), nn.LeakyReLU(0.1), B()), VECTOR, "0.weight+b leaky_relu:0.1 2.weight"),
+    "modules": (
+        lambda: nn.Sequential(A(), nn.LeakyReLU(0.1), B()),
+        VECTOR,
+        "0.weight+b leaky_relu:0.1 2.weight",
+    ),
     "a bare layer": (lambda: nn.Linear(6, 3), VECTOR, "weight+b"),
-    "functions": (lambda: Forward(lambda s, x: s.b(F.relu(s.a(x))), a=A(), b=B()), VECTOR, "a.weight+b relu b.weight"),
-    "methods": (lambda: Forward(lambda s, x: s.b(s.a(x).tanh()), a=A(), b=B()), VECTOR, "a.weight+b tanh b.weight"),
+    "functions": (
+        lambda: Forward(lambda s, x: s.b(F.relu(s.a(x))), a=A(), b=B()),
+        VECTOR,
+        "a.weight+b relu b.weight",
+    ),
+    "methods": (
+        lambda: Forward(lambda s, x: s.b(s.a(x).tanh()), a=A(), b=B()),
+        VECTOR,
+        "a.weight+b tanh b.weight",
+    ),
     "in place": (
         lambda: nn.Sequential(A(), nn.ReLU(inplace=True), A(), nn.ELU(0.5, inplace=True), B()),
         VECTOR,
@@ -98,25 +110,39 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "by hand": (
         lambda: Forward(
             lambda s, x: torch.tanh(x @ s.W.t() + s.b) @ s.V.T,
-            W=torch.randn(5, 6), b=torch.randn(5), V=torch.randn(3, 5),
+            W=torch.randn(5, 6),
+            b=torch.randn(5),
+            V=torch.randn(3, 5),
         ),
         VECTOR,
         "W+b tanh V",
     ),
     "a bias of another's": (
-        lambda: Forward(lambda s, x: (lambda z: z + torch.tanh(z + s.b))(x @ s.W.t()), W=torch.randn(5, 6), b=torch.randn(5)),
+        lambda: Forward(
+            lambda s, x: (lambda z: z + torch.tanh(z + s.b))(x @ s.W.t()),
+            W=torch.randn(5, 6),
+            b=torch.randn(5),
+        ),
         VECTOR,
         "W bias? tanh sum(1, 3)",
     ),
     "scaled inputs": (lambda: Forward(lambda s, x: s.a((x - 0.5) / 4), a=A()), VECTOR, "1+ 0.25 a.weight+b"),
     "flattened": (
-        lambda: Forward(lambda s, x: s.a(F.dropout(x, training=s.training).view(x.size(0), -1)), a=nn.Linear(64, 3)),
+        lambda: Forward(
+            lambda s, x: s.a(F.dropout(x, training=s.training).view(x.size(0), -1)), a=nn.Linear(64, 3)
+        ),
         IMAGE,
         "a.weight+b",
     ),
-    "permuted": (lambda: Forward(lambda s, x: s.a(x.transpose(2, 3).flatten(1)), a=nn.Linear(64, 3)), IMAGE, "1 a.weight+b"),
+    "permuted": (
+        lambda: Forward(lambda s, x: s.a(x.transpose(2, 3).flatten(1)), a=nn.Linear(64, 3)),
+        IMAGE,
+        "1 a.weight+b",
+    ),
     "pooled": (
-        lambda: nn.Sequential(C(), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        lambda: nn.Sequential(
+            C(), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        ),
         IMAGE,
         "0.weight+b relu 0.5 3.weight+b 0.3333",
     ),
@@ -126,11 +152,17 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         "0.weight+b 1 2 4.weight+b",
     ),
     "batch norm": (
-        lambda: nn.Sequential(C(), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3), nn.BatchNorm1d(3)),
+        lambda: nn.Sequential(
+            C(), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3), nn.BatchNorm1d(3)
+        ),
         IMAGE,
         "0.weight+b*n relu 4.weight+b*n",
     ),
-    "batch norm first": (lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU(), B()), VECTOR, "(0.weight) relu 2.weight"),
+    "batch norm first": (
+        lambda: nn.Sequential(nn.BatchNorm1d(6), nn.ReLU(), B()),
+        VECTOR,
+        "(0.weight) relu 2.weight",
+    ),
     "batch norm on positions": (
         lambda: nn.Sequential(nn.Linear(8, 5), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(40, 3)),
         IMAGE,
@@ -142,31 +174,59 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
         "a.weight+b (n.weight) relu sum(1, 3)",
     ),
     "batch norm without weights": (
-        lambda: nn.Sequential(A(), nn.BatchNorm1d(6, affine=False)), VECTOR, "0.weight+b norm"
+        lambda: nn.Sequential(A(), nn.BatchNorm1d(6, affine=False)),
+        VECTOR,
+        "0.weight+b norm",
     ),
-    "layer norm": (lambda: nn.Sequential(A(), nn.LayerNorm(6), nn.ReLU(), B()), VECTOR, "0.weight+b norm relu 3.weight"),
-    "a skip": (lambda: Forward(lambda s, x: s.b(x + F.relu(s.a(x))), a=A(), b=B()), VECTOR, "a.weight+b relu sum(0, 2) b.weight"),
+    "layer norm": (
+        lambda: nn.Sequential(A(), nn.LayerNorm(6), nn.ReLU(), B()),
+        VECTOR,
+        "0.weight+b norm relu 3.weight",
+    ),
+    "a skip": (
+        lambda: Forward(lambda s, x: s.b(x + F.relu(s.a(x))), a=A(), b=B()),
+        VECTOR,
+        "a.weight+b relu sum(0, 2) b.weight",
+    ),
     "side by side": (
-        lambda: Forward(lambda s, x: torch.cat([x, s.a(x)], dim=1), a=A()), VECTOR, "a.weight+b join(0, 1)"
+        lambda: Forward(lambda s, x: torch.cat([x, s.a(x)], dim=1), a=A()),
+        VECTOR,
+        "a.weight+b join(0, 1)",
     ),
     "examples behind each other": (
-        lambda: Forward(lambda s, x: torch.cat([x, s.a(x)])[: len(x)], a=A()), VECTOR, "a.weight+b cat? __getitem__?"
+        lambda: Forward(lambda s, x: torch.cat([x, s.a(x)])[: len(x)], a=A()),
+        VECTOR,
+        "a.weight+b cat? __getitem__?",
     ),
     "mixed examples": (lambda: Forward(lambda s, x: s.a(x).flip(0), a=A()), VECTOR, "a.weight+b flip?"),
     "the mean over examples": (
-        lambda: Forward(lambda s, x: s.a(x) - s.a(x).mean(0), a=A()), VECTOR, "a.weight+b a.weight+b mean? sub?"
+        lambda: Forward(lambda s, x: s.a(x) - s.a(x).mean(0), a=A()),
+        VECTOR,
+        "a.weight+b a.weight+b mean? sub?",
     ),
     "log softmax": (lambda: nn.Sequential(B(), nn.LogSoftmax(1)), VECTOR, "0.weight 1.732+"),
-    "a gate of its own": (lambda: Forward(lambda s, x: s.a(x) * torch.sigmoid(s.a(x)), a=A()), VECTOR, "a.weight+b a.weight+b sigmoid mul?"),
+    "a gate of its own": (
+        lambda: Forward(lambda s, x: s.a(x) * torch.sigmoid(s.a(x)), a=A()),
+        VECTOR,
+        "a.weight+b a.weight+b sigmoid mul?",
+    ),
     "a learned slope": (lambda: nn.Sequential(A(), nn.PReLU(), B()), VECTOR, "0.weight+b prelu? 2.weight"),
     "a weight that is made": (
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(A()), nn.ReLU(), B()),
         VECTOR,
         "linear? relu 2.weight",
     ),
-    "a gradient of its own": (lambda: Forward(lambda s, x: Own.apply(s.a(x)), a=A()), VECTOR, "a.weight+b relu"),
-    "an idle branch": (lambda: Forward(lambda s, x: (s.a(x), s.b(s.a(x)))[1], a=A(), b=B()), VECTOR, "a.weight+b b.weight"),
-}  # fmt: skip
+    "a gradient of its own": (
+        lambda: Forward(lambda s, x: Own.apply(s.a(x)), a=A()),
+        VECTOR,
+        "a.weight+b relu",
+    ),
+    "an idle branch": (
+        lambda: Forward(lambda s, x: (s.a(x), s.b(s.a(x)))[1], a=A(), b=B()),
+        VECTOR,
+        "a.weight+b b.weight",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
