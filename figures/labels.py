@@ -44,6 +44,8 @@ _CLAIMS = {
     "spectral-product": "spectral product",
     "neyshabur": "Neyshabur et al.",
     "telescoped": "telescoped",
+    "residual-telescoped": "residual telescoped",
+    "residual-spectral": "residual spectral",
     "path-metric": "path metric",
     "path-metric-direct": "path metric, direct",
     "input-sensitivity": "input sensitivity",

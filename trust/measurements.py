@@ -205,6 +205,18 @@ PERTURBATION_RESPONSE = _ladder(
     "‖ΔW_l h_{l−1}(x)‖; for a bias ‖Δb‖ times the root of the number of positions it is added at",
     "output",
 )
+_FOLDED = "of a weight with the batch norm behind it folded in, or of a batch norm by itself; where there is batch norm"
+STAGE_NORM = _ladder("stage_norm", CL, f"the norm as a linear map {_FOLDED}", "weight")
+PERTURBED_STAGE_NORM = _ladder("perturbed_stage_norm", CEL, "the same of the perturbed network", "weight")
+PERTURBATION_STAGE_NORM = _ladder(
+    "perturbation_stage_norm", CEL, "of the change of that linear map", "weight"
+)
+STAGE_RESPONSE = _ladder(
+    "stage_response",
+    CELX,
+    "‖ΔW h(x) + Δb‖, ΔW and Δb the changes of that linear map and of its constant, h what it is given in the frozen network",
+    "output",
+)
 LINEARISATION_ERROR = _ladder("linearisation_error", CEX, "‖f̃ − f − ∂_W f·ΔW‖₂", "output")
 LINEARISATION_COSINE = _ladder("linearisation_cosine", CEX, "of f̃ − f − ∂_W f·ΔW with the residual f − y")
 INPUT_RESPONSE = _ladder(

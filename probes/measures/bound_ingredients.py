@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
@@ -46,6 +47,10 @@ class BoundIngredients(Measure):
         *_BY_EXAMPLE,
         *_PATHS,
         variables.LOG10_PATH_DIFFERENCE,
+        variables.STAGE_NORM,
+        variables.PERTURBED_STAGE_NORM,
+        variables.PERTURBATION_STAGE_NORM,
+        variables.STAGE_RESPONSE,
     )
 
     def __init__(self, frozen: Frozen) -> None:
@@ -65,7 +70,9 @@ class BoundIngredients(Measure):
         self.direction = frozen.direction
         self.operators = find_operators(evaluator, self.weights)
         known = [name for name in self.weights if self.operators[name].kind != "unknown"]
+        self.folded = FoldedNorms(frozen, self.operators)
         before = _in_double(self.before)
+        known += self.folded.alone
         self.passes = [ForwardPass(self.exact, before, known, piece) for _, piece in self.exact.chunks()]
         del before
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
@@ -124,6 +131,7 @@ class BoundIngredients(Measure):
                 self.response[row, places[name]] = self._bias_response(name, change)
             elif not bool(change.any()):
                 self.response[row, places[name]] = 0.0
+        self.folded.record(row, moved, self.passes, self.called)
         self._linearisation(row, moved)
         if self.layers:
             with contextlib.suppress(ValueError):  # the perturbed weights, or a product of them, overflowed
@@ -222,7 +230,8 @@ class BoundIngredients(Measure):
 
     def tables(self) -> list[Floats]:
         """What :meth:`record` fills, row by row."""
-        return [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
+        own = [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
+        return [*own, *self.folded.tables.values()] if self.folded.stages else own
 
     def found(self, others: Found) -> Found:
         """Everything; sizes of examples, and operators, are those of the frozen network."""
@@ -236,6 +245,7 @@ class BoundIngredients(Measure):
             **self.sampled,
             variables.PERTURBATION_RESPONSE: self.response,
             **self.paths,
+            **self.folded.found(),
         }
 
     def _operator_kinds(self) -> list[str]:

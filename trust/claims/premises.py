@@ -46,6 +46,7 @@ __all__ = [
     "TRANSMISSION",
     "VALLEY",
     "ZERO_AT_ZERO",
+    "told",
 ]
 
 SAME = 1e-3
@@ -60,7 +61,7 @@ def _everywhere(measurements: Measurements, value: bool) -> xr.DataArray:
     return xr.DataArray(np.full(labels.size, value), coords={"checkpoint": labels.values}, dims="checkpoint")
 
 
-def _told(measurements: Measurements, truth: bool | None) -> xr.DataArray:
+def told(measurements: Measurements, truth: bool | None) -> xr.DataArray:
     """One truth for all checkpoints: booleans, or NaN where the measurements cannot tell."""
     if truth is None:
         return xr.full_like(_everywhere(measurements, True), np.nan, dtype=float)
@@ -69,25 +70,23 @@ def _told(measurements: Measurements, truth: bool | None) -> xr.DataArray:
 
 def _is_perceptron(measurements: Measurements) -> xr.DataArray:
     found = structure(measurements)
-    return _told(measurements, _unless_odd(measurements, None if found is None else found.is_perceptron))
+    return told(measurements, _unless_odd(measurements, None if found is None else found.is_perceptron))
 
 
 def _is_chain(measurements: Measurements) -> xr.DataArray:
     found = structure(measurements)
-    return _told(measurements, _unless_odd(measurements, None if found is None else found.is_chain))
+    return told(measurements, _unless_odd(measurements, None if found is None else found.is_chain))
 
 
 def _unless_odd(measurements: Measurements, truth: bool | None) -> bool | None:
     """What else tells: a matrix that is used twice, the attributes of results without a structure."""
+    if max(uses(measurements), default=1) > 1:
+        return False
     if truth is not None:
         return truth
     attributes = measurements.attrs
     norm = attributes.get("norm", "unknown")
-    if (
-        max(uses(measurements), default=1) > 1
-        or attributes.get("residual") == "true"
-        or norm not in ("none", "unknown")
-    ):
+    if attributes.get("residual") == "true" or norm not in ("none", "unknown"):
         return False
     if "structure" in attributes:
         return None
@@ -96,7 +95,7 @@ def _unless_odd(measurements: Measurements, truth: bool | None) -> bool | None:
 
 
 def _has_no_biases(measurements: Measurements) -> xr.DataArray:
-    return _told(measurements, {"true": False, "false": True}.get(measurements.attrs.get("biases", "")))
+    return told(measurements, {"true": False, "false": True}.get(measurements.attrs.get("biases", "")))
 
 
 def _covers(measurements: Measurements) -> xr.DataArray:
@@ -163,7 +162,7 @@ def _all(truths: Iterable[bool | None]) -> bool | None:
 def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
     def check(measurements: Measurements) -> xr.DataArray:
         names = activation_names(measurements)
-        return _told(measurements, _all(None if name is None else holds(name) for name in names))
+        return told(measurements, _all(None if name is None else holds(name) for name in names))
 
     return check
 
@@ -171,21 +170,21 @@ def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], x
 def _relu(measurements: Measurements) -> xr.DataArray:
     *hidden, last = activation_names(measurements)
     truths = [None if name is None else name == "relu" for name in hidden]
-    return _told(measurements, _all([*truths, None if last is None else last in ("relu", "identity")]))
+    return told(measurements, _all([*truths, None if last is None else last in ("relu", "identity")]))
 
 
 def _nonexpansive(measurements: Measurements) -> xr.DataArray:
     names, maps = activation_names(measurements), map_factors(measurements)
     pairs = zip(names, maps, strict=True)
     truths = (None if name is None else transmission(name).beta * factor <= 1 for name, factor in pairs)
-    return _told(measurements, _all(truths))
+    return told(measurements, _all(truths))
 
 
 def _linear(measurements: Measurements) -> xr.DataArray:
     plain = all(factor <= 1 for factor in map_factors(measurements))
     names = activation_names(measurements)
     truths = [None if name is None else name == "identity" and plain for name in names]
-    return _told(measurements, _all(truths))
+    return told(measurements, _all(truths))
 
 
 def _square_loss(measurements: Measurements) -> xr.DataArray:
