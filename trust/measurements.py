@@ -214,7 +214,8 @@ PERTURBATION_STAGE_NORM = _ladder(
 STAGE_RESPONSE = _ladder(
     "stage_response",
     CELX,
-    "‖ΔW h(x) + Δb‖, ΔW and Δb the changes of that linear map and of its constant, h what it is given in the frozen network",
+    "‖ΔW h(x) + Δb‖, ΔW and Δb the changes of that linear map and of its constant, h what it is given in the frozen "
+    "network",
     "output",
 )
 LINEARISATION_ERROR = _ladder("linearisation_error", CEX, "‖f̃ − f − ∂_W f·ΔW‖₂", "output")

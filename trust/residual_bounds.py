@@ -103,16 +103,16 @@ def stages(structure: Structure) -> list[Step]:
 def log10_structure_telescoped_bound(
     structure: Structure, responses: Numbers, *, perturbed_norms: Numbers
 ) -> Array:
-    """log10 of e at the output, with e = 0 at the input and, step by step:
+    """log10 of e at the output, with e = 0 at the input.
 
-    ‖W̃‖₂ e + ‖u‖ behind a weight (batch norm folded), β e behind an activation or a fixed map, the sum behind a sum, the
-    root of the sum of squares behind a join. Each is a bound on ‖h̃ − h‖ there, by the triangle inequality. Infinite
-    behind a step that is not understood.
+    Step by step it becomes ‖W̃‖₂ e + ‖u‖ behind a weight (batch norm folded), β e behind an activation or a fixed map,
+    the sum of both behind a sum, the root of the sum of squares behind a join. Each bounds ‖h̃ − h‖ there, by the
+    triangle inequality. It is infinite behind a step that is not understood.
 
     Args:
         structure: what the network computes; every stage is used once.
-        responses: ‖u_k‖ or more for each of :func:`stages`, shape (..., stages), with u_k = ΔW_k h_k(x) + Δb_k, h_k what
-            the stage is given in the *unperturbed* network, ΔW_k and Δb_k the changes of what is applied to it.
+        responses: ‖u_k‖ or more for each of :func:`stages`, shape (..., stages), with u_k = ΔW_k h_k(x) + Δb_k, h_k
+            what the stage is given in the *unperturbed* network, ΔW_k and Δb_k the changes of what is applied to it.
         perturbed_norms: ‖W̃_k‖₂, broadcast against it.
 
     Returns:
@@ -137,8 +137,8 @@ def log10_structure_spectral_bound(
 ) -> Array:
     """log10 of e at the output, with e = 0 and n = ‖x‖ at the input and, behind a weight, (‖W‖₂ + ‖ΔW‖₂) e + ‖ΔW‖₂ n.
 
-    n, a bound on ‖h‖, becomes ‖W‖₂ n; behind other steps both go as e does in `log10_structure_telescoped_bound`. Premises:
-    nothing adds a constant, and every activation is 0 at 0.
+    n, a bound on ‖h‖, becomes ‖W‖₂ n; behind other steps both go as e does in `log10_structure_telescoped_bound`.
+    Premises: nothing adds a constant, and every activation is 0 at 0.
 
     Args:
         structure: what the network computes; every stage is used once.

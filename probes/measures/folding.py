@@ -1,8 +1,8 @@
 """Batch norm in evaluation mode folded into the weight before it: what both together are, and how that changes.
 
-With s = scale/√(variance + ε) and t = shift − s ⊙ mean, which the running statistics leave as they are, a weight and its
-batch norm are z = (s ⊙ W) h + (s ⊙ b + t). All in float64; changes are sums of products with ΔW, Δb, Δscale and Δshift, so
-that none is a difference of nearly equal numbers.
+With s = scale/√(variance + ε) and t = shift − s ⊙ mean, the running statistics staying as they are, a weight and its
+batch norm are z = (s ⊙ W) h + (s ⊙ b + t). All in float64; changes are sums of products with ΔW, Δb, Δscale and
+Δshift, so that none is a difference of nearly equal numbers.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from probes.evaluation.evaluator import Evaluator
-from probes.networks.tracing import Watch, data_uses
+from probes.networks.structure.tracing import Watch, data_uses
 
 __all__ = ["ForwardOrder", "forward_order", "owner_of"]
 
@@ -55,7 +55,7 @@ class ForwardOrder:
     Attributes:
         names: in the order of first use.
         used: those that the loss has a gradient in.
-        uses: how often each meets the data, where that was seen (:func:`probes.networks.tracing.data_uses`).
+        uses: how often each meets the data, where that was seen (:func:`probes.networks.structure.tracing.data_uses`).
     """
 
     names: list[str]
@@ -76,10 +76,10 @@ def forward_order(network: nn.Module, evaluator: Evaluator) -> ForwardOrder:
     with torch.enable_grad(), Watch() as watch, _first_calls(network, watch) as called:
         total = evaluator.example_losses(leaves, examples).sum()
     first: dict[str, _Time] = {}
-    for place, call in enumerate(watch.calls, 1):
+    for time, call in enumerate(watch.calls, 1):
         for tensor, _ in call.given if call.gave else ():
             if id(tensor) in known:
-                first.setdefault(known[id(tensor)], (place, 0))
+                first.setdefault(known[id(tensor)], (time, 0))
     used: set[str] = set()
     if total.requires_grad:
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
@@ -92,8 +92,8 @@ def forward_order(network: nn.Module, evaluator: Evaluator) -> ForwardOrder:
         owner = owner_of(name)
         own = isinstance(modules[owner], nn.Linear | _ConvNd | nn.Bilinear)
         late = own and name.rpartition(".")[2] == "bias"
-        time = first.get(name, called.get(modules[owner], (len(watch.calls) + 1, 0)))
-        return time, places[owner], late, registered[name]
+        when = first.get(name, called.get(modules[owner], (len(watch.calls) + 1, 0)))
+        return when, places[owner], late, registered[name]
 
     data = [tensor for _, tensor in examples.leaves()]
     return ForwardOrder(sorted(leaves, key=place), used, data_uses(watch.calls, known, data))

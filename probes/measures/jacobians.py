@@ -17,7 +17,7 @@ from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.measures.forward_order import owner_of
 from probes.networks.activations import activation_function
 from probes.networks.structure import Reading
-from probes.networks.tracing import Arguments
+from probes.networks.structure.tracing import Arguments
 from probes.system.processes import padded
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]

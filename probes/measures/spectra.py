@@ -93,8 +93,8 @@ class Spectra(Measure):
         self.perturbed, self.norm, self.condition = (frozen.table(len(frozen.names)) for _ in range(3))
         self.weights = {name: spectrum(frozen.evaluator.frozen[name]) for name in self.places}
         self.directions: dict[str, Spectrum] = {}
-        for name in self.places if frozen.direction is not None else ():
-            step = frozen.direction.get(name)
+        for name in self.places:
+            step = None if frozen.direction is None else frozen.direction.get(name)
             if step is not None:  # rounding of the gradient can look like a small singular value
                 size = float(torch.linalg.vector_norm(step))
                 self.directions[name] = spectrum(step, self._negligible(name, size))

@@ -104,7 +104,7 @@ def _form(frozen: Frozen) -> dict[str, str]:
         "architecture": spec.to_json()["kind"]
         if spec is not None
         else type(frozen.evaluator.network).__name__,
-        "residual": _said(structure and any(step.kind == "sum" for step in structure.steps)),
+        "residual": _said(None if structure is None else any(step.kind == "sum" for step in structure.steps)),
         "norm": norms if structure is not None or reading.norms else "unknown",
         "biases": _said(biases),
         "structure": named.to_json() if named else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def draw(
 ) -> tuple[list[Array], list[Array]]:
     """Weights (networks, out, in) of spectral norms near ``size``, some of them with one large singular value."""
     weights = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         W = rng.standard_normal((COUNT, fan_out, fan_in))
         spike = rng.standard_normal((COUNT, fan_out, 1)) * rng.standard_normal((COUNT, 1, fan_in))
         W += rng.choice([0.0, 3.0], (COUNT, 1, 1)) * spike
@@ -152,13 +153,16 @@ def times(W: Array, h: Array) -> Array:
 def test_never_below_the_change(
     seed: int, widths: list[int], phi: str, size: float, step: float, kind: str, biases: bool
 ) -> None:
-    """60 forms of 50 networks. ``against`` adds to each layer's difference the most that a step of its size can;
-    ``along`` makes every weight larger, which is the worst for linear networks."""
+    """60 forms of 50 networks.
+
+    ``against`` adds to each layer's difference the most that a step of its size can; ``along`` makes every weight
+    larger, which is the worst for linear networks.
+    """
     rng, f, beta = np.random.default_rng(seed), activation(phi).function, transmission(phi).beta
     zero = activation(phi).zero_at_zero
     W, b = draw(rng, widths, size, biases=biases)
     x = h = g = rng.standard_normal((COUNT, widths[0]))
-    skips = [n == m for n, m in zip(widths, widths[1:], strict=False)]
+    skips = [n == m for n, m in pairwise(widths)]
     responses, norms, changes = [], [], []
     for k, skip in enumerate(skips):
         z = times(W[k], h) + b[k]

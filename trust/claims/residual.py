@@ -1,4 +1,4 @@
-"""Bounds on the change of the output of residual and convolutional networks, step by step along what was read of them."""
+"""Bounds on the change of the output of residual and convolutional networks, step by step."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ RESIDUAL_TELESCOPED = Claim(
     form=forms.RESIDUAL_TELESCOPED_FORM,
 )
 """Proof: step by step e bounds ‖h̃ − h‖. Behind a weight h̃ − h becomes W̃(h̃ − h) + u, u = ΔW h + Δb; activations and
-fixed maps are Lipschitz, and the change of a sum is the sum of the changes (:mod:`trust.residual_bounds`). A batch norm in
-evaluation mode is affine, so that W and b are those of both together. On a plain chain it is ``telescoped``."""
+fixed maps are Lipschitz, and the change of a sum is the sum of the changes (:mod:`trust.residual_bounds`). A batch norm
+in evaluation mode is affine, so that W and b are those of both together. On a plain chain it is ``telescoped``."""
 
 RESIDUAL_SPECTRAL = Claim(
     id="residual-spectral",
@@ -166,5 +166,5 @@ RESIDUAL_SPECTRAL = Claim(
     proved=True,
     form=forms.RESIDUAL_SPECTRAL_FORM,
 )
-"""Proof: as ``residual-telescoped``, with ‖u_k‖ ≤ ‖ΔW_k‖₂‖h_{k−1}‖ and ‖h_k‖ ≤ (1 + β_k‖W_k‖₂)‖h_{k−1}‖, as nothing adds a
-constant. On a plain chain without biases it is ``spectral-product``."""
+"""Proof: as ``residual-telescoped``, with ‖u_k‖ ≤ ‖ΔW_k‖₂‖h_{k−1}‖ and ‖h_k‖ ≤ (1 + β_k‖W_k‖₂)‖h_{k−1}‖, as nothing
+adds a constant. On a plain chain without biases it is ``spectral-product``."""

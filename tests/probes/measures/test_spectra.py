@@ -91,8 +91,8 @@ def test_float32_and_float64_agree_as_far_as_rounding_lets_them(record: list[Ten
                 moved["float64"][row][name] - arrays(network)[name],
             ]
             T = float(np.linalg.norm(changes[0] - changes[1]))
-            # W, W̃ and the direction are each rounded to float32; the gradient's own error is of that order
-            assert T <= 8 * 2.0**-24 * np.linalg.norm(rounded[name]) * (2 + ETAS_FINE[row] * 100)
+            # W̃ is rounded once, 2⁻²⁴ of it, and the gradient errs by some hundreds of that (sums of tens of terms)
+            assert np.linalg.norm(moved["float32"][row][name]) * 2.0**-24 * (1 + 500 * ETAS_FINE[row]) >= T
             norms, kappas = (
                 [float(found[d].sel(layer=name)[f"perturbation_{v}"][row]) for d in found]
                 for v in ("spectral_norm", "condition_number")

@@ -114,7 +114,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[Status
     ),
     "layer norm": (lambda: residual_perceptron(norm="layer"), (5,), (Status.PREMISE_FAILS,) * 2),
     "something unknown": (
-        lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.Hardswish(), nn.Linear(4, 3, bias=False)), (5,), (Status.NOT_MEASURED,) * 2
+        lambda: nn.Sequential(nn.Linear(5, 4, bias=False), nn.Hardswish(), nn.Linear(4, 3, bias=False)),
+        (5,),
+        (Status.NOT_MEASURED,) * 2,
     ),
 }  # fmt: skip
 

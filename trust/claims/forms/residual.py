@@ -1,4 +1,7 @@
-"""The claims about residual chains as forms: h_k = h_{k−1} + φ(W_k h_{k−1} + b_k) where the widths allow, else a plain layer."""
+"""The claims about residual chains as forms: h_k = h_{k−1} + φ(W_k h_{k−1} + b_k) where the widths are equal.
+
+Elsewhere there is a plain layer.
+"""
 
 from __future__ import annotations
 

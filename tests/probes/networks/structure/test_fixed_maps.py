@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from probes.networks.fixed_maps import FixedMap, is_look, known_map
-from probes.networks.tracing import Watch
+from probes.networks.structure.fixed_maps import FixedMap, is_look, known_map
+from probes.networks.structure.tracing import Watch
 
 F = functional
 SHAPE, MASK = (2, 6, 6), torch.linspace(-2, 1, 6)

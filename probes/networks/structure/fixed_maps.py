@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from probes.networks.tracing import Call, tensors_in
+from probes.networks.structure.tracing import Call, tensors_in
 
 __all__ = ["FixedMap", "is_look", "known_map"]
 
@@ -237,25 +237,28 @@ def _linear(call: Call, data: Tensor, number: int) -> FixedMap | None:
         args, kwargs = pytree.tree_map(lambda v: values if v is data else v, (call.args, call.kwargs))
         return list(tensors_in(call.function(*args, **kwargs)))[number]
 
-    shape, like = data.shape, {"dtype": data.dtype, "device": data.device}
+    ones = torch.ones_like(data, dtype=torch.float64).requires_grad_(True)
+    rows = torch.arange(1.0, len(data) + 1, dtype=torch.float64, device=data.device)
+    order = torch.arange(data.numel(), device=data.device).to(data.dtype).view(data.shape)
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            order = torch.arange(data.numel(), **like).view(shape)
-            zero, moved = at(torch.zeros(shape, **like)), at(order)
-            rows = torch.arange(1, len(data) + 1, **like).view(-1, *[1] * (data.ndim - 1))
-            ones = torch.ones(shape, dtype=torch.float64, device=data.device, requires_grad=True)
-            sums = at(ones) - at(torch.zeros_like(ones))
-            (columns,) = torch.autograd.grad(sums.sum(), ones)
-            sums = sums.detach()
+            moved, zero = at(order), at(torch.zeros_like(ones)).detach()
+            total = at(ones) - zero
+            (columns,) = torch.autograd.grad(total.sum(), ones)
+            apart = at(_column(rows, ones) * ones.detach()) - zero
     except RuntimeError:
         return None
-    constant = bool((zero != 0).any())
-    apart = at(rows.double().expand(shape).contiguous()) - at(torch.zeros_like(ones.detach()))
-    if not torch.equal(apart, rows.double().view(-1, *[1] * (sums.ndim - 1)) * sums):
-        return None  # twice the numbers are exactly twice the sums
+    sums, constant = total.detach(), bool((zero != 0).any())
+    if not torch.equal(apart, _column(rows, sums) * sums):
+        return None  # it mixes examples: otherwise twice the numbers are exactly twice the sums
     if not constant and torch.equal(moved.flatten(), order.flatten()):
         return FixedMap(1.0, unchanged=True)
     product = float(sums.max()) * float(columns.max())
     whole = bool((sums == sums.round()).all() and (columns == columns.round()).all())
     slack = 1.0 if whole else 1 + 2.0**-52 * (data.numel() + 4)
     return FixedMap(math.sqrt(product) * slack, constant=constant)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One number an example, shaped to multiply ``like``."""
+    return values.view(-1, *[1] * (like.ndim - 1))

@@ -1,8 +1,8 @@
 """The structure of any network, read off one watched forward pass of two examples.
 
 Networks of ours, Hugging Face's and the user's own come through this one door. The forward pass is an ordinary
-one (:mod:`probes.networks.tracing`), and only what it did is read: a step that is not known here is ``other``, of
-which nothing is said, and a pass that cannot be followed gives no structure but the reason.
+one (:mod:`probes.networks.structure.tracing`), and only what it did is read: a step that is not known here is
+``other``, of which nothing is said, and a pass that cannot be followed gives no structure but the reason.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.activations import named_activation
-from probes.networks.fixed_maps import is_look, known_map
-from probes.networks.tracing import Call, Watch
+from probes.networks.structure.fixed_maps import is_look, known_map
+from probes.networks.structure.tracing import Call, Watch
 from trust.structure import Step, Structure
 
 __all__ = ["BatchNorm", "Reading", "read_structure"]
@@ -57,7 +57,7 @@ class Reading:
         batch_norms: those in evaluation mode, by their scale's name.
         norms: kinds of norm layers that were met, ``batch`` or ``layer`` (which stands for all others).
         activation_calls: which of the calls that give tensors each activation is (for
-            :class:`probes.networks.tracing.Arguments`).
+            :class:`probes.networks.structure.tracing.Arguments`).
     """
 
     structure: Structure | None
@@ -194,6 +194,7 @@ class _Reader:
         if call.name == "batch_norm":
             return self._batch_norm(args, data, inputs)
         names = [self.parameters.get(id(tensor), "") for tensor in made]
+        weight: Any
         form = "vector" if data.ndim == 2 else "positions"
         if call.name in ("matmul", "__matmul__", "mm") and call.args[0] is data and data.ndim > 1:
             weight = self.transposed.get(id(made[0]), "")
@@ -222,8 +223,8 @@ class _Reader:
         values = {key: args.get(place, args.get(key)) for place, key in enumerate(keys)}
         mean, variance = values["running_mean"], values["running_var"]
         scale, shift = (self.parameters.get(id(values[key]), "") for key in ("weight", "bias"))
-        moved = values["training"] or mean is None or variance is None or data.ndim < 2
-        if moved or not scale or (values["bias"] is not None and not shift):
+        batch = values["training"] or mean is None or variance is None or data.ndim < 2
+        if batch or not scale or (values["bias"] is not None and not shift):
             return None
         epsilon = 1e-5 if values["eps"] is None else float(values["eps"])
         self.batch_norms[scale] = BatchNorm(scale, shift, mean, variance, epsilon)

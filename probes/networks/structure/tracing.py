@@ -35,8 +35,9 @@ class Call:
     @property
     def name(self) -> str:
         """The function's name; of a property such as ``.T`` the property's."""
-        name = getattr(self.function, "__name__", "")
-        return str(getattr(self.function.__self__, "__name__", "")) if name == "__get__" else str(name)
+        function: Any = self.function
+        name = getattr(function, "__name__", "")
+        return str(getattr(function.__self__, "__name__", "") if name == "__get__" else name)
 
 
 class Watch(TorchFunctionMode):
