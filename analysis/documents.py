@@ -12,6 +12,7 @@ import xarray as xr
 from analysis.findings import Findings
 from trust import measurements as variables
 from trust.claims import Claim
+from trust.claims.quantities import depth
 
 __all__ = ["claim_rows", "limit_rows", "split_rows", "verdict_rows"]
 
@@ -62,7 +63,6 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
     with gradients) of all the others.
     """
     found = []
-    depth = int(measurements[variables.IS_WEIGHT].sum())
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers = {
@@ -83,7 +83,13 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
         }
         evaluations = int(one["evaluations"]) + measurements.sizes["eta"] + 1
         found.append(
-            {"checkpoint": str(label), "depth": depth, **numbers, **counts, "evaluations": evaluations}
+            {
+                "checkpoint": str(label),
+                "depth": depth(measurements),
+                **numbers,
+                **counts,
+                "evaluations": evaluations,
+            }
         )
     return found
 

@@ -45,6 +45,8 @@ _CLAIMS = {
     "spectral-product": "spectral product",
     "neyshabur": "Neyshabur et al.",
     "telescoped": "telescoped",
+    "residual-telescoped": "residual telescoped",
+    "residual-spectral": "residual spectral",
     "path-metric": "path metric (ℓ1, equal signs)",
     "path-metric-midpoint": "path metric (ℓ1)",
     "path-metric-direct": "path metric (ℓ1, no premise)",

@@ -146,21 +146,35 @@ NOISE_FLOOR = _noise(
 OUTPUT_NOISE_FLOOR = _noise("output_noise_floor", C, "what rounding alone does to `output_change`")
 LOSS_NOISE_FLOOR = _noise("loss_noise_floor", C, "what rounding alone does to the loss, relative to it")
 
-# Singular values, exact, by LAPACK in float64.
+# Singular values by LAPACK in float64, rounded to the safe side.
 _spectra = partial(Variable, measure="spectra")
-SPECTRAL_NORM = _spectra("spectral_norm", CL, "σ_max of the frozen W_l", "weight")
+SPECTRAL_NORM = _spectra(
+    "spectral_norm", CL, "σ_max of the frozen W_l (rounded up, like everything in this table)", "weight"
+)
 CONDITION_NUMBER = _spectra("condition_number", CL, "κ(W_l), over all min(m, n) singular values")
 DIRECTION_SPECTRAL_NORM = _spectra("direction_spectral_norm", CL, "σ_max of d_l", "weight")
-DIRECTION_CONDITION_NUMBER = _spectra("direction_condition_number", CL, "κ(d_l), which is κ(ΔW_l) at every η")
+DIRECTION_CONDITION_NUMBER = _spectra(
+    "direction_condition_number",
+    CL,
+    "κ(d_l), which but for rounding is κ(ΔW_l) at every η; singular values up to max(m, n)·ε·‖d_l‖_F count as "
+    "zero, with ε of the run's dtype",
+)
 GRADIENT_STABLE_RANK = _spectra(
     "gradient_stable_rank", CL, "‖g_l‖_F² / ‖g_l‖₂² at η = 0: automatic gradient descent assumes 1"
 )
 PERTURBED_CONDITION_NUMBER = _spectra("perturbed_condition_number", CEL, "κ(W̃_l), with `--spectra slice`")
 PERTURBATION_SPECTRAL_NORM = _spectra(
-    "perturbation_spectral_norm", CEL, "σ_max of ΔW_l, with `--direction adversarial`", "weight"
+    "perturbation_spectral_norm",
+    CEL,
+    "σ_max of ΔW_l = W̃_l − W_l as realised: at most ησ_max(d_l) + ‖ΔW_l − ηd_l‖_F, and exact with `--spectra slice` "
+    "or `--direction adversarial`",
+    "weight",
 )
 PERTURBATION_CONDITION_NUMBER = _spectra(
-    "perturbation_condition_number", CEL, "κ(ΔW_l), with `--direction adversarial`"
+    "perturbation_condition_number",
+    CEL,
+    "κ(ΔW_l) as realised, or a bound from above likewise; singular values up to max(m, n)·ε·‖W_l‖₂ count as zero, "
+    "with ε of the run's dtype",
 )
 
 # Layers' Jacobians and gates, with `--jacobian N`.
@@ -175,7 +189,9 @@ JACOBIAN_CHANGE = _sensitivity(
     long_name="relative Jacobian change",
 )
 GATE_CHANGE = _sensitivity(
-    "gate_change", CELX, "s_l = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)|, for perceptrons"
+    "gate_change",
+    CELX,
+    "s_l = max_i |φ'(z̃_i) − φ'(z_i)| / |φ'(z_i)| of the activation behind weight matrix l, where that is known",
 )
 
 # The gradient's change taken apart, v_l = g̃_l − g_l = A_l + B_l.
@@ -256,6 +272,19 @@ PERTURBATION_RESPONSE = _ladder(
     "perturbation_response",
     CELX,
     "‖ΔW_l h_{l−1}(x)‖; for a bias ‖Δb‖ times the root of the number of positions it is added at",
+    "output",
+)
+_FOLDED = "of a weight with the batch norm behind it folded in, or of a batch norm by itself; where there is batch norm"
+STAGE_NORM = _ladder("stage_norm", CL, f"the norm as a linear map {_FOLDED}", "weight")
+PERTURBED_STAGE_NORM = _ladder("perturbed_stage_norm", CEL, "the same of the perturbed network", "weight")
+PERTURBATION_STAGE_NORM = _ladder(
+    "perturbation_stage_norm", CEL, "of the change of that linear map", "weight"
+)
+STAGE_RESPONSE = _ladder(
+    "stage_response",
+    CELX,
+    "‖ΔW h(x) + Δb‖, ΔW and Δb the changes of that linear map and of its constant, h what it is given in the frozen "
+    "network",
     "output",
 )
 LINEARISATION_ERROR = _ladder("linearisation_error", CEX, "‖f̃ − f − ∂_W f·ΔW‖₂", "output")
@@ -355,11 +384,22 @@ IS_WEIGHT = Variable(
     "whether the tensor is a weight matrix: they alone count towards L",
     long_name="whether a weight matrix",
 )
+USES = Variable(
+    "uses",
+    L,
+    "how often the forward pass of an example uses the tensor: L counts every use of a weight matrix. A "
+    "recurrent layer uses its weights once a time step (of the first example's sequence)",
+)
 KIND = Variable("kind", L, "what the tensor is (see *The parameters*)", "")
 TREATMENT = Variable("treatment", L, "whether it moves, and if not why (see *The parameters*)", "")
 ROWS = Variable("rows", L, "of a weight as a matrix (out, everything else); 0 for others")
 COLUMNS = Variable("columns", L, "of a weight as a matrix (out, everything else); 0 for others")
-ACTIVATION = Variable("activation", L, "the function that follows a weight matrix, where that is known", "")
+ACTIVATION = Variable(
+    "activation",
+    L,
+    "the function that follows a weight matrix, as read off the forward pass; empty if unclear",
+    "",
+)
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")
 TRAIN_ACCURACY = Variable("train_accuracy", C, "as the checkpoint says; NaN where it does not")

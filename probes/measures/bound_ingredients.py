@@ -13,13 +13,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.operator_norms import Operator, find_operators, operator_norm
 from probes.measures.settings import SliceSettings
-from probes.networks.perceptron import Perceptron
 from trust import measurements as variables
 from trust.paths import log10_path_norm_and_distance, path_vector
 
@@ -47,6 +47,10 @@ class BoundIngredients(Measure):
         *_BY_EXAMPLE,
         *_PATHS,
         variables.LOG10_PATH_DIFFERENCE,
+        variables.STAGE_NORM,
+        variables.PERTURBED_STAGE_NORM,
+        variables.PERTURBATION_STAGE_NORM,
+        variables.STAGE_RESPONSE,
     )
 
     def __init__(self, frozen: Frozen) -> None:
@@ -66,7 +70,9 @@ class BoundIngredients(Measure):
         self.direction = frozen.direction
         self.operators = find_operators(evaluator, self.weights)
         known = [name for name in self.weights if self.operators[name].kind != "unknown"]
+        self.folded = FoldedNorms(frozen, self.operators)
         before = _in_double(self.before)
+        known += self.folded.alone
         self.passes = [ForwardPass(self.exact, before, known, piece) for _, piece in self.exact.chunks()]
         del before
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
@@ -77,12 +83,17 @@ class BoundIngredients(Measure):
             for name, step in (self.direction or {}).items()
             if name in self.operators
         }
-        self.chain = _plain_chain(evaluator.network)
+        structure = frozen.structure
+        self.layers = (
+            [(step.name, step.bias) for step in structure.steps if step.kind == "weight"]
+            if structure is not None and structure.is_perceptron is True
+            else []
+        )
         count = len(self.exact)
         self.layered = {name: frozen.table(len(self.names)) for name in _BY_LAYER}
         self.sampled = {name: frozen.table(count) for name in _BY_EXAMPLE}
         self.response = frozen.table(len(self.names), count)
-        self.countable = self.chain and self._count_of_paths() <= _MOST_PATHS
+        self.countable = bool(self.layers) and self._count_of_paths() <= _MOST_PATHS
         kept = (*_PATHS, variables.LOG10_PATH_DIFFERENCE) if self.countable else _PATHS
         self.paths = {name: frozen.table() for name in kept}
 
@@ -120,8 +131,9 @@ class BoundIngredients(Measure):
                 self.response[row, places[name]] = self._bias_response(name, change)
             elif not bool(change.any()):
                 self.response[row, places[name]] = 0.0
+        self.folded.record(row, moved, self.passes, self.called)
         self._linearisation(row, moved)
-        if self.chain:
+        if self.layers:
             with contextlib.suppress(ValueError):  # the perturbed weights, or a product of them, overflowed
                 self._paths(row, moved)
 
@@ -193,17 +205,19 @@ class BoundIngredients(Measure):
 
     def _paths(self, row: int, after: Mapping[str, Tensor]) -> None:
         pair = (self.before, after)
-        layers = ((self._layer(name, pair[0]), self._layer(name, pair[1])) for name in self.weights)
+        layers = ((self._layer(*names, pair[0]), self._layer(*names, pair[1])) for names in self.layers)
         norm, distance = log10_path_norm_and_distance(layers)
         self.paths[variables.LOG10_PATH_NORM][row] = norm
         self.paths[variables.LOG10_PATH_DISTANCE][row] = distance
-        named = [name for weight in self.weights for name in (weight, _bias_of(weight)) if name in after]
         self.paths[variables.OPPOSITE_SIGNS][row] = sum(
-            int((self.before[name] * after[name].to(self.before[name].dtype) < 0).sum()) for name in named
+            int((self.before[name].sign() * after[name].sign() < 0).sum())
+            for names in self.layers
+            for name in names
+            if name
         )
         if self.countable:
             old, new = (
-                tuple(zip(*(self._layer(name, tensors) for name in self.weights), strict=True))
+                tuple(zip(*(self._layer(*names, tensors) for names in self.layers), strict=True))
                 for tensors in pair
             )
             with np.errstate(divide="ignore"):
@@ -212,18 +226,18 @@ class BoundIngredients(Measure):
 
     def _count_of_paths(self) -> int:
         """How many paths there are, were every layer to have a bias."""
-        ends = [int(self.before[name].shape[0]) for name in self.weights]
-        from_inputs = int(self.before[self.weights[0]].shape[1]) * math.prod(ends)
+        ends = [int(self.before[name].shape[0]) for name, _ in self.layers]
+        from_inputs = int(self.before[self.layers[0][0]].shape[1]) * math.prod(ends)
         return from_inputs + sum(math.prod(ends[k:]) for k in range(len(ends)))
 
-    def _layer(self, weight: str, tensors: Mapping[str, Tensor]) -> tuple[Floats, Floats | None]:
+    def _layer(self, weight: str, bias: str, tensors: Mapping[str, Tensor]) -> tuple[Floats, Floats | None]:
         """A layer's weight and bias, in float64."""
-        bias = tensors.get(_bias_of(weight))
-        return numpy_of(tensors[weight].double()), None if bias is None else numpy_of(bias.double())
+        return numpy_of(tensors[weight].double()), numpy_of(tensors[bias].double()) if bias else None
 
     def tables(self) -> list[Floats]:
         """What :meth:`record` fills, row by row."""
-        return [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
+        own = [*self.layered.values(), *self.sampled.values(), self.response, *self.paths.values()]
+        return [*own, *self.folded.tables.values()] if self.folded.stages else own
 
     def found(self, others: Found) -> Found:
         """Everything; sizes of examples, and operators, are those of the frozen network."""
@@ -237,6 +251,7 @@ class BoundIngredients(Measure):
             **self.sampled,
             variables.PERTURBATION_RESPONSE: self.response,
             **self.paths,
+            **self.folded.found(),
         }
 
     def _operator_kinds(self) -> list[str]:
@@ -248,13 +263,3 @@ class BoundIngredients(Measure):
 def _in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Real numbers in float64, others as they are."""
     return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
-
-
-def _bias_of(weight: str) -> str:
-    """The name of the bias beside a weight."""
-    return f"{weight.rpartition('.')[0]}.bias".removeprefix(".")
-
-
-def _plain_chain(network: nn.Module) -> bool:
-    """Whether it is a perceptron that nothing skips and nothing normalises: the one whose paths are known here."""
-    return isinstance(network, Perceptron) and network.spec.norm == "none" and not network.spec.residual

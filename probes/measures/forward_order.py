@@ -10,64 +10,35 @@ holds itself come where the parent's forward uses them, between its children. Na
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
-from torch.overrides import TorchFunctionMode
 
 from probes.evaluation.evaluator import Evaluator
+from probes.networks.structure.tracing import Watch, data_uses
 
-__all__ = ["forward_order", "owner_of"]
+__all__ = ["ForwardOrder", "forward_order", "owner_of"]
+
+_Time: TypeAlias = tuple[int, int]
+"""After how many calls of torch functions, and among the modules called then in which place."""
 
 
 _EXAMPLES = 2
 """How many examples are passed through: with one alone batch norm has no batch statistics."""
 
 
-class _Uses(TorchFunctionMode):
-    """Notes when tensors first go into a function that gives a tensor."""
-
-    def __init__(self, watched: Mapping[int, str], clock: Iterator[int]) -> None:
-        super().__init__()
-        self.watched, self.clock = watched, clock
-        self.first: dict[str, int] = {}
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        given = {self.watched[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.watched}
-        if given and next(_tensors(result), None) is not None:
-            now = next(self.clock)
-            for name in given:
-                self.first.setdefault(name, now)
-        return result
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dictionaries."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-
-
 @contextmanager
-def _first_calls(network: nn.Module, clock: Iterator[int]) -> Iterator[dict[nn.Module, int]]:
+def _first_calls(network: nn.Module, watch: Watch) -> Iterator[dict[nn.Module, _Time]]:
     """When each module is first called."""
-    called: dict[nn.Module, int] = {}
+    called: dict[nn.Module, _Time] = {}
 
     def note(module: nn.Module, _: Any) -> None:
-        if module not in called:
-            called[module] = next(clock)
+        called.setdefault(module, (len(watch.calls), len(called) + 1))
 
     handles = [module.register_forward_pre_hook(note) for module in network.modules()]
     try:
@@ -77,19 +48,38 @@ def _first_calls(network: nn.Module, clock: Iterator[int]) -> Iterator[dict[nn.M
             handle.remove()
 
 
-def forward_order(network: nn.Module, evaluator: Evaluator) -> tuple[list[str], set[str]]:
-    """The names in the order of first use, and those of tensors that the loss has a gradient in.
+@dataclass(frozen=True)
+class ForwardOrder:
+    """What a forward pass tells of parameter tensors.
+
+    Attributes:
+        names: in the order of first use.
+        used: those that the loss has a gradient in.
+        uses: how often each meets the data, where that was seen (:func:`probes.networks.structure.tracing.data_uses`).
+    """
+
+    names: list[str]
+    used: set[str]
+    uses: dict[str, int]
+
+
+def forward_order(network: nn.Module, evaluator: Evaluator) -> ForwardOrder:
+    """Pass a few examples through the network, and watch which tensors it uses when.
 
     Args:
         network: the module.
-        evaluator: the same network with data, a few examples of which are passed through it.
+        evaluator: the same network with data.
     """
     leaves = {name: tensor.detach().requires_grad_(True) for name, tensor in evaluator.frozen.items()}
-    clock = itertools.count()
     _, examples = next(evaluator.chunks(_EXAMPLES))
     known = {id(leaf): name for name, leaf in leaves.items()}
-    with torch.enable_grad(), _first_calls(network, clock) as called, _Uses(known, clock) as uses:
+    with torch.enable_grad(), Watch() as watch, _first_calls(network, watch) as called:
         total = evaluator.example_losses(leaves, examples).sum()
+    first: dict[str, _Time] = {}
+    for time, call in enumerate(watch.calls, 1):
+        for tensor, _ in call.given if call.gave else ():
+            if id(tensor) in known:
+                first.setdefault(known[id(tensor)], (time, 0))
     used: set[str] = set()
     if total.requires_grad:
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
@@ -98,14 +88,15 @@ def forward_order(network: nn.Module, evaluator: Evaluator) -> tuple[list[str], 
     places = {name: k for k, name in enumerate(modules)}
     registered = {name: k for k, name in enumerate(leaves)}
 
-    def place(name: str) -> tuple[float, int, bool, int]:
+    def place(name: str) -> tuple[_Time, int, bool, int]:
         owner = owner_of(name)
         own = isinstance(modules[owner], nn.Linear | _ConvNd | nn.Bilinear)
         late = own and name.rpartition(".")[2] == "bias"
-        first = uses.first.get(name, called.get(modules[owner], float("inf")))
-        return first, places[owner], late, registered[name]
+        when = first.get(name, called.get(modules[owner], (len(watch.calls) + 1, 0)))
+        return when, places[owner], late, registered[name]
 
-    return sorted(leaves, key=place), used
+    data = [tensor for _, tensor in examples.leaves()]
+    return ForwardOrder(sorted(leaves, key=place), used, data_uses(watch.calls, known, data))
 
 
 def owner_of(name: str) -> str:

@@ -85,14 +85,19 @@ class ForwardPass:
         unit = torch.where(_column(size, x) > 0, gradient / _column(size, x), x / _column(_norms(x), x))
         return torch.nan_to_num(unit) * _column(_norms(x), x)
 
-    def response(self, name: str, change: Tensor) -> Floats:
-        """‖ΔW_l h_{l−1}(x)‖ (examples,), by the layer's own module with ΔW as its weight and no bias."""
+    def applied(self, name: str, change: Tensor) -> Tensor:
+        """ΔW_l h_{l−1}(x), by the layer's own module with ΔW as its weight and no bias."""
         module = self._module(name)
         values, bias = {"weight": change}, getattr(module, "bias", None)
         if bias is not None:
             values["bias"] = change.new_zeros(bias.shape)
         with torch.no_grad():
-            return numpy_of(_norms(functional_call(module, values, (self.inputs[name],))))
+            result: Tensor = functional_call(module, values, (self.inputs[name],))
+        return result
+
+    def response(self, name: str, change: Tensor) -> Floats:
+        """‖ΔW_l h_{l−1}(x)‖ (examples,)."""
+        return numpy_of(_norms(self.applied(name, change)))
 
     def positions(self, name: str, otherwise: int) -> int:
         """At how many positions of an example a layer adds its bias; ``otherwise`` unless it is a matrix."""

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from probes.data.batch import Batch
 from probes.data.inputs import Inputs
 from probes.evaluation.chunks import is_out_of_memory
 from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.measures.forward_order import owner_of
-from probes.networks.perceptron import Perceptron
+from probes.networks.activations import activation_function
+from probes.networks.structure import Reading
+from probes.networks.structure.tracing import Arguments
 from probes.system.processes import padded
 
 __all__ = ["Jacobians", "Linearisation", "gate_change", "relative_change"]
@@ -32,7 +33,8 @@ class Linearisation:
             (examples, outputs · inputs). A module's input is that of its first weight matrix and of its first
             call. Missing where a module is never called, its input is no floating tensor (tokens), or
             does not have one row an example.
-        gates: φ'(z_k) for each hidden layer, (examples, d_k); empty where the network is no perceptron.
+        gates: φ'(z_k) for each weight matrix with one activation behind it, (examples, d_k); empty where the
+            network's structure is not known.
     """
 
     jacobians: dict[str, Tensor]
@@ -51,22 +53,20 @@ class _Form:
     single: set[str]
 
 
-class _Traced(nn.Module):
-    """A perceptron whose forward also returns its preactivations."""
-
-    def __init__(self, inner: Perceptron) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return self.inner.trace(x)
-
-
 class Jacobians:
     """Measures :class:`Linearisation` at any parameters, for the first ``samples`` examples of a batch."""
 
-    def __init__(self, evaluator: Evaluator, *, samples: int, weights: list[str]) -> None:
-        """Remember what to measure; ``weights`` are the names of the weight matrices in forward order."""
+    def __init__(
+        self, evaluator: Evaluator, *, samples: int, weights: list[str], reading: Reading | None = None
+    ) -> None:
+        """Remember what to measure.
+
+        Args:
+            evaluator: network, data and loss.
+            samples: of how many examples.
+            weights: the names of the weight matrices in forward order.
+            reading: what the network computes, for its gates.
+        """
         self.evaluator = evaluator
         self.pieces = [piece for _, piece in evaluator.data[:samples].chunks(samples)]
         self.owners: dict[nn.Module, str] = {}
@@ -75,8 +75,9 @@ class Jacobians:
             self.owners.setdefault(modules[owner_of(name)], name)
         self.forms: dict[int, _Form] = {}
         self.batched = True
-        plain = isinstance(evaluator.network, Perceptron) and evaluator.precision == "full"
-        self.gated = plain and len(self.pieces) == 1 and self.pieces[0].real_input is not None
+        gated = evaluator.precision == "full" and len(self.pieces) == 1
+        self.structure = reading.structure if gated and reading is not None else None
+        self.activation_calls = () if reading is None else reading.activation_calls
         self._gates: dict[str, Tensor] = {}
 
     def measure(self, parameters: Parameters) -> Linearisation:
@@ -168,19 +169,18 @@ class Jacobians:
         }
 
     def _outputs(self, parameters: Parameters, inputs: Inputs, times: int) -> Tensor:
-        """The outputs; of a perceptron's pass the gates φ'(z_k) are kept, of each example once."""
-        network = self.evaluator.network
-        if not self.gated or not isinstance(network, Perceptron):
+        """The outputs; on the way the gates φ'(z_k) are kept, of each example once."""
+        if self.structure is None:
             return self.evaluator.call(parameters, inputs)
-        tensors = {
-            f"inner.{name}": tensor for name, tensor in {**parameters, **self.evaluator.buffers}.items()
-        }
-        outputs, preactivations = functional_call(_Traced(network), tensors, (inputs,))
-        for k, z in enumerate(preactivations):
-            leaf = z.detach()[::times].requires_grad_(True)
-            (gate,) = torch.autograd.grad(network.activation(leaf).sum(), leaf)
-            self._gates[f"layers.{k}.weight"] = gate.double()
-        return outputs  # type: ignore[no-any-return]
+        calls = {name: self.activation_calls[k] for name, k in self.structure.gates.items()}
+        with Arguments(calls.values()) as arguments:
+            outputs = self.evaluator.call(parameters, inputs)
+        for name, call in calls.items():
+            leaf = arguments.found[call][::times].requires_grad_(True)
+            activation = activation_function(self.structure.activations[name])
+            (gate,) = torch.autograd.grad(activation(leaf).sum(), leaf)
+            self._gates[name] = gate.flatten(1).double()
+        return outputs
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ class Layer:
         matrix: whether by its kind and shape it is a weight matrix.
         trainable: whether it requires a gradient.
         used: whether the loss depends on it as far as a few examples show; None where nothing was passed through.
+        uses: how often the forward pass of an example uses it, as far as that can be seen; at least 1.
         treatment: what a slice does with it.
         note: what is peculiar to it, in words.
     """
@@ -72,6 +73,7 @@ class Layer:
     used: bool | None
     treatment: str = PERTURBED
     note: str = ""
+    uses: int = 1
 
     @property
     def is_weight(self) -> bool:
@@ -88,6 +90,7 @@ class Layer:
             "shape": list(self.shape),
             "aliases": list(self.aliases),
             "is_weight": self.is_weight,
+            "uses": self.uses,
             "trainable": self.trainable,
             "used": self.used,
             "treatment": self.treatment,
@@ -106,15 +109,15 @@ def find_layers(
             and nothing is known of use.
         reported: the names in results, by the module's names (default: the same).
     """
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     names: dict[int, list[str]] = {}
     parameters: dict[str, nn.Parameter] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
         parameters.setdefault(names[id(parameter)][0], parameter)
-    order, used = (list(parameters), None) if evaluator is None else forward_order(network, evaluator)
+    seen = None if evaluator is None else forward_order(network, evaluator)
     found = []
-    for name in order:
+    for name in parameters if seen is None else seen.names:
         parameter = parameters[name]
         aliases = names[id(parameter)][1:]
         described = [_described(modules, path, parameter) for path in (name, *aliases)]
@@ -136,8 +139,9 @@ def find_layers(
                 aliases=tuple(aliases),
                 matrix=matrix or any(other[1] for other in described),
                 trainable=parameter.requires_grad,
-                used=None if used is None else name in used,
+                used=None if seen is None else name in seen.used,
                 note="; ".join(notes),
+                uses=1 if seen is None else seen.uses.get(name, 1),
             )
         )
     return found

@@ -22,7 +22,9 @@ from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm
 from probes.measures.layers import PERTURBED, Layer
 from probes.measures.settings import SliceSettings
+from probes.networks.structure import Reading, read_structure
 from trust.measurements import Variable
+from trust.structure import Structure
 
 __all__ = ["Floats", "Found", "Frozen", "Measure", "PerturbedPath", "Point"]
 
@@ -121,6 +123,16 @@ class Frozen:
             part.factor * float(compare(self.base.gradients[name], part.base()).product)
             for name, part in self.direction.parts.items()
         )
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What the network computes, as read off its forward pass."""
+        return read_structure(self.evaluator)
+
+    @property
+    def structure(self) -> Structure | None:
+        """Its steps, under the module's own names; None where they cannot be told."""
+        return self.reading.structure
 
     def table(self, *more: int) -> Floats:
         """Room for a number at each η and each place of further axes, NaN until it is known."""

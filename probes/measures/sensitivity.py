@@ -27,7 +27,11 @@ class Sensitivity(Measure):
         self.count = min(frozen.settings.jacobian, len(frozen.evaluator))
         if self.count < 1:
             raise InputError("--measure sensitivity: on how many examples? add --jacobian N")
-        self.jacobians = Jacobians(frozen.evaluator, samples=self.count, weights=frozen.weights)
+        self.jacobians = Jacobians(
+            frozen.evaluator, samples=self.count, weights=frozen.weights, reading=frozen.reading
+        )
+        structure = self.jacobians.structure
+        self.activations = {} if structure is None else structure.activations
         self.before = self.jacobians.measure(frozen.evaluator.frozen)
         self.jacobian_change, self.gate_change = (
             frozen.table(len(frozen.names), frozen.samples) for _ in range(2)
@@ -53,14 +57,14 @@ class Sensitivity(Measure):
             if name in self.before.gates:
                 change = gate_change(self.before.gates[name], after.gates[name])
                 self.gate_change[row, k, : self.count] = change.cpu().numpy()
-        if self.before.gates:  # the last layer is linear
-            self.gate_change[row, names.index(self.frozen.weights[-1]), : self.count] = 0.0
+            if self.activations.get(name) == "identity":
+                self.gate_change[row, k, : self.count] = 0.0
 
     def tables(self) -> list[Floats]:
         """Both."""
         return [self.jacobian_change, self.gate_change]
 
     def found(self, others: Found) -> Found:
-        """The Jacobians' change and, for perceptrons, the gates'."""
+        """The Jacobians' change and, where the network's structure is known, the gates'."""
         found = {variables.JACOBIAN_CHANGE: self.jacobian_change}
-        return found | ({variables.GATE_CHANGE: self.gate_change} if self.before.gates else {})
+        return found | ({variables.GATE_CHANGE: self.gate_change} if self.activations else {})

@@ -1,7 +1,14 @@
-"""Exact singular values of weights, direction and perturbations, in float64."""
+"""Singular values of weights, direction and perturbations as realised, in float64 and rounded to the safe side.
+
+ΔW is the difference of the stored tensors, W̃ − W: what rounding added to ηd is in it. By default its singular values
+are bounded by those of d (Weyl: |σ_i(ΔW) − ησ_i(d)| ≤ ‖ΔW − ηd‖_F), which costs no decomposition at each η; with
+``--spectra slice``, and where every η has a step of its own, they are computed. Below max(m, n)·ε·‖W‖₂, with ε of the
+run's dtype, a singular value of ΔW is rounding alone, and counts as zero.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,37 +22,55 @@ from trust import measurements as variables
 
 __all__ = ["Spectra", "Spectrum", "spectrum"]
 
+_EPS = torch.finfo(torch.float64).eps
+
 
 @dataclass(frozen=True)
 class Spectrum:
     """Of one matrix, a weight with more than two axes being read as (out, everything else).
 
     Attributes:
-        spectral_norm: σ_max.
-        condition_number: σ_max / σ_min over all min(m, n) singular values; infinite where the matrix is rank
-            deficient to float64 (σ_min ≤ max(m, n) · 2⁻⁵² · σ_max).
+        spectral_norm: σ_max, or more.
+        smallest: σ_min over all min(m, n) singular values, or less; 0 where it cannot be told from 0.
     """
 
     spectral_norm: float
-    condition_number: float
+    smallest: float
+
+    @property
+    def condition_number(self) -> float:
+        """σ_max / σ_min, or more; infinite for a rank deficient matrix."""
+        if math.isnan(self.spectral_norm):
+            return math.nan
+        return self.spectral_norm / self.smallest if self.smallest > 0 else math.inf
+
+    def beside(self, factor: float, rest: float, negligible: float) -> Spectrum:
+        """Of factor · M + R with ‖R‖ ≤ ``rest``, by Weyl; singular values up to ``negligible`` count as zero."""
+        smallest = factor * self.smallest - rest
+        return Spectrum(factor * self.spectral_norm + rest, smallest if smallest > negligible else 0.0)
 
 
-def spectrum(matrix: Tensor) -> Spectrum:
-    """Exact singular values by LAPACK (no power iteration, which would only bound σ_max from below)."""
+def spectrum(matrix: Tensor, negligible: float = 0.0) -> Spectrum:
+    """Singular values by LAPACK (no power iteration, which would only bound σ_max from below).
+
+    They are those of a matrix within p(m, n)·ε·σ_max of it, p "a modestly growing function", for which max(m, n) is
+    allowed; both ends are rounded outwards by as much.
+
+    Args:
+        matrix: (out, …).
+        negligible: up to which a singular value counts as zero.
+    """
     flat = matrix.detach().to(torch.float64).flatten(1)
     if not bool(torch.isfinite(flat).all()):
-        return Spectrum(float("nan"), float("nan"))
+        return Spectrum(math.nan, math.nan)
     values = torch.linalg.svdvals(flat)
     largest, smallest = float(values[0]), float(values[-1])
-    negligible = max(flat.shape) * torch.finfo(torch.float64).eps * largest
-    return Spectrum(largest, largest / smallest if smallest > negligible else float("inf"))
+    rounding = max(flat.shape) * _EPS * largest
+    return Spectrum(largest + rounding, smallest - rounding if smallest > max(rounding, negligible) else 0.0)
 
 
 class Spectra(Measure):
-    """Spectral norms and condition numbers, of the frozen network and, on request, at every η.
-
-    Where every η has a perturbation of its own, that of ΔW_l is taken there, being no multiple of one d_l.
-    """
+    """Spectral norms and condition numbers of W_l, d_l and ΔW_l, and on request of W̃_l."""
 
     name = "spectra"
     finds = (
@@ -64,8 +89,15 @@ class Spectra(Measure):
         super().__init__(frozen)
         self.wanted = frozen.settings.spectra != "none"
         self.at_each = frozen.settings.spectra == "slice"
-        self.places = {name: frozen.names.index(name) for name in frozen.weights}
+        self.places = {name: frozen.names.index(name) for name in frozen.weights if self.wanted}
         self.perturbed, self.norm, self.condition = (frozen.table(len(frozen.names)) for _ in range(3))
+        self.weights = {name: spectrum(frozen.evaluator.frozen[name]) for name in self.places}
+        self.directions: dict[str, Spectrum] = {}
+        for name in self.places:
+            step = None if frozen.direction is None else frozen.direction.get(name)
+            if step is not None:  # rounding of the gradient can look like a small singular value
+                size = float(torch.linalg.vector_norm(step))
+                self.directions[name] = spectrum(step, self._negligible(name, size))
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:
@@ -74,47 +106,58 @@ class Spectra(Measure):
 
     @classmethod
     def records(cls, settings: SliceSettings) -> bool:
-        """On request only: singular values take long."""
-        return settings.spectra == "slice" or settings.direction == "adversarial"
+        """Unless there are none."""
+        return settings.spectra != "none"
+
+    def _negligible(self, name: str, size: float) -> float:
+        """Max(m, n)·ε·size, with the run's ε: what rounding of numbers of that size can look like."""
+        shape = self.frozen.evaluator.frozen[name].flatten(1).shape
+        return max(shape) * torch.finfo(self.frozen.evaluator.dtype).eps * size
 
     def record(self, point: Point) -> None:
-        """Take them of W̃_l, and of ΔW_l where that is no multiple of a direction."""
+        """Take those of ΔW_l, and on request of W̃_l."""
         for name, k in self.places.items():
             if self.at_each:
                 self.perturbed[point.row, k] = spectrum(point.moved[name]).condition_number
-            if self.wanted and self.frozen.direction is None and point.row > 0:
-                own = spectrum(point.moved[name] - self.frozen.evaluator.frozen[name])
+            if point.row > 0:
+                own = self._of_change(name, point)
                 self.norm[point.row, k] = own.spectral_norm
                 self.condition[point.row, k] = own.condition_number
 
+    def _of_change(self, name: str, point: Point) -> Spectrum:
+        direction = self.frozen.direction
+        change = point.moved[name].double() - self.frozen.evaluator.frozen[name]
+        negligible = self._negligible(name, self.weights[name].spectral_norm)
+        if self.at_each or direction is None:
+            return spectrum(change, negligible)
+        if name not in self.directions:
+            return Spectrum(0.0, 0.0)  # it does not move
+        rest = float(torch.linalg.vector_norm(change - point.eta * direction[name].double()))
+        return self.directions[name].beside(point.eta, rest, negligible)
+
     def tables(self) -> list[Floats]:
         """What is taken at each η of a line."""
-        return [self.perturbed]
+        return [self.perturbed, self.norm, self.condition]
 
     def found(self, others: Found) -> Found:
         """Those of the frozen network, and what was recorded."""
         frozen = self.frozen
-        weights, directions = dict[str, Spectrum](), dict[str, Spectrum]()
         ranks: dict[str, float] = {}
-        for name in frozen.weights if self.wanted else ():
+        for name in self.places:
             if name in frozen.gradient_norms:
                 gradient = frozen.base.gradients[name].flatten(1)
                 largest = operator_norm(gradient, Operator("matrix"))
                 ranks[name] = ratio(frozen.gradient_norms[name] ** 2, largest**2)
-            weights[name] = spectrum(frozen.evaluator.frozen[name])
-            step = None if frozen.direction is None else frozen.direction.get(name)
-            if step is not None:
-                directions[name] = spectrum(step)
         found: dict[variables.Variable, Floats] = {
-            variables.SPECTRAL_NORM: self._by_layer(weights, "spectral_norm"),
-            variables.CONDITION_NUMBER: self._by_layer(weights, "condition_number"),
-            variables.DIRECTION_SPECTRAL_NORM: self._by_layer(directions, "spectral_norm"),
-            variables.DIRECTION_CONDITION_NUMBER: self._by_layer(directions, "condition_number"),
+            variables.SPECTRAL_NORM: self._by_layer(self.weights, "spectral_norm"),
+            variables.CONDITION_NUMBER: self._by_layer(self.weights, "condition_number"),
+            variables.DIRECTION_SPECTRAL_NORM: self._by_layer(self.directions, "spectral_norm"),
+            variables.DIRECTION_CONDITION_NUMBER: self._by_layer(self.directions, "condition_number"),
             variables.GRADIENT_STABLE_RANK: frozen.by_layer(ranks),
         }
         if self.at_each:
             found[variables.PERTURBED_CONDITION_NUMBER] = self.perturbed
-        if frozen.direction is None:
+        if self.wanted:
             found[variables.PERTURBATION_SPECTRAL_NORM] = self.norm
             found[variables.PERTURBATION_CONDITION_NUMBER] = self.condition
         return found

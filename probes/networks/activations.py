@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from probes.errors import InputError
-from trust.activations import DEFAULT_PARAMETERS
+from trust.activations import DEFAULT_PARAMETERS, activation
 
-__all__ = ["activation_function", "parse_activation"]
+__all__ = ["activation_function", "named_activation", "parse_activation"]
 
 
 def parse_activation(spec: str) -> tuple[str, float | None]:
@@ -49,3 +50,37 @@ def activation_function(spec: str) -> Callable[[Tensor], Tensor]:
         return partial(functional.gelu, approximate="tanh")
     function: Callable[..., Tensor] = getattr(functional, name)
     return function if parameter is None else lambda z: function(z, parameter)
+
+
+def named_activation(function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """The name, with its parameter, of the activation that a call of a torch function is; None if it is none.
+
+    Args:
+        function: its name; ``relu_`` is ``relu``.
+        args: by place, the tensor first; a parameter is the second.
+        kwargs: by name.
+    """
+    name = function[:-1] if function.endswith("_") else function
+    if name == "gelu":
+        return "gelu_tanh" if kwargs.get("approximate", args[1] if len(args) > 1 else "") == "tanh" else name
+    if name in ("clamp", "clip", "clamp_min"):
+        return "relu" if _clamps_at_zero(args, kwargs) else None
+    if name not in DEFAULT_PARAMETERS or name in ("identity", "gelu_tanh"):
+        return None
+    default = DEFAULT_PARAMETERS[name]
+    if default is None:
+        return name
+    given = [kwargs[key] for key in ("negative_slope", "alpha", "beta") if key in kwargs]
+    parameter = given[0] if given else args[1] if len(args) > 1 else default
+    if not isinstance(parameter, int | float):
+        return None
+    try:
+        return activation(f"{name}:{float(parameter)!r}").name
+    except ValueError:  # one that makes no such activation
+        return None
+
+
+def _clamps_at_zero(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    low = kwargs.get("min", args[1] if len(args) > 1 else None)
+    high = kwargs.get("max", args[2] if len(args) > 2 else None)
+    return isinstance(low, int | float) and low == 0 and high is None

@@ -125,20 +125,13 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs (n, d_L)."""
-        return self.trace(x)[0]
-
-    def trace(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The outputs (n, d_L), and z_k (n, d_k), the arguments of φ, for each hidden layer k."""
         h = x.flatten(1)
-        preactivations: list[Tensor] = []
-        last = len(self.layers) - 1
-        for k, layer in enumerate(self.layers):
+        *hidden, last = self.layers
+        for k, layer in enumerate(hidden):
             z = layer(h)
-            if k == last:
-                return z, preactivations
             if self.norms is not None:
                 z = self.norms[k](z)
-            preactivations.append(z)
             a = self.activation(z)
             h = h + a if self.spec.residual and a.shape == h.shape else a
-        raise AssertionError("unreachable: a perceptron has a last layer")
+        outputs: Tensor = last(h)
+        return outputs

@@ -14,7 +14,6 @@ from probes.evaluation.directions import hash_of
 from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.noise_floor import NoiseFloor
 from probes.networks.kinds import spec_of
-from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.adversarial_path import AdversarialPath
 from trust import measurements as variables
 from trust.measurements import Variable
@@ -72,6 +71,7 @@ def _coordinates(frozen: Frozen, label: str) -> dict[str, Any]:
     shapes = [tuple(weights[layer.name].flatten(1).shape) if layer.is_weight else (0, 0) for layer in layers]
     by_layer: dict[Variable, Any] = {
         variables.IS_WEIGHT: np.array([layer.is_weight for layer in layers]),
+        variables.USES: np.array([layer.uses for layer in layers], dtype=np.int32),
         variables.KIND: [layer.kind for layer in layers],
         variables.TREATMENT: [layer.treatment for layer in layers],
         variables.ROWS: np.array([rows for rows, _ in shapes], dtype=np.int32),
@@ -89,28 +89,40 @@ def _coordinates(frozen: Frozen, label: str) -> dict[str, Any]:
 
 def _activations(frozen: Frozen) -> list[str]:
     """The function that follows each weight matrix, where that is known; empty elsewhere."""
-    network = frozen.evaluator.network
-    found = dict.fromkeys(frozen.names, "")
-    if isinstance(network, Perceptron):
-        found |= dict.fromkeys(frozen.weights, network.spec.activation)
-        found[frozen.weights[-1]] = "identity"
-    return [found[name] for name in frozen.names]
+    found = {} if frozen.structure is None else frozen.structure.activations
+    return [found.get(name, "") if name in frozen.weights else "" for name in frozen.names]
+
+
+def _form(frozen: Frozen) -> dict[str, str]:
+    """What kind of network it is, as far as its forward pass tells: ``true``, ``false``, or ``unknown``."""
+    reading, spec = frozen.reading, spec_of(frozen.evaluator.network)
+    structure = reading.structure
+    norms = " ".join(sorted(reading.norms)) or "none"
+    biases = None if structure is None else structure.has_biases
+    named = structure and structure.renamed({layer.name: layer.reported for layer in frozen.layers})
+    return {
+        "architecture": spec.to_json()["kind"]
+        if spec is not None
+        else type(frozen.evaluator.network).__name__,
+        "residual": _said(None if structure is None else any(step.kind == "sum" for step in structure.steps)),
+        "norm": norms if structure is not None or reading.norms else "unknown",
+        "biases": _said(biases),
+        "structure": named.to_json() if named else "",
+        "structure_unknown": reading.why,
+    }
+
+
+def _said(truth: bool | None) -> str:
+    return "unknown" if truth is None else str(truth).lower()
 
 
 def _attributes(frozen: Frozen) -> dict[str, Any]:
     evaluator, settings = frozen.evaluator, frozen.settings
-    network = evaluator.network
-    spec = spec_of(network)
-    named = any(name.rpartition(".")[2] == "bias" for name in frozen.names)
-    biases = any(spec.biases) if isinstance(spec, PerceptronSpec) else named
     moved = any(layer.name in frozen.moving and not layer.is_weight for layer in frozen.layers)
     adversarial = isinstance(frozen.path, AdversarialPath)
     worst = frozen.path.change if isinstance(frozen.path, AdversarialPath) else None
     return {
-        "architecture": spec.to_json()["kind"] if spec is not None else type(network).__name__,
-        "residual": str(spec.residual).lower() if spec is not None else "unknown",
-        "norm": spec.norm if spec is not None else "unknown",
-        "biases": str(biases).lower() if spec is not None else "unknown",
+        **_form(frozen),
         "biases_moved": str(moved).lower(),
         "batchnorm": f"{settings.batchnorm} statistics",
         "perturb": " ".join(settings.perturb),

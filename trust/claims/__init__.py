@@ -1,7 +1,8 @@
 """Claims: what can be tested, its source, its premises, and both of its sides as functions of the measurements.
 
 * what a claim is: Claim, Kind, Premise, Quantity (labelled measurements to labelled numbers); all_claims, the registry
-* premises to build on: CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE, LIPSCHITZ, ZERO_AT_ZERO, RELU, LINEAR, SMALL_RHO
+* premises to build on: CHAIN, NO_BIASES, TRANSMISSION, INJECTIVE, LIPSCHITZ, NONEXPANSIVE, ZERO_AT_ZERO, RELU,
+  LINEAR, SMALL_RHO; LAYERS (as CHAIN, with convolutions and pooling)
 * quantities to build sides from, all in log10: output_change, output_change_allowance, log10; weights (the weight
   matrices alone) and perturbed (without η = 0) choose from the measurements
 * a claim's form, so that counterexamples are searched along gradients: Form, Condition, Trial
@@ -45,9 +46,11 @@ from trust.claims.forms.trial import Condition, Form, Trial
 from trust.claims.premises import (
     CHAIN,
     INJECTIVE,
+    LAYERS,
     LINEAR,
     LIPSCHITZ,
     NO_BIASES,
+    NONEXPANSIVE,
     RELU,
     SMALL_RHO,
     TRANSMISSION,
@@ -59,8 +62,10 @@ from trust.claims.registry import all_claims
 __all__ = [
     "CHAIN",
     "INJECTIVE",
+    "LAYERS",
     "LINEAR",
     "LIPSCHITZ",
+    "NONEXPANSIVE",
     "NO_BIASES",
     "RELU",
     "SMALL_RHO",

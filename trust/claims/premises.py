@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import xarray as xr
@@ -11,12 +11,15 @@ from trust import measurements as variables
 from trust.activations import activation, transmission
 from trust.claims.claim import Measurements, Premise
 from trust.claims.quantities import (
-    activations,
+    activation_names,
     agd_scale,
     condition_number,
     cos_theta,
     depth,
+    map_factors,
     perturbed,
+    structure,
+    uses,
     weights,
 )
 
@@ -26,8 +29,10 @@ __all__ = [
     "EQUAL_SIGNS",
     "INJECTIVE",
     "KAPPA",
+    "LAYERS",
     "LINEAR",
     "LIPSCHITZ",
+    "NONEXPANSIVE",
     "NO_BIASES",
     "ORTHOGONAL",
     "ORTHOGONAL_COSINE",
@@ -42,6 +47,7 @@ __all__ = [
     "TRANSMISSION",
     "VALLEY",
     "ZERO_AT_ZERO",
+    "told",
 ]
 
 SAME = 1e-3
@@ -56,14 +62,41 @@ def _everywhere(measurements: Measurements, value: bool) -> xr.DataArray:
     return xr.DataArray(np.full(labels.size, value), coords={"checkpoint": labels.values}, dims="checkpoint")
 
 
+def told(measurements: Measurements, truth: bool | None) -> xr.DataArray:
+    """One truth for all checkpoints: booleans, or NaN where the measurements cannot tell."""
+    if truth is None:
+        return xr.full_like(_everywhere(measurements, True), np.nan, dtype=float)
+    return _everywhere(measurements, truth)
+
+
+def _is_perceptron(measurements: Measurements) -> xr.DataArray:
+    found = structure(measurements)
+    return told(measurements, _unless_odd(measurements, None if found is None else found.is_perceptron))
+
+
 def _is_chain(measurements: Measurements) -> xr.DataArray:
+    found = structure(measurements)
+    return told(measurements, _unless_odd(measurements, None if found is None else found.is_chain))
+
+
+def _unless_odd(measurements: Measurements, truth: bool | None) -> bool | None:
+    """What else tells: a matrix that is used twice, the attributes of results without a structure."""
+    if max(uses(measurements), default=1) > 1:
+        return False
+    if truth is not None:
+        return truth
     attributes = measurements.attrs
-    plain = attributes.get("architecture") == "perceptron" and attributes.get("residual") == "false"
-    return _everywhere(measurements, plain and attributes.get("norm") == "none")
+    norm = attributes.get("norm", "unknown")
+    if attributes.get("residual") == "true" or norm not in ("none", "unknown"):
+        return False
+    if "structure" in attributes:
+        return None
+    kind, plain = attributes.get("architecture"), attributes.get("residual") == "false" and norm == "none"
+    return True if kind == "perceptron" and plain else False if kind == "conv" else None
 
 
 def _has_no_biases(measurements: Measurements) -> xr.DataArray:
-    return _everywhere(measurements, measurements.attrs.get("biases") == "false")
+    return told(measurements, {"true": False, "false": True}.get(measurements.attrs.get("biases", "")))
 
 
 def _covers(measurements: Measurements) -> xr.DataArray:
@@ -121,18 +154,38 @@ def _step_size(measurements: Measurements) -> xr.DataArray:
     return own[variables.RELATIVE_PERTURBATION] <= own[variables.ETA] * (1 + 1e-3)
 
 
+def _all(truths: Iterable[bool | None]) -> bool | None:
+    """Whether all hold; None where none is known to fail but one is unknown."""
+    found = list(truths)
+    return False if False in found else None if None in found else True
+
+
 def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
     def check(measurements: Measurements) -> xr.DataArray:
-        names = activations(measurements)
-        return _everywhere(measurements, names is not None and all(holds(name) for name in names))
+        names = activation_names(measurements)
+        return told(measurements, _all(None if name is None else holds(name) for name in names))
 
     return check
 
 
 def _relu(measurements: Measurements) -> xr.DataArray:
-    names = activations(measurements)
-    known = names is not None and set(names[:-1]) <= {"relu"} and names[-1] in ("relu", "identity")
-    return _everywhere(measurements, known)
+    *hidden, last = activation_names(measurements)
+    truths = [None if name is None else name == "relu" for name in hidden]
+    return told(measurements, _all([*truths, None if last is None else last in ("relu", "identity")]))
+
+
+def _nonexpansive(measurements: Measurements) -> xr.DataArray:
+    names, maps = activation_names(measurements), map_factors(measurements)
+    pairs = zip(names, maps, strict=True)
+    truths = (None if name is None else transmission(name).beta * factor <= 1 for name, factor in pairs)
+    return told(measurements, _all(truths))
+
+
+def _linear(measurements: Measurements) -> xr.DataArray:
+    plain = all(factor <= 1 for factor in map_factors(measurements))
+    names = activation_names(measurements)
+    truths = [None if name is None else name == "identity" and plain for name in names]
+    return told(measurements, _all(truths))
 
 
 def _square_loss(measurements: Measurements) -> xr.DataArray:
@@ -182,14 +235,28 @@ def _orthogonal(measurements: Measurements) -> xr.DataArray:
     return holds.where(cosine.notnull())
 
 
+_READABLE = "a network whose forward pass can be followed (docs/other-networks.md)"
+_KNOWN = "activations that are known (docs/other-networks.md)"
+
 CHAIN = Premise(
-    "plain chain", "f is a multilayer perceptron without residual connections and norm layers", _is_chain
+    "plain chain",
+    "f is a multilayer perceptron: each matrix is used once, nothing is skipped, normalised, convolved or pooled",
+    _is_perceptron,
+    add=_READABLE,
 )
-NO_BIASES = Premise("no biases", "no layer has a bias", _has_no_biases)
+LAYERS = Premise(
+    "chain of layers",
+    "matrices or convolutions one after another, each used once, φ_k an elementwise function with fixed maps"
+    " (pooling) behind it: nothing is skipped or normalised",
+    _is_chain,
+    add=_READABLE,
+)
+NO_BIASES = Premise("no biases", "no layer has a bias", _has_no_biases, add=_READABLE)
 TRANSMISSION = Premise(
     "transmission",
     "φ_k(0) = 0 and α_k‖x − y‖ ≤ ‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with α_k > 0",
     _each_activation(lambda name: activation(name).zero_at_zero and transmission(name).alpha > 0),
+    add=_KNOWN,
 )
 KAPPA = Premise(
     "kappa", "κ ≥ the condition number of every W_k, W̃_k and ΔW_k", _covers, add="--spectra slice"
@@ -208,13 +275,19 @@ STEP_SIZE = Premise(
     "step size", "r_l ≤ η for every weight matrix", _step_size, (variables.RELATIVE_PERTURBATION,)
 )
 LIPSCHITZ = Premise(
-    "1-Lipschitz", "|φ_k(x) − φ_k(y)| ≤ |x − y|", _each_activation(lambda name: transmission(name).beta <= 1)
+    "Lipschitz",
+    "‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with a known β_k",
+    _each_activation(lambda name: np.isfinite(transmission(name).beta)),
+    add=_KNOWN,
 )
-ZERO_AT_ZERO = Premise("φ(0) = 0", "φ_k(0) = 0", _each_activation(lambda name: activation(name).zero_at_zero))
-RELU = Premise("ReLU", "φ is ReLU at every hidden layer; the last layer is linear or ReLU too", _relu)
-LINEAR = Premise(
-    "linear", "φ is the identity at every layer", _each_activation(lambda name: name == "identity")
+NONEXPANSIVE = Premise("1-Lipschitz", "‖φ_k(x) − φ_k(y)‖ ≤ ‖x − y‖", _nonexpansive, add=_KNOWN)
+ZERO_AT_ZERO = Premise(
+    "φ(0) = 0", "φ_k(0) = 0", _each_activation(lambda name: activation(name).zero_at_zero), add=_KNOWN
 )
+RELU = Premise(
+    "ReLU", "φ is ReLU at every hidden layer; the last layer is linear or ReLU too", _relu, add=_KNOWN
+)
+LINEAR = Premise("linear", "φ is the identity at every layer", _linear, add=_KNOWN)
 SMALL_RHO = Premise(
     "small ρ",
     "‖ΔW_k‖₂ ≤ ‖W_k‖₂/L for every k",

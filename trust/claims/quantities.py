@@ -12,10 +12,12 @@ from trust import measurements as variables
 from trust.activations import KNOWN_ACTIVATIONS, modelled_transmission, transmission
 from trust.claims.claim import Measurements
 from trust.distance import log10_deep_relative_trust
+from trust.structure import Structure, parse_structure
 
 __all__ = [
     "EVIDENCE",
     "above_noise",
+    "activation_names",
     "activations",
     "agd_eta",
     "agd_scale",
@@ -26,11 +28,13 @@ __all__ = [
     "constant_at_small_eta",
     "cos_theta",
     "depth",
+    "each_use",
     "effective_constant",
     "evident_change",
     "lipschitz",
     "log10",
     "log10_trust",
+    "map_factors",
     "output_change",
     "output_change_allowance",
     "output_triangle",
@@ -39,7 +43,9 @@ __all__ = [
     "smallest_evident",
     "step_condition_number",
     "step_norm",
+    "structure",
     "transmissions",
+    "uses",
     "weights",
     "whole",
     "whole_change",
@@ -68,9 +74,30 @@ def perturbed(measurements: _Labelled) -> _Labelled:
     return measurements.isel(eta=np.flatnonzero(measurements[variables.ETA].values > 0))
 
 
+def uses(measurements: Measurements) -> list[int]:
+    """How often the forward pass uses each weight matrix; once where the measurements do not say."""
+    own = weights(measurements)
+    if variables.USES not in own.coords:
+        return [1] * own.sizes["layer"]
+    return [max(1, int(count)) for count in own[variables.USES].values]
+
+
 def depth(measurements: Measurements) -> int:
-    """L, the number of weight matrices."""
-    return int(measurements[variables.IS_WEIGHT].sum())
+    """L, the number of uses of weight matrices."""
+    return sum(uses(measurements))
+
+
+def each_use(values: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """Numbers of the weight matrices (…, layer) with one entry a use."""
+    counts = uses(measurements)
+    return (
+        values.isel(layer=np.repeat(np.arange(len(counts)), counts)) if max(counts, default=1) > 1 else values
+    )
+
+
+def structure(measurements: Measurements) -> Structure | None:
+    """What the network computes, step by step; None where the measurements do not say."""
+    return parse_structure(str(measurements.attrs.get("structure", "")))
 
 
 def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.DataArray:
@@ -90,8 +117,8 @@ def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.Data
 
 
 def log10_trust(measurements: Measurements) -> xr.DataArray:
-    """log10 D(r), r the weight matrices' relative perturbations as measured (checkpoint, eta)."""
-    relative = weights(measurements)[variables.RELATIVE_PERTURBATION]
+    """log10 D(r), r the weight matrices' relative perturbations as measured, one a use (checkpoint, eta)."""
+    relative = each_use(weights(measurements)[variables.RELATIVE_PERTURBATION], measurements)
     return along_layers(log10_deep_relative_trust, relative)
 
 
@@ -228,7 +255,9 @@ def slope_noise(measurements: Measurements) -> xr.DataArray:
     return (floor * gradient * step_norm(measurements)).sum("layer")
 
 
-def condition_number(measurements: Measurements, *, after: bool = True) -> xr.DataArray:
+def condition_number(
+    measurements: Measurements, *, after: bool = True, realised: bool = True
+) -> xr.DataArray:
     """κ: the largest condition number among the W_k and the ΔW_k, and where they were measured the W̃_k(η).
 
     A layer that does not move has no ΔW_k whose conditioning could matter.
@@ -236,9 +265,10 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
     Args:
         measurements: with the spectra.
         after: whether the perturbed weights W̃_k(η) count; then κ depends on η.
+        realised: whether the ΔW_k are those of the stored tensors at each η; else as η → 0, without rounding.
     """
     own = weights(measurements)
-    step = step_condition_number(own)
+    step = step_condition_number(own, realised=realised)
     kappa = xr.where(step > own[variables.CONDITION_NUMBER], step, own[variables.CONDITION_NUMBER]).max(
         "layer"
     )
@@ -249,20 +279,34 @@ def condition_number(measurements: Measurements, *, after: bool = True) -> xr.Da
     return kappa
 
 
-def step_condition_number(own: Measurements) -> xr.DataArray:
-    """κ(ΔW_k), 1 for a layer that does not move; the same for all η, unless every η has a step of its own."""
-    if variables.PERTURBATION_CONDITION_NUMBER in own:
+def step_condition_number(own: Measurements, *, realised: bool = True) -> xr.DataArray:
+    """κ(ΔW_k), 1 for a layer that does not move: as realised at each η where that was measured, else κ(d_k)."""
+    direct = own[variables.DIRECTION_CONDITION_NUMBER]
+    if variables.PERTURBATION_CONDITION_NUMBER in own and (realised or bool(direct.isnull().all())):
         moved = perturbed(own)
         return moved[variables.PERTURBATION_CONDITION_NUMBER].where(
             moved[variables.PERTURBATION_NORM] > 0, 1.0
         )
-    return own[variables.DIRECTION_CONDITION_NUMBER].where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
+    return direct.where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
+
+
+def activation_names(measurements: Measurements) -> list[str | None]:
+    """The name of each weight matrix's activation, None where it is not known."""
+    names = [str(name) for name in weights(measurements)[variables.ACTIVATION].values]
+    return [name if name.partition(":")[0] in KNOWN_ACTIVATIONS else None for name in names]
 
 
 def activations(measurements: Measurements) -> list[str] | None:
     """The name of each weight matrix's activation, or None where one of them is not known."""
-    names = [str(name) for name in weights(measurements)[variables.ACTIVATION].values]
-    return names if all(name.partition(":")[0] in KNOWN_ACTIVATIONS for name in names) else None
+    known = [name for name in activation_names(measurements) if name is not None]
+    return known if len(known) == weights(measurements).sizes["layer"] else None
+
+
+def map_factors(measurements: Measurements) -> list[float]:
+    """For each weight matrix the Lipschitz constant of the fixed maps (pooling) behind it; 1 where there are none."""
+    found = structure(measurements)
+    names = [str(name) for name in weights(measurements)["layer"].values]
+    return [1.0 if found is None else found.factors.get(name, 1.0) for name in names]
 
 
 def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.DataArray, xr.DataArray] | None:
@@ -290,9 +334,12 @@ def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.Dat
 
 
 def lipschitz(measurements: Measurements) -> xr.DataArray | None:
-    """β_k, the true Lipschitz constant of each weight matrix's activation (layer); None where one is not known."""
+    """β_k, the Lipschitz constant of what follows each weight matrix (layer); None where one is not known.
+
+    That is its activation's true constant, times those of the fixed maps (pooling) before the next matrix.
+    """
     found = transmissions(measurements, modelled=False)
-    return None if found is None else found[1]
+    return None if found is None else found[1] * np.array(map_factors(measurements))
 
 
 def agd_scale(own: Measurements) -> xr.DataArray:

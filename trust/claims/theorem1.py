@@ -87,7 +87,7 @@ def _published_constant(measurements: Measurements) -> xr.DataArray:
     count = depth(measurements)
     found = along_layers(
         lambda kappa: log10_theorem1_constant(condition_number=kappa, alpha=alpha, beta=beta, depth=count),
-        condition_number(measurements, after=False),
+        condition_number(measurements, after=False, realised=False),
     )
     return found.isel(eta=0, drop=True) if "eta" in found.dims else found
 

@@ -76,13 +76,19 @@ def _lines(layers: Sequence[Layer]) -> str:
         shape = " × ".join(map(str, layer.shape)) or "scalar"
         aliases = [f"also {', '.join(layer.aliases)}"] if layer.aliases else []
         remarks = "; ".join([*aliases, *([layer.note] if layer.note else [])])
-        counts = "yes" if layer.is_weight else "–"
+        counts = "–" if not layer.is_weight else "yes" if layer.uses == 1 else f"{layer.uses} times"
         rows.append([layer.reported, shape, layer.kind, layer.owner_type, counts, layer.treatment, remarks])
     moving = [layer for layer in layers if layer.treatment == PERTURBED]
-    weights = sum(layer.is_weight for layer in layers)
+    weights = [layer for layer in layers if layer.is_weight]
+    uses = sum(layer.uses for layer in weights)
+    depth = (
+        f"{len(weights)} weight matrices"
+        if uses == len(weights)
+        else f"{uses} uses of {len(weights)} weight matrices"
+    )
     lines = [
         plain(rows),
-        f"{len(moving)} of {len(layers)} parameters are perturbed; L = {weights} weight matrices,"
+        f"{len(moving)} of {len(layers)} parameters are perturbed; L = {depth},"
         f" {sum(layer.is_weight for layer in moving)} of them perturbed",
     ]
     if any(layer.used is None for layer in layers):

@@ -102,7 +102,7 @@ def find_operators(evaluator: Evaluator, weights: list[str]) -> dict[str, Operat
     different things or is applied to inputs of different sizes.
     """
     network = evaluator.network
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     every = dict(network.named_parameters(remove_duplicate=False))
     seen: dict[nn.Module, set[Operator]] = {}
 

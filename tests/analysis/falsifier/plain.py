@@ -243,6 +243,32 @@ def _telescoped(p: Plain) -> tuple[float, float]:
     return norm(p.f_moved - p.f), bound
 
 
+def _skipping(p: Plain, W: list[Array], b: list[Array]) -> list[Array]:
+    """The states of the same layers, with a skip connection wherever the widths are equal."""
+    states = [p.x]
+    for matrix, bias in zip(W, b, strict=True):
+        inside = np.array([p.phi(value) for value in matrix @ states[-1] + bias])
+        states.append(inside + states[-1] if len(inside) == len(states[-1]) else inside)
+    return states
+
+
+def _residual_telescoped(p: Plain) -> tuple[float, float]:
+    h, moved = _skipping(p, p.W, p.b), [b + db for b, db in zip(p.b, p.db, strict=True)]
+    gains = [(V.shape[0] == V.shape[1]) + p.beta * top(V) for V in p.V]
+    bound = sum(
+        math.prod(gains[k + 1 :]) * p.beta * (norm(p.dW[k] @ h[k]) + norm(p.db[k])) for k in range(p.L)
+    )
+    return norm(_skipping(p, p.V, moved)[-1] - h[-1]), bound
+
+
+def _residual_spectral(p: Plain) -> tuple[float, float]:
+    skips = [W.shape[0] == W.shape[1] for W in p.W]
+    before = [s + p.beta * top(W) for s, W in zip(skips, p.W, strict=True)]
+    after = [s + p.beta * (top(W) + top(dW)) for s, W, dW in zip(skips, p.W, p.dW, strict=True)]
+    change = norm(_skipping(p, p.V, p.b)[-1] - _skipping(p, p.W, p.b)[-1])
+    return change, norm(p.x) * (math.prod(after) - math.prod(before))
+
+
 def _paths(p: Plain, W: list[Array], b: list[Array]) -> list[float]:
     """The products along all paths, one by one; those of a bias start at its unit."""
     found = []
@@ -314,6 +340,8 @@ PLAIN: dict[str, Callable[[Plain], tuple[float, float]]] = {
     "path-metric-direct": _path_direct,
     "linearisation-remainder": _remainder,
     "agd-majorisation": _agd,
+    "residual-telescoped": _residual_telescoped,
+    "residual-spectral": _residual_spectral,
 }
 
 

@@ -68,7 +68,7 @@ def test_json_of_a_module_of_the_user_s_own(probe: Probe, foreign: tuple[Path, s
     path, network = foreign
     found = table(probe, path, "--network", network, "--data", data, "--perturb", "*.weight")
     keys = {"name", "module", "module_type", "kind", "shape", "aliases", "is_weight", "trainable", "used"}
-    assert all(set(one) == keys | {"treatment", "note"} for one in found)
+    assert all(set(one) == keys | {"uses", "treatment", "note"} for one in found)
     assert [one["name"] for one in found] == [*NAMES, "spare.weight"]
     by = {one["name"]: one for one in found}
     assert by["inner.weight"]["aliases"] == ["twin.weight"]

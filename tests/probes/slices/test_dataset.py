@@ -31,7 +31,7 @@ def test_attributes_say_what_was_measured() -> None:
         "architecture": "perceptron",
         "residual": "false",
         "norm": "batch",
-        "biases": "false",
+        "biases": "true",  # the batch norm's
         "biases_moved": "false",
         "batchnorm": "running statistics",
         "direction": "gradient",

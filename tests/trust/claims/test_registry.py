@@ -42,6 +42,8 @@ def test_the_claims_are_there_in_order() -> None:
         "path-metric-direct",
         "linearisation-remainder",
         "agd-majorisation",
+        "residual-telescoped",
+        "residual-spectral",
     ]
     for claim in CLAIMS.values():
         assert claim.source
