@@ -49,7 +49,13 @@ class Case:
     def core(self, **changes: Any) -> SliceSettings:
         """The breakdown of all layers, loss, output change, cosines, norms and noise floor."""
         settings = SliceSettings(
-            etas=self.etas, spectra="none", limit=False, curvature=False, ladder=False, chunk=self.chunk
+            etas=self.etas,
+            spectra="none",
+            limit=False,
+            curvature=False,
+            ladder=False,
+            split="none",
+            chunk=self.chunk,
         )
         return replace(settings, **changes)
 

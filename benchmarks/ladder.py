@@ -27,7 +27,9 @@ def ladder(repeats: int) -> list[dict[str, Any]]:
 
 def compare(case: Case, repeats: int) -> dict[str, Any]:
     """Run each once, and time them in turn."""
-    without = SliceSettings(etas=case.etas, jacobian=8, curvature=False, chunk=case.chunk, ladder=False)
+    without = SliceSettings(
+        etas=case.etas, jacobian=8, curvature=False, chunk=case.chunk, ladder=False, split="none"
+    )
 
     def run(settings: SliceSettings) -> Callable[[], object]:
         return lambda: measure_slice(case.network, case.x, case.y, settings=settings)

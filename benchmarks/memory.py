@@ -107,6 +107,7 @@ def measured(case: dict[str, Any]) -> dict[str, Any]:
         ladder=case["ladder"],
         spectra="weights" if case["ladder"] else "none",
         limit=False,
+        split="none",
         samples=case["samples"],
         ascent_steps=2,
         restarts=1,

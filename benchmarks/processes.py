@@ -32,7 +32,9 @@ def processes(share: Share, *, width: int, points: int, repeats: int) -> dict[st
     spec = PerceptronSpec(widths=(784, *[width] * 15, 10), activation="relu", biases=(True,) * 16)
     network = Perceptron(spec)
     etas = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, points)])
-    settings = SliceSettings(etas=etas, spectra="none", ladder=False, curvature=False, limit=False)
+    settings = SliceSettings(
+        etas=etas, spectra="none", ladder=False, curvature=False, limit=False, split="none"
+    )
     busy: dict[str, list[float]] = {}
 
     def run(name: str, used: Share) -> Callable[[], object]:

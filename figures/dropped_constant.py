@@ -48,7 +48,7 @@ def draw_dropped_constant(found: xr.Dataset) -> Figure:
             taken.add(place)
             _draw(grid[place], one)
         for row, column in np.ndindex(grid.shape):
-            ax = grid[row, column]
+            ax: Axes = grid[row, column]  # type: ignore[assignment, unused-ignore]
             if (row, column) not in taken:
                 ax.set_axis_off()
                 continue

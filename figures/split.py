@@ -194,10 +194,10 @@ def _curves(
         curve(str(name), factors.sel(factor=name), kind="bar") for name in factors["factor"].values.tolist()
     ]
     with np.errstate(divide="ignore", invalid="ignore"):
-        levels = {
+        levels: dict[str, xr.DataArray] = {
             _TOTAL: factors.sum("factor", skipna=False),
-            _MEDIAN: np.log10(one["example_constant"].sel(quantile=0.5)),
-            _THEOREM: np.log10(one["jacobian_constant"]),
+            _MEDIAN: xr.apply_ufunc(np.log10, one["example_constant"].sel(quantile=0.5)),
+            _THEOREM: xr.apply_ufunc(np.log10, one["jacobian_constant"]),
         }
     return bars + [curve(name, values, kind="points") for name, values in levels.items()]
 

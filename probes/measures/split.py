@@ -129,13 +129,13 @@ class Split(Measure):
 
     def found(self, others: Found) -> Found:
         """The tables."""
-        found: dict[variables.Variable, object] = {
+        return {
+            **self.by_layer,
             variables.EXAMPLE_GRADIENT_CHANGE: self.quantiles,
             variables.EXAMPLES_WITHOUT_GRADIENT: self.frozen.by_layer(self.without),
             variables.SPLIT_EXAMPLES: float(self.count),
             variables.QUANTILE: np.array(_QUANTILES),
         }
-        return self.by_layer | found  # type: ignore[operator, no-any-return]
 
 
 def _means(few: Evaluator, moved: Parameters, names: list[str]) -> Floats:
