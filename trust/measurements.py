@@ -304,7 +304,9 @@ RESPONSE_BOUND = _pattern(
     "output",
 )
 MARGIN = _pattern("margin", CX, "the largest output less the second largest, f frozen", "output")
-LABEL_KEPT = _pattern("label_kept", CEX, "1 where the largest output is of the same class as at η = 0, else 0")
+LABEL_KEPT = _pattern(
+    "label_kept", CEX, "1 where the largest output is of the same class as at η = 0, else 0"
+)
 LOSS_RISE = _pattern("loss_rise", CEX, "the example's loss less that at η = 0, for cross-entropy", "loss")
 LOSS_RISE_BOUND = _pattern(
     "loss_rise_bound",

@@ -28,7 +28,9 @@ __all__ = ["ChainLayer", "Pattern", "chain_of"]
 _BY_ETA = (variables.PATTERN_BOUND, variables.RESPONSE_BOUND, variables.LABEL_KEPT)
 _LOSSES = (variables.LOSS_RISE, variables.LOSS_RISE_BOUND)
 _HALVINGS = 14  # below the grid, while no step is certified
-_BISECTIONS = 6  # between the last η that is and the first that is not: of the log grid's factor 1.6 a 64th remains
+_BISECTIONS = (
+    6  # between the last η that is and the first that is not: of the log grid's factor 1.6 a 64th remains
+)
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ def _outputs(stages: Sequence[Stage], x: Floats) -> Floats:
     return h
 
 
-def _classes(targets: Sequence[Tensor | None], count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
+def _classes(
+    targets: Sequence[Tensor | None], count: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
     """The examples' labels, where they are classes."""
     labels = [numpy_of(t) for t in targets if t is not None and t.ndim == 1 and not t.is_floating_point()]
     if not labels or len(labels) < len(targets):
