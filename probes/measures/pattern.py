@@ -5,6 +5,7 @@ All of it in float64 at the very weights that were evaluated. A singular value i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,10 +28,8 @@ __all__ = ["ChainLayer", "Pattern", "chain_of"]
 
 _BY_ETA = (variables.PATTERN_BOUND, variables.RESPONSE_BOUND, variables.LABEL_KEPT)
 _LOSSES = (variables.LOSS_RISE, variables.LOSS_RISE_BOUND)
-_HALVINGS = 14  # below the grid, while no step is certified
-_BISECTIONS = (
-    6  # between the last η that is and the first that is not: of the log grid's factor 1.6 a 64th remains
-)
+_CLOSE = 1.02  # how near the first η that is not certified comes to the last that is
+_MOST_TRIALS = 24
 
 
 @dataclass(frozen=True)
@@ -151,26 +150,18 @@ class Pattern(Measure):
     def _certified_step(self) -> tuple[float, int]:
         """The largest η found whose bound on the mean loss is below its start, and how many bounds that took.
 
-        The grid's own are looked at first, then what lies between the last η that is certified and the next.
+        The grid's own are known. Beyond them η is doubled or halved, and in the end what lies between the last η that
+        is certified and the first that is not.
         """
         etas = [float(eta) for eta in self.frozen.etas[1:]]
         rises = self.sampled[variables.LOSS_RISE_BOUND][1:, : self.count]
-        sure = [eta for eta, rise in zip(etas, rises, strict=True) if _falls(rise)]
-        trials, good = 0, max(sure, default=0.0)
-        above = [eta for eta in etas if eta > good]
-        if not above:
-            return good, trials
-        bad = above[0]
-        while not good and trials < _HALVINGS:
-            trials += 1
-            if self._is_certified(bad / 2):
-                good = bad / 2
-            else:
-                bad /= 2
-        for _ in range(_BISECTIONS if good else 0):
-            trials += 1
-            middle = (good * bad) ** 0.5
+        good = max((eta for eta, rise in zip(etas, rises, strict=True) if _falls(rise)), default=0.0)
+        bad = min((eta for eta in etas if eta > good), default=math.inf)
+        trials = 0
+        while trials < _MOST_TRIALS and not (good > 0 and bad < good * _CLOSE):
+            middle = bad / 2 if good == 0 else 2 * good if bad == math.inf else (good * bad) ** 0.5
             good, bad = (middle, bad) if self._is_certified(middle) else (good, middle)
+            trials += 1
         return good, trials
 
     def _is_certified(self, eta: float) -> bool:
