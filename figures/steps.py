@@ -41,8 +41,8 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     one at the upper. Where there is none, such as the curvature's where it is negative, the line has a gap.
 
     Args:
-        limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``certified``, ``measured`` and ``searched_to``
-            (checkpoint); those missing are left out.
+        limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``certified``, ``measured`` and
+            ``searched_to`` (checkpoint); those missing are left out.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
