@@ -4,7 +4,8 @@
 * verdicts: judge, a Verdict with its Status on each claim at each checkpoint
 * what the theory leaves open: summarise (the effective constants), split (these taken apart, into FACTORS), step_limits
   (side by side), compare_growth (which model of trust explains the slice)
-* the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order
+* the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order;
+  certified_labels, which provably do not change
 * for figures: envelope, a claim's two sides
 * what must hold of any correct measurement: check_measurements
 * the search for counterexamples: falsify, and replay of a witness (they need torch, and import it on first use)
@@ -35,6 +36,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from analysis.certified import certified_labels
 from analysis.constants import summarise
 from analysis.envelopes import envelope
 from analysis.findings import Findings, find
@@ -59,6 +61,7 @@ __all__ = [
     "Inversion",
     "Status",
     "Verdict",
+    "certified_labels",
     "check_measurements",
     "compare_growth",
     "envelope",

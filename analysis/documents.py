@@ -17,6 +17,9 @@ from trust.claims.quantities import depth
 __all__ = ["claim_rows", "limit_rows", "split_rows", "verdict_rows"]
 
 
+_LIMITS = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
+
+
 def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
     """Every verdict; ``network`` says of which, where there are several."""
     return [
@@ -65,21 +68,10 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
     found = []
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
-        numbers = {
-            name: _finite(float(one[name]))
-            for name in (
-                "cos_theta",
-                "constant",
-                "lemma2",
-                "calibrated",
-                "curvature",
-                "predicted",
-                "measured",
-            )
-        }
+        numbers: dict[str, Any] = {name: _finite(float(one[name])) for name in _LIMITS}
         counts = {
             name: None if math.isnan(count := float(one[name])) else int(count)
-            for name in ("predicted_gradients", "predicted_losses")
+            for name in ("predicted_gradients", "predicted_losses", "certified_examples")
         }
         evaluations = int(one["evaluations"]) + measurements.sizes["eta"] + 1
         found.append(

@@ -7,9 +7,10 @@ import xarray as xr
 
 from analysis.completion import completed
 from analysis.verdicts import standing_of_premises
+from trust import measurements as variables
 from trust.claims import Claim
 
-__all__ = ["envelope"]
+__all__ = ["common_examples", "envelope"]
 
 
 def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
@@ -44,6 +45,14 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     found.attrs["claim"] = claim.id
     found.attrs["subject"] = claim.subject
     return found
+
+
+def common_examples(measurements: xr.Dataset) -> xr.Dataset:
+    """The examples of which all bounds were measured: with ``--pattern N`` the first N, else all."""
+    if variables.MARGIN not in measurements:
+        return measurements
+    known = measurements[variables.PATTERN_BOUND].notnull().any(["checkpoint", "eta"]).values
+    return measurements.isel(example=np.flatnonzero(known)) if known.any() else measurements
 
 
 def _known(bound: xr.DataArray, measured: xr.DataArray) -> xr.DataArray:

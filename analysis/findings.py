@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis import tables, wording
+from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
-from analysis.envelopes import envelope
+from analysis.envelopes import common_examples, envelope
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
@@ -41,6 +42,10 @@ _SPLIT_EXPLAINED = (
     " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
     " What is below the noise is in brackets."
 )
+_LABELS_EXPLAINED = (
+    "Shares of the examples of --pattern whose label did not change, and whose label provably cannot: the margin"
+    " exceeds √2 times the smallest of all proved bounds."
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Findings:
         slack: what loosens the bounds; None where the run did not measure it.
         split: the effective constant taken apart; None where the run did not measure it.
         inversions: where the bounds' order inverts.
+        labels: how many provably do not change; None where the run did not measure it.
         envelopes: for each claim's id its two sides; without those that the run did not measure.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
     """
@@ -72,6 +78,7 @@ class Findings:
     slack: xr.Dataset | None
     split: xr.Dataset | None
     inversions: Sequence[Inversion]
+    labels: xr.Dataset | None
     envelopes: Mapping[str, xr.Dataset]
     history: pd.DataFrame | None
 
@@ -96,6 +103,8 @@ class Findings:
         if self.slack is not None:
             table = tables.slack_table(self.slack)
             found.append(("Where the bounds lose their tightness", _SLACK_EXPLAINED, table))
+        if self.labels is not None:
+            found.append(("Certified labels", _LABELS_EXPLAINED, tables.labels_table(self.labels)))
         return found
 
     @property
@@ -122,7 +131,10 @@ def find(
     chosen = list(all_claims().values()) if claims is None else list(claims)
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
-    pairs = {claim.id: envelope(measurements, claim) for claim in chosen}
+    ladder = common_examples(measurements)  # all rungs of the same examples
+    pairs = {
+        claim.id: envelope(ladder if claim.subject == "function" else measurements, claim) for claim in chosen
+    }
     return Findings(
         title=title,
         measurements=measurements,
@@ -134,6 +146,7 @@ def find(
         slack=slack(measurements),
         split=split(measurements),
         inversions=inversions(measurements, chosen),
+        labels=certified_labels(measurements),
         envelopes={name: pair for name, pair in pairs.items() if pair is not None},
         history=history,
     )

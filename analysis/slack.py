@@ -20,7 +20,13 @@ RUNGS = (MEASURED, "telescoped", "spectral-product", "theorem1-function-layerwis
 """From the measured change upwards: each bound follows from the one before by giving something away."""
 CAUSES = ("alignment", "data-independent norms", "conditioning and α", "one worst κ")
 """What is given away from each rung to the next."""
-_ORDER = (("telescoped", "spectral-product"), ("theorem1-function-layerwise", "theorem1-function"))
+PATTERN, INACTIVE = "pattern-telescoped", "inactive units"
+"""The rung below the telescoped one where a run measured it, and what is given away from it."""
+_ORDER = (
+    (PATTERN, "telescoped"),
+    ("telescoped", "spectral-product"),
+    ("theorem1-function-layerwise", "theorem1-function"),
+)
 """Pairs of bounds of which the first is never above the second where the premises of both hold."""
 
 
@@ -63,20 +69,25 @@ def slack(measurements: xr.Dataset) -> xr.Dataset | None:
     """
     measurements = completed(measurements)
     claims = all_claims()
-    rungs = [claims[name] for name in RUNGS[1:]]
+    measured, *names = RUNGS
+    causes = list(CAUSES)
+    if all(name in measurements for name in claims[PATTERN].needs):
+        names.insert(0, PATTERN)
+        causes.insert(1, INACTIVE)
+    rungs = [claims[name] for name in names]
     if any(name not in measurements for claim in rungs for name in claim.needs):
         return None
     sides = [rungs[0].measured(measurements), *(claim.bound(measurements) for claim in rungs)]
     values = xr.concat(xr.broadcast(*sides), dim="rung", coords="minimal", compat="override")
-    values = values.transpose("rung", "checkpoint", "eta", "example").assign_coords(rung=list(RUNGS))
+    values = values.transpose("rung", "checkpoint", "eta", "example").assign_coords(rung=[measured, *names])
     used = values.isel(rung=0, drop=True).notnull()
-    for k in range(1, len(RUNGS)):
+    for k in range(1, values.sizes["rung"]):
         used = used & _consistent(values.isel(rung=k, drop=True), used)
     with np.errstate(invalid="ignore"):
         means = values.where(used).mean("example", skipna=True)
     holds = [xr.ones_like(means.isel(rung=0, drop=True), dtype=bool)]
     holds += [standing_of_premises(measurements, claim, holds[0]) == 1 for claim in rungs]
-    share = _shares(means)
+    share = _shares(means, causes)
     infinite = (means == np.inf).any("rung")
     gap = means.isel(rung=-1, drop=True) - means.isel(rung=0, drop=True)
     finite = share.where(np.isfinite(share))
@@ -88,7 +99,7 @@ def slack(measurements: xr.Dataset) -> xr.Dataset | None:
             "share": share,
             "total": gap.where(~infinite, np.inf).where(known),
             "finite_total": finite.sum("cause").where(known),
-            "premises_hold": xr.concat(holds, dim="rung").assign_coords(rung=list(RUNGS)),
+            "premises_hold": xr.concat(holds, dim="rung").assign_coords(rung=values["rung"].values),
         }
     )
 
@@ -99,10 +110,10 @@ def _consistent(values: xr.DataArray, used: xr.DataArray) -> xr.DataArray:
     return ~odd | odd.where(used, True).all("example")
 
 
-def _shares(means: xr.DataArray) -> xr.DataArray:
+def _shares(means: xr.DataArray, causes: list[str]) -> xr.DataArray:
     """Differences of consecutive rungs; nothing can be told beyond infinity."""
-    upper = means.isel(rung=slice(1, None)).rename(rung="cause").assign_coords(cause=list(CAUSES))
-    lower = means.isel(rung=slice(None, -1)).rename(rung="cause").assign_coords(cause=list(CAUSES))
+    upper = means.isel(rung=slice(1, None)).rename(rung="cause").assign_coords(cause=causes)
+    lower = means.isel(rung=slice(None, -1)).rename(rung="cause").assign_coords(cause=causes)
     with np.errstate(invalid="ignore"):
         share = upper - lower
     beyond = (lower == np.inf).cumsum("cause") > 0

@@ -25,13 +25,16 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
         (from the Hessian, blind to ReLU's kinks; NaN where it was not computed), ``measured`` (NaN where the
         loss had not returned at ``searched_to``; both NaN where it was not searched for), ``evaluations`` of
         the loss that it took beside the grid's, ``predicted`` with the gradients and losses that it took
-        (``predicted_gradients``, ``predicted_losses``), ``cos_theta`` and ``constant``.
+        (``predicted_gradients``, ``predicted_losses``), ``certified`` (of the mean loss of the first
+        ``certified_examples``, those of ``--pattern``; NaN without it), ``cos_theta`` and ``constant``.
     """
     measurements = completed(measurements)
     limits = {
         "lemma2": 10.0 ** lemma2_limit(measurements),
         "calibrated": 10.0 ** calibrated_limit(measurements),
         "curvature": 10.0 ** curvature_limit(measurements),
+        "certified": _optional(measurements, variables.CERTIFIED_STEP),
+        "certified_examples": _certified_examples(measurements),
         "measured": _optional(measurements, variables.STEP_LIMIT),
         "searched_to": _optional(measurements, variables.STEP_LIMIT_SEARCHED_TO),
         "cos_theta": cos_theta(measurements),
@@ -76,6 +79,13 @@ def _searched(start: float, factor: float, clear_to: float, limit: float, search
     return (
         words if clear_to >= end else f"{words}; beyond {number(clear_to)} an earlier return remains possible"
     )
+
+
+def _certified_examples(measurements: xr.Dataset) -> xr.DataArray:
+    """Of how many examples the certified step speaks (checkpoint)."""
+    if variables.LOSS_RISE_BOUND not in measurements:
+        return xr.zeros_like(measurements[variables.SLOPE_AT_ZERO])
+    return measurements[variables.LOSS_RISE_BOUND].notnull().any("eta").sum("example")
 
 
 def _optional(measurements: xr.Dataset, name: str) -> xr.DataArray:

@@ -21,6 +21,7 @@ __all__ = [
     "checks_table",
     "constants_table",
     "growth_table",
+    "labels_table",
     "limits_table",
     "slack_table",
     "split_table",
@@ -56,9 +57,9 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
 
 
 def limits_table(limits: xr.Dataset) -> Rows:
-    """One row a checkpoint: the five step limits and the constant."""
+    """One row a checkpoint: the step limits (how many examples the certified one is of, too) and the constant."""
     heading = ["checkpoint", "cos θ", "C at η → 0"]
-    rows = [[*heading, "Lemma 2", "calibrated", "slice curvature", "predicted", "measured"]]
+    rows = [[*heading, "Lemma 2", "calibrated", "slice curvature", "predicted", "certified", "measured"]]
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         measured = float(one["measured"])
@@ -69,6 +70,10 @@ def limits_table(limits: xr.Dataset) -> Rows:
             number(float(one[name]))
             for name in ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted")
         ]
+        certified = number(float(one["certified"]))
+        if "certified_examples" in one and int(one["certified_examples"]):
+            certified += f" (of {int(one['certified_examples'])} examples)"
+        numbers.append(certified)
         rows.append([str(label), *numbers, shown])
     return rows
 
@@ -163,6 +168,27 @@ def slack_table(slack: xr.Dataset, eta: float = 0.01) -> Rows:
         ]
         measured, published = (power(float(at["log10_rung"][k])) for k in (0, -1))
         rows.append([str(label), measured, *shares, number(float(at["total"])), published])
+    return rows
+
+
+def labels_table(labels: xr.Dataset, eta: float = 1e-3) -> Rows:
+    """One row a checkpoint at the η nearest to ``eta``, and how far half of the labels are certified."""
+    one = labels.isel(eta=int(abs(labels[variables.ETA] - eta).argmin("eta")))
+    at = f"η = {number(float(one[variables.ETA]))}"
+    rungs = [
+        rung
+        for rung in ("pattern-response", "pattern-telescoped", "telescoped")
+        if rung in one["rung"].values
+    ]
+    heading = [f"unchanged ({at})", "certified", *(f"by {rung} alone" for rung in rungs)]
+    rows = [["checkpoint", "examples", *heading, "half are certified up to η"]]
+    for place, label in enumerate(labels["checkpoint"].values):
+        here = one.isel(checkpoint=place)
+        shares = [here["kept"], here["certified"], *(here["certified_by"].sel(rung=rung) for rung in rungs)]
+        half = labels["certified"].isel(checkpoint=place) >= 0.5
+        furthest = float(labels[variables.ETA].where(half).max())
+        cells = [f"{float(share):.0%}" for share in shares]
+        rows.append([str(label), str(int(here["examples"])), *cells, number(furthest)])
     return rows
 
 

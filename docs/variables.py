@@ -15,6 +15,7 @@ SECTIONS = {
     "sensitivity": "### `sensitivity`: Jacobians and gates (`--jacobian N`)",
     "split": "### `split`: the gradient's change taken apart (`--split`)",
     "ladder": "### `ladder`: what the bounds are made of (`--ladder`)",
+    "pattern": "### `pattern`: which units are active (`--pattern N`)",
     "curvature": "### `curvature` (`--curvature`)",
     "step-limit": "### `step-limit` (`--limit`)",
     "predicted-limit": "### `predicted-limit` (`--limit`)",

@@ -44,6 +44,8 @@ _CLAIMS = {
     "theorem1-jacobian-gated": "Theorem 1, gated",
     "spectral-product": "spectral product",
     "neyshabur": "Neyshabur et al.",
+    "pattern-response": "pattern, linear response",
+    "pattern-telescoped": "pattern-telescoped",
     "telescoped": "telescoped",
     "residual-telescoped": "residual telescoped",
     "residual-spectral": "residual spectral",

@@ -1,4 +1,4 @@
-"""The limits on the step through training: Lemma 2's, calibrated, the slice curvature's, predicted and measured."""
+"""The limits on the step through training: Lemma 2's, calibrated, the curvature's, predicted, certified, measured."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _LIMITS = {
     "calibrated": ("Lemma 2, calibrated", "D", "-"),
     "curvature": ("slice curvature", "v", "-."),
     "predicted": ("predicted from two gradients", "^", ":"),
+    "certified": ("certified (of its examples)", "P", (0, (1, 2.5))),
     "measured": ("measured", "o", "-"),
 }
 _UNREACHED = "measured is above (end of search)"
@@ -40,8 +41,8 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     one at the upper. Where there is none, such as the curvature's where it is negative, the line has a gap.
 
     Args:
-        limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``measured`` and ``searched_to`` (checkpoint);
-            those missing are left out.
+        limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``certified``, ``measured`` and
+            ``searched_to`` (checkpoint); those missing are left out.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
@@ -75,6 +76,8 @@ def numbers_of_step_limits(limits: xr.Dataset) -> pd.DataFrame:
 def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
     """A curve for each limit, and one for where the search ended without finding the measured one."""
     values = {name: np.asarray(limits[name].values, dtype=np.float64) for name in _LIMITS if name in limits}
+    if "certified" in values and np.isnan(values["certified"]).all():
+        del values["certified"]  # not measured: only some networks and losses have it
     if "searched_to" in limits and "measured" in values:
         end = np.asarray(limits["searched_to"].values, dtype=np.float64)
         values["searched_to"] = np.where(np.isnan(values["measured"]), end, np.nan)

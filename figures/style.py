@@ -120,7 +120,14 @@ _DASHES: Sequence[Any] = (
     (0, (1, 2.5)),
     (0, (7, 1, 2, 1)),
 )
-_LADDER = ("telescoped", "spectral-product", "theorem1-function-layerwise", "theorem1-function")
+_LADDER = (
+    "telescoped",
+    "spectral-product",
+    "theorem1-function-layerwise",
+    "theorem1-function",
+    "pattern-telescoped",
+    "pattern-response",
+)
 
 
 def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
@@ -128,9 +135,13 @@ def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
     from seaborn import color_palette  # slow to import, and needed only here
 
     palette = color_palette("colorblind", 10)
-    others = [claim for claim in claims if claim not in _LADDER]
+    own = {rung: place for place, rung in enumerate(_LADDER)}
+    taken = {own[claim] for claim in claims if claim in own}
+    free = iter(place for place in range(len(claims) + len(own)) if place not in taken)
     looks: dict[str, tuple[RGB, Any]] = {}
-    for place, claim in enumerate([*_LADDER, *others]):
+    for claim in claims:
+        place = own[claim] if claim in own else next(free)
         color = palette[_PALETTE[place % len(_PALETTE)]]
-        looks[claim] = (tuple(float(part) for part in color), _DASHES[place % len(_DASHES)])  # type: ignore[assignment]
-    return {claim: looks[claim] for claim in claims}
+        dash = _DASHES[(place + place // len(_DASHES)) % len(_DASHES)]  # another beside a colour's second use
+        looks[claim] = (tuple(float(part) for part in color), dash)  # type: ignore[assignment]
+    return looks

@@ -5,6 +5,7 @@
 * distance: deep relative trust D(r) = ∏(1 + r_k) − 1, and distances between two networks
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
+* pattern, response: bounds that know which units are active, and a step along which cross-entropy provably falls
 * paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, and the curvature's, and one predicted from a gradient
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
@@ -76,6 +77,8 @@ from trust.norms import (
     stable_rank,
 )
 from trust.paths import log10_path_distance, log10_path_metric_bound, log10_path_norm, path_vector
+from trust.pattern import FrozenChain, Perturbed, Stage, pattern_bound
+from trust.response import loss_rise_bound, response_bound
 from trust.theorem1 import (
     log10_function_bound,
     log10_gated_jacobian_bound,
@@ -91,6 +94,9 @@ __all__ = [
     "KNOWN_ACTIVATIONS",
     "Activation",
     "Fromage",
+    "FrozenChain",
+    "Perturbed",
+    "Stage",
     "Transmission",
     "activation",
     "agd_step",
@@ -120,11 +126,14 @@ __all__ = [
     "log10_spectral_product_bound",
     "log10_telescoped_bound",
     "log10_theorem1_constant",
+    "loss_rise_bound",
     "modelled_transmission",
     "path_vector",
+    "pattern_bound",
     "predicted_step_limit",
     "relative_norm",
     "relative_perturbations",
+    "response_bound",
     "singular_values",
     "spectral_norm",
     "stable_rank",

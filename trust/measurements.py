@@ -316,6 +316,44 @@ OPERATOR = _ladder(
     "linear map",
 )
 
+# Which units are active, with `--pattern N`.
+_pattern = partial(Variable, measure="pattern")
+PATTERN_BOUND = _pattern(
+    "pattern_bound",
+    CEX,
+    "an upper bound on ‖f̃(x) − f(x)‖₂ from the units that are or may become active, rounded up, "
+    "for chains of ReLU, leaky ReLU or linear layers",
+    "output",
+)
+RESPONSE_BOUND = _pattern(
+    "response_bound",
+    CEX,
+    "another: ‖∂_W f·ΔW‖₂ and a bound on the rest; it holds all along the way, for W + tΔW with "
+    "t times the number, t ≤ 1",
+    "output",
+)
+MARGIN = _pattern("margin", CX, "the largest output less the second largest, f frozen", "output")
+LABEL_KEPT = _pattern(
+    "label_kept", CEX, "1 where the largest output is of the same class as at η = 0, else 0"
+)
+LOSS_RISE = _pattern("loss_rise", CEX, "the example's loss less that at η = 0, for cross-entropy", "loss")
+LOSS_RISE_BOUND = _pattern(
+    "loss_rise_bound",
+    CEX,
+    "an upper bound on it, rounded up, that holds all along the way, for W + tΔW with t times the number, t ≤ 1",
+    "loss",
+)
+CERTIFIED_STEP = _pattern(
+    "certified_step",
+    C,
+    "the largest η found up to which the mean loss of these N examples provably stays below its start, "
+    "at every smaller η too; 0: none found",
+    long_name="certified step",
+)
+CERTIFIED_STEP_TRIALS = _pattern(
+    "certified_step_trials", C, "how many η off the grid were tried for it", "evaluations"
+)
+
 # Along the line.
 _curvature = partial(Variable, measure="curvature")
 CURVATURE = _curvature(

@@ -138,6 +138,14 @@ class ExactTrial(Trial):
         found[:] = [min(a, b, key=abs) if a * b > 0 else Fraction(0) for a, b in pairs]
         return found.reshape(left.shape)
 
+    def roots(self, vector: Objects) -> Objects:
+        """√, entry by entry."""
+        return _each(lambda value: interval(value).sqrt(), vector)
+
+    def at_most(self, vector: Objects) -> Objects:
+        """The upper ends, rational."""
+        return _each(lambda value: value.upper if isinstance(value, Interval) else value, vector)
+
     def spectral(self, matrix: Objects) -> Interval:
         """σ_max of a rational matrix."""
         return singular_value_bounds(matrix)[0]

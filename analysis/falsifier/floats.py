@@ -80,6 +80,14 @@ class FloatTrial(Trial):
         smaller = torch.where(left.abs() <= right.abs(), left, right)
         return torch.where(left * right > 0, smaller, torch.zeros_like(smaller))
 
+    def roots(self, vector: Tensor) -> Tensor:
+        """√, entry by entry; its slope at 0 is a large number."""
+        return torch.sqrt(vector + 1e-300)
+
+    def at_most(self, vector: Tensor) -> Tensor:
+        """The numbers themselves."""
+        return vector
+
     def spectral(self, matrix: Tensor) -> Tensor:
         """σ_max."""
         return _singular_values(matrix)[..., 0]

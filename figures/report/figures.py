@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.bounds import draw_jacobian_bounds, draw_ladder, numbers_of_jacobian_bounds, numbers_of_ladder
+from figures.certified import draw_certified_labels, numbers_of_certified_labels
 from figures.constants import draw_constants, numbers_of_constants
 from figures.envelopes import about
 from figures.figure1 import draw_figure1, numbers_of_figure1
@@ -42,8 +43,8 @@ def write_report_figures(
 
     The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG``
     and ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given),
-    ``slack-SLUG`` (where the slack is), ``split-SLUG`` and ``residuals-held-SLUG`` (where the split is, at one η
-    and along the slice), each with its CSV.
+    ``slack-SLUG`` and ``labels-SLUG`` (where these are), ``split-SLUG`` and ``residuals-held-SLUG`` (where the split
+    is, at one η and along the slice), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -80,6 +81,8 @@ def write_report_figures(
             save(f"ladder-{slug}", draw_ladder, numbers_of_ladder, function)
         if network.slack is not None:
             save(f"slack-{slug}", draw_slack, numbers_of_slack, network.slack)
+        if network.labels is not None:
+            save(f"labels-{slug}", draw_certified_labels, numbers_of_certified_labels, network.labels)
         if jacobian := about(network.envelopes, "jacobian", layered=True):
             save(f"jacobian-{slug}", draw_jacobian_bounds, numbers_of_jacobian_bounds, jacobian)
     return written

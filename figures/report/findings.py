@@ -41,6 +41,13 @@ class Findings(Network, Protocol):
         """The effective constant taken apart, as ``draw_split`` takes it; None where the run did not measure it."""
 
     @property
+    def labels(self) -> xr.Dataset | None:
+        """``certified``, ``kept`` (checkpoint, eta), ``certified_by`` (rung, checkpoint, eta) and ``examples``.
+
+        None where the run did not measure them.
+        """
+
+    @property
     def introduction(self) -> Sequence[str]:
         """Paragraphs below the title."""
 

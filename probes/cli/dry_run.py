@@ -144,6 +144,7 @@ def _tried(run: PreparedRun) -> xr.Dataset:
         etas=settings.etas[:2].astype(np.float64),
         samples=min(settings.samples, few),
         jacobian=min(settings.jacobian, 1),
+        pattern=min(settings.pattern, 1),
         spectra="none",
         split="none",
         limit=False,

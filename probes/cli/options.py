@@ -194,7 +194,8 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
     settings = SliceSettings(**given)
-    for option, value, least in (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0)):
+    counts = (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0))
+    for option, value, least in (*counts, ("--pattern", settings.pattern, 0)):
         if value < least:
             raise InputError(f"{option} {value}: must be at least {least}")
     return settings

@@ -28,6 +28,7 @@ class SliceSettings:
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
+        pattern: examples whose output is bounded by which units are active (0: none).
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
@@ -55,6 +56,7 @@ class SliceSettings:
     layers: str = "all"
     samples: int = 200
     jacobian: int = 0
+    pattern: int = 0
     spectra: str = "weights"
     split: str = "small"
     biases: str = "move"

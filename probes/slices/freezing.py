@@ -51,7 +51,7 @@ def freeze(
     found = [layer for layer in find_layers(evaluator.network, evaluator, reported) if layer.name in reported]
     trainable = [layer.name for layer in found if layer.trainable]
     samples = min(settings.samples, len(evaluator))
-    samples = max(samples, min(settings.jacobian, len(evaluator)))
+    samples = max(samples, min(max(settings.jacobian, settings.pattern), len(evaluator)))
     precision = measure_precision(evaluator, trainable, together=mixed)  # before there are gradients to hold
     base = evaluator.evaluate(evaluator.frozen, wanted=trainable, samples=samples)
     # a few examples may miss what the whole data uses

@@ -185,6 +185,8 @@ def _refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Sha
         )
     if settings.jacobian > 0:
         raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
+    if settings.pattern > 0:
+        raise InputError("--batchnorm batch: an output depends on all examples; leave --pattern out")
     if settings.direction == "adversarial":
         raise InputError(
             "--batchnorm batch: not with --direction adversarial, which looks at some examples only"

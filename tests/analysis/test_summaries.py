@@ -139,6 +139,8 @@ def test_step_limits_have_their_formulas() -> None:
         "calibrated": (1 + 0.5 / constant) ** 0.5 - 1,
         "curvature": -2 * slope / curvature,
         "curvature_hessian": -2 * slope / curvature,
+        "certified": np.nan,
+        "certified_examples": 0.0,
         "measured": -2 * slope / curvature,
         "searched_to": 1.0,
         "cos_theta": 0.5,

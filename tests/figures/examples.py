@@ -29,6 +29,7 @@ class Network:
     envelopes: Mapping[str, xr.Dataset]
     slack: xr.Dataset | None
     split: xr.Dataset | None
+    labels: xr.Dataset | None
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -71,7 +72,7 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
     limits = xr.Dataset(
         {
             name: ("checkpoint", numbers(checkpoints))
-            for name in ("calibrated", "curvature", "predicted", "measured")
+            for name in ("calibrated", "curvature", "predicted", "certified", "measured")
         }
         | {"lemma2": ("checkpoint", np.full(checkpoints, 2 ** (1 / 3) - 1))}
         | {"searched_to": ("checkpoint", np.full(checkpoints, 7.0))},
@@ -109,7 +110,16 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
     split = split_of(rng, coords)
     measurements["frozen_residual_change"] = (layered, np.where(ETAS[:, None] > 0, change / 3, np.nan))
     summary["frozen_above_noise"] = (layered, np.ones(shape, bool))
-    return Network(title, measurements, summary, limits, history, envelopes, slack, split)
+    labels = xr.Dataset(
+        {
+            "kept": (grid, rng.uniform(0.5, 1, shape[:2])[:, 1:]),
+            "certified": (grid, rng.uniform(0.3, 0.5, shape[:2])[:, 1:]),
+            "certified_by": (("rung", *grid), rng.uniform(0, 0.3, (2, *shape[:2]))[..., 1:]),
+            "examples": ("checkpoint", np.full(checkpoints, 60)),
+        },
+        {**along, "eta": ETAS[1:], "rung": ["pattern-telescoped", "telescoped"]},
+    )
+    return Network(title, measurements, summary, limits, history, envelopes, slack, split, labels)
 
 
 FACTORS = ["single examples", "cancellation", "residuals"]

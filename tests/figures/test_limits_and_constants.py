@@ -14,7 +14,7 @@ from figures import (
 from figures.style import checkpoint_colors, layer_colors
 from tests.figures.examples import axes, drawn, legend_texts, marks, network
 
-NAMES = ("lemma2", "calibrated", "curvature", "predicted", "measured")
+NAMES = ("lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
 
 
 def test_the_limits_are_drawn_as_given():
@@ -26,6 +26,9 @@ def test_the_limits_are_drawn_as_given():
     assert len({line.get_marker() for line in ax.lines}) == len(NAMES)
     assert (ax.get_yscale(), ax.get_xlabel()) == ("log", "training step")
     assert "measured" in legend_texts(ax)
+    limits.certified[:] = np.nan
+    ax = plot_step_limits(limits, ax=axes())
+    assert len(ax.lines) == len(legend_texts(ax)) == 5
 
 
 def test_a_limit_that_was_not_reached_is_an_arrow_where_the_search_ended():

@@ -30,12 +30,13 @@ PLOTS = {
     "held": lambda n, ax: figures.plot_frozen_breakdown(n.measurements, n.summary, ax=ax),
     "split, training": lambda n, ax: figures.plot_split_through_training(n.split, ax=ax),
     "split, layers": lambda n, ax: figures.plot_split_across_layers(n.split, ax=ax),
+    "labels": lambda n, ax: figures.plot_certified_labels(n.labels, ax=ax),
 }
 
 
 def everything_missing(n):
     """``n`` with no value known."""
-    for data in (n.measurements, n.summary, n.limits, n.slack, n.split, *n.envelopes.values()):
+    for data in (n.measurements, n.summary, n.limits, n.slack, n.split, n.labels, *n.envelopes.values()):
         for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
             if data[name].dtype == float:
                 data[name][:] = np.nan
@@ -54,6 +55,7 @@ def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
         (n.limits, before.limits),
         (n.slack, before.slack),
         (n.split, before.split),
+        (n.labels, before.labels),
     ):
         xr.testing.assert_identical(now, then)
     for claim, envelope in n.envelopes.items():

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from probes.cli.documents import JSON, print_json
-from probes.cli.options import MEASURE, SOURCE, settings_of, source_of
+from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.errors import InputError
 
@@ -15,12 +15,17 @@ from probes.errors import InputError
 @click.command()
 @SOURCE
 @MEASURE
+@setting(
+    "pattern",
+    "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers.",
+)
 @JSON
 def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Lemma 2's, the calibrated, the curvature's, the predicted and the measured step limit of each CHECKPOINT.
 
     The predicted one takes two gradients and a few losses, reads nothing of the others, and its loss was evaluated
-    and is below the start; the measured one is the first return of the loss that was found.
+    and is below the start; the measured one is the first return of the loss that was found. With --pattern N there is
+    a certified one too: up to it the mean loss of the first N examples provably stays below its start.
     """
     import numpy as np
 

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 @setting("samples", "Examples whose output change is kept.")
 @setting("jacobian", "Examples whose layer-to-output Jacobians are measured.")
 @setting(
+    "pattern",
+    "Examples whose output is bounded by which units are active, whose labels are certified and whose loss's step is:"
+    " for chains of ReLU, leaky ReLU or linear layers. Takes a singular value an example, eta and layer.",
+)
+@setting(
     "spectra",
     "Singular values of the frozen weights and direction, of the perturbed weights too, or none (fast).",
 )

@@ -269,6 +269,52 @@ def _residual_spectral(p: Plain) -> tuple[float, float]:
     return change, norm(p.x) * (math.prod(after) - math.prod(before))
 
 
+def _pattern(p: Plain) -> tuple[float, float]:
+    a = p.slope
+    h = p.run(p.W, p.b, p.x)[0]
+    e, active = 0.0, [True] * len(p.x)
+    for k, (W, V) in enumerate(zip(p.W, p.V, strict=True)):
+        z, u = W @ h[k] + p.b[k], p.dW[k] @ h[k] + p.db[k]
+        D = []
+        for i, row in enumerate(V):
+            s = u[i] + norm(row[active]) * e
+            D.append(1.0 if z[i] > 0 else a if z[i] + s <= 0 else a + (1 - a) * (z[i] + s) / s)
+        e = (
+            top(np.diag(D) @ V[:, active]) * e + norm(np.array(D) * u)
+            if any(active)
+            else norm(np.array(D) * u)
+        )
+        active = [a > 0 or slope > 0 for slope in D]
+    return norm(p.f_moved - p.f), e
+
+
+def _response(p: Plain) -> tuple[float, float]:
+    a = p.slope
+    h, gates = p.run(p.W, p.b, p.x)
+    y, Q, P, nu = np.zeros(len(p.x)), np.zeros(len(p.x)), 0.0, 0.0
+    given = [True] * len(p.x)
+    for k, (W, dW) in enumerate(zip(p.W, p.dW, strict=True)):
+        z, g, R = W @ h[k] + p.b[k], gates[k], P + nu
+        linear, bent, through = W @ y + dW @ h[k] + p.db[k], dW @ y, abs(W) @ Q
+        q, share, crossing = np.zeros(len(z)), np.zeros(len(z)), np.zeros(len(z))
+        for i, row in enumerate(W):
+            s = norm(row[given]) * P + min(through[i], norm(row) * nu) + norm(dW[i]) * R
+            s += max(bent[i], 0) + linear[i] if z[i] <= 0 else max(-bent[i], 0) - linear[i]
+            if s > abs(z[i]) and a != 1:
+                q[i], crossing[i] = (1 - a) * (s - abs(z[i])), 1
+                share[i] = q[i] / s
+        P = (
+            (top(np.diag(g) @ W[:, given]) if any(given) else 0.0) * P
+            + min(norm(g * through), top(W) * nu)
+            + norm(np.diag(g) @ dW) * R
+            + norm(g * bent)
+        )
+        moved = norm(crossing * (abs(linear) + abs(bent))) + (top(W) + norm(dW)) * R
+        Q, nu = q, min(norm(q), max(abs(share)) * moved)
+        y, given = g * linear, [bool(slope > 0) for slope in g]
+    return norm(p.f_moved - p.f), norm(y) + P + nu
+
+
 def _paths(p: Plain, W: list[Array], b: list[Array]) -> list[float]:
     """The products along all paths, one by one; those of a bias start at its unit."""
     found = []
@@ -335,6 +381,8 @@ PLAIN: dict[str, Callable[[Plain], tuple[float, float]]] = {
     "spectral-product": _spectral,
     "neyshabur": _neyshabur,
     "telescoped": _telescoped,
+    "pattern-telescoped": _pattern,
+    "pattern-response": _response,
     "path-metric": _path_direct,
     "path-metric-midpoint": _path,
     "path-metric-direct": _path_direct,
@@ -382,6 +430,8 @@ MARGINS: dict[str, dict[str, Callable[[Plain], float]]] = {
     },
     "neyshabur": {"1-Lipschitz": lambda p: 1 - p.beta, "small ρ": lambda p: 1 - p.L * max(p.rho)},
     "agd-majorisation": {"1-Lipschitz": lambda p: 1 - p.beta, "scaled": _scaled},
+    "pattern-telescoped": {"piecewise linear": lambda p: 1 - p.beta},
+    "pattern-response": {"piecewise linear": lambda p: 1 - p.beta},
 }
 
 

@@ -19,6 +19,8 @@ THEOREMS: dict[str, tuple[tuple[int, ...], ...]] = {
     "spectral-product": ((1, 1), (2, 2), (2, 2, 2)),
     "neyshabur": ((1, 1, 1), (2, 2, 2)),
     "telescoped": ((1, 1), (2, 2, 2)),
+    "pattern-telescoped": ((1, 1), (2, 2, 2)),
+    "pattern-response": ((1, 1), (2, 2, 2)),
     "path-metric": ((1, 1), (1, 2, 1)),
     "path-metric-midpoint": ((1, 1), (1, 2, 1)),
     "linearisation-remainder": ((1, 1, 1), (2, 2, 2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from analysis.falsifier.starts import starts
 from tests.analysis.falsifier import examples
 from tests.analysis.falsifier.plain import MARGINS, PLAIN, _plain, norm
 from trust.paths import log10_path_distance, path_vector
+from trust.pattern import FrozenChain, Perturbed, Stage, pattern_bound
+from trust.response import response_bound
 
 
 def test_every_form_is_computed_here() -> None:
@@ -45,10 +48,31 @@ def test_forms_say_what_the_statements_say(id: str, activation: str, widths: tup
             "agd-majorisation",
             "neyshabur",
             "lemma2-with-constant",
+            "pattern-telescoped",
+            "pattern-response",
         )
     if id == "agd-majorisation":
         error = plain.f_moved - plain.f - plain.tangent()
         assert float((plain.f - plain.y) @ error) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu:0.25", "identity"])
+@pytest.mark.parametrize(
+    ("id", "bound"), [("pattern-telescoped", pattern_bound), ("pattern-response", response_bound)]
+)
+def test_the_patterns_forms_are_what_trust_computes(
+    id: str, bound: Callable[[Perturbed], np.ndarray], activation: str
+) -> None:
+    for widths in examples.SHAPES:
+        trial, _ = examples.trials(examples.form(id), widths, activation, seed=300)
+        plain = _plain(picked(trial, 0))
+        moved = [b + db for b, db in zip(plain.b, plain.db, strict=True)]
+        before, after = (
+            [Stage.of(w, c, slope=plain.slope) for w, c in zip(weights, biases, strict=True)]
+            for weights, biases in ((plain.W, plain.b), (plain.V, moved))
+        )
+        found = bound(FrozenChain(before, plain.x[None]).perturbed(after))
+        assert found[0] == pytest.approx(float(examples.form(id).sides(trial)[1]), rel=1e-10)
 
 
 # The registry's formulas on the same networks. There is no jacobian_change among the falsifier's measurements,

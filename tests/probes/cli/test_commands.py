@@ -74,12 +74,23 @@ def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> N
         keys = (
             "checkpoint depth cos_theta constant lemma2 calibrated curvature predicted measured evaluations"
         )
-        keys += " predicted_gradients predicted_losses"
+        keys += " predicted_gradients predicted_losses certified certified_examples"
         assert set(row) == set(keys.split())
+        assert (row["certified"], row["certified_examples"]) == (None, 0)
         assert row["lemma2"] == pytest.approx(2 ** (1 / 3) - 1, rel=1e-6)
         # both search to 0.2 %, from different brackets
         assert row["measured"] == pytest.approx(float(expected), rel=5e-3)
         assert row["calibrated"] == pytest.approx(math.expm1(math.log1p(1 / row["constant"]) / 3), rel=1e-6)
+
+
+def test_limit_certifies_a_step_of_as_many_examples_as_are_asked_for(probe: Probe, trained: Path) -> None:
+    result = probe("limit", trained, "--pattern", 7, "--json")
+    assert result.exit_code == 0, result.output
+    for row in json.loads(result.stdout):
+        assert row["certified_examples"] == 7
+        assert 0 <= row["certified"] < row["measured"] * 2  # of these 7, not of all
+    table = probe("limit", trained, "--pattern", 7).output
+    assert "(of 7 examples)" in table
 
 
 def test_distance(probe: Probe, trained: Path) -> None:

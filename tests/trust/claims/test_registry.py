@@ -30,9 +30,12 @@ def test_the_claims_are_there_in_order() -> None:
         "lemma2-limit",
         "lemma2-with-constant",
         "lemma2-calibrated",
+        "certified-step",
         "slice-curvature",
         "predicted-limit",
         "euclidean-trust",
+        "pattern-telescoped",
+        "pattern-response",
         "input-sensitivity",
         "spectral-product",
         "neyshabur",
@@ -50,7 +53,7 @@ def test_the_claims_are_there_in_order() -> None:
         assert claim.statement
         assert claim.left
     kinds = {
-        Kind.LEMMA: {"lemma1", "lemma2"},
+        Kind.LEMMA: {"lemma1", "lemma2", "certified-step"},
         Kind.MODEL: {"deep-relative-trust", "deep-relative-trust-fitted", "euclidean-trust"},
         Kind.RULE: {"lemma2-limit", "lemma2-with-constant", "lemma2-calibrated"},
         Kind.ESTIMATE: {"slice-curvature", "predicted-limit"},

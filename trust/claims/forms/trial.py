@@ -102,6 +102,14 @@ class Trial(ABC):
         """Entry by entry the common sign with the smaller magnitude, 0 where the signs differ."""
 
     @abstractmethod
+    def roots(self, vector: Vector) -> Vector:
+        """√, entry by entry."""
+
+    @abstractmethod
+    def at_most(self, vector: Vector) -> Vector:
+        """Numbers that the entries do not exceed: themselves in floats, of intervals the upper ends."""
+
+    @abstractmethod
     def spectral(self, matrix: Matrix) -> Number:
         """σ_max."""
 

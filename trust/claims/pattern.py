@@ -1,0 +1,66 @@
+"""Bounds that know which units are active, example by example: the tightest rungs of the ladder."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from trust import measurements as variables
+from trust.activations import activation
+from trust.claims.claim import Measurements, Premise, Quantity
+from trust.claims.forms import pattern as forms
+from trust.claims.output import output_claim, relative_to_output
+from trust.claims.premises import CHAIN
+from trust.claims.quantities import activations, log10, perturbed
+
+__all__ = ["PATTERN_TELESCOPED", "PIECEWISE_LINEAR", "RESPONSE"]
+
+_ADD = "--pattern N (for plain chains of ReLU, leaky ReLU or linear layers)"
+
+
+def _piecewise_linear(measurements: Measurements) -> xr.DataArray:
+    """Whether each φ is max(z, az) with 0 ≤ a ≤ 1, by its name."""
+    names = activations(measurements)
+    holds = names is not None and all(
+        name.partition(":")[0] in ("relu", "leaky_relu", "identity")
+        and 0 <= float(activation(name).derivative(-1.0)) <= 1
+        for name in names
+    )
+    return xr.full_like(measurements["checkpoint"], holds, dtype=bool).reset_coords(drop=True)
+
+
+def _measured_bound(variable: str) -> Quantity:
+    return lambda measurements: relative_to_output(log10(perturbed(measurements)[variable]), measurements)
+
+
+PIECEWISE_LINEAR = Premise(
+    "piecewise linear",
+    "each φ_k is ReLU, leaky ReLU with a slope from 0 to 1, or the identity",
+    _piecewise_linear,
+)
+
+PATTERN_TELESCOPED = output_claim(
+    "pattern-telescoped",
+    "this toolkit: the telescoped bound over the units that are or may become active",
+    "‖f̃(x) − f(x)‖ ≤ e_L, e_k = ‖D_kW̃_k[:, S_{k−1}]‖₂ e_{k−1} + ‖D_k(ΔW_kh_{k−1} + Δb_k)‖, S_k the units that are or"
+    " may become active, D_k the steepest chords of φ_k that they can reach",
+    _measured_bound(variables.PATTERN_BOUND),
+    (CHAIN, PIECEWISE_LINEAR),
+    78,
+    (variables.PATTERN_BOUND, variables.OUTPUT_NORM),
+    add=_ADD,
+    proved=True,
+    form=forms.PATTERN_FORM,
+)
+
+RESPONSE = output_claim(
+    "pattern-response",
+    "this toolkit: the linear response, and all that units which cross their kinks can add",
+    "‖f(W + tΔW) − f(W)‖ ≤ t(‖∂_W f·ΔW‖ + P_L + ν_L) for 0 < t ≤ 1 (trust.response has the recursion)",
+    _measured_bound(variables.RESPONSE_BOUND),
+    (CHAIN, PIECEWISE_LINEAR),
+    79,
+    (variables.RESPONSE_BOUND, variables.OUTPUT_NORM),
+    add=_ADD,
+    proved=True,
+    form=forms.RESPONSE_FORM,
+)
