@@ -262,7 +262,7 @@ def masked_norm(matrix: Array, rows: Array, columns: Array) -> float:
     if (factors != 1).any():
         part = part * factors[:, None]
     # each entry is rounded by u, so the matrix by u‖·‖_F ≤ u√r‖·‖₂
-    return spectral_norm_bound(part) * (1 + (min(part.shape) ** 0.5 + 2) * EPS)
+    return float(spectral_norm_bound(part) * (1 + (min(part.shape) ** 0.5 + 2) * EPS))
 
 
 def _products(left: Array, right: Array) -> Array:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+import numpy.typing as npt
+from torch import Tensor
 
 from probes.data.loss_functions import cross_entropy
 from probes.errors import InputError
@@ -18,11 +19,11 @@ from probes.measures.forward_passes import numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.settings import SliceSettings
 from probes.networks.activations import parse_activation
-from probes.networks.perceptron import Perceptron
 from trust import measurements as variables
 from trust.norms import EPS
 from trust.pattern import FrozenChain, Stage, pattern_bound
 from trust.response import loss_rise_bound, response_bound
+from trust.structure import Structure
 
 __all__ = ["ChainLayer", "Pattern", "chain_of"]
 
@@ -41,19 +42,19 @@ class ChainLayer:
     slope: float
 
 
-def chain_of(network: nn.Module) -> list[ChainLayer] | None:
+def chain_of(structure: Structure | None) -> list[ChainLayer] | None:
     """The layers of a plain chain of ReLU, leaky ReLU or linear layers; None for any other network."""
-    if not isinstance(network, Perceptron) or network.spec.residual or network.spec.norm != "none":
+    if structure is None or structure.is_perceptron is not True:
         return None
-    name, parameter = parse_activation(network.spec.activation)
-    slope = {"identity": 1.0, "relu": 0.0, "leaky_relu": parameter}.get(name)
-    if slope is None or not 0 <= slope <= 1:
-        return None
-    last = len(network.layers) - 1
-    return [
-        ChainLayer(f"layers.{k}.weight", f"layers.{k}.bias" if biased else None, slope if k < last else 1.0)
-        for k, biased in enumerate(network.spec.biases)
-    ]
+    found = []
+    for step in structure.steps:
+        if step.kind == "weight":
+            name, parameter = parse_activation(structure.activations[step.name])
+            slope = {"identity": 1.0, "relu": 0.0, "leaky_relu": parameter}.get(name)
+            if slope is None or not 0 <= slope <= 1:
+                return None
+            found.append(ChainLayer(step.name, step.bias or None, slope))
+    return found
 
 
 class Pattern(Measure):
@@ -73,7 +74,7 @@ class Pattern(Measure):
         self.count = min(frozen.settings.pattern, len(evaluator))
         if self.count < 1:
             raise InputError("--measure pattern: on how many examples? add --pattern N")
-        self.layers = chain_of(evaluator.network) or []
+        self.layers = chain_of(frozen.structure) or []
         # as the working precision rounded them, like the weights
         pieces = [piece for _, piece in evaluator.data[: self.count].chunks(self.count)]
         pieces = [piece.to(evaluator.device, evaluator.dtype) for piece in pieces]
@@ -94,7 +95,7 @@ class Pattern(Measure):
     @classmethod
     def fits(cls, frozen: Frozen) -> bool:
         """Where there are outputs, and the network is such a chain."""
-        return frozen.evaluator.has_outputs and chain_of(frozen.evaluator.network) is not None
+        return frozen.evaluator.has_outputs and chain_of(frozen.structure) is not None
 
     def _stages(self, tensors: Mapping[str, Tensor]) -> list[Stage]:
         """The chain at some weights, in float64.
@@ -138,7 +139,10 @@ class Pattern(Measure):
         """The bounds, the labels and, for cross-entropy of labels, the losses and the certified step."""
         margin = np.full(self.frozen.samples, np.nan)
         margin[: self.count] = _margin(self.chain.outputs)
-        found = {variables.MARGIN: margin, **{name: self.sampled[name] for name in _BY_ETA}}
+        found: dict[variables.Variable, npt.ArrayLike] = {
+            variables.MARGIN: margin,
+            **{name: self.sampled[name] for name in _BY_ETA},
+        }
         if self.labels is None:
             return found
         found |= {name: self.sampled[name] for name in _LOSSES}

@@ -12,7 +12,6 @@ from torch import nn
 
 from analysis import Status, judge
 from probes import InputError, SliceSettings, measure_slice
-from probes.measures.pattern import chain_of
 from tests.probes.slices.examples import measured, reference_of
 from tests.support.reference import Tensors, arrays, make, make_data, step
 from trust.claims import all_claims
@@ -139,7 +138,6 @@ def test_a_broken_certificate_is_refuted() -> None:
     ids=["tanh", "layer norm", "residual", "steeper below"],
 )
 def test_other_networks_are_not_measured_and_it_is_said_what_to_give(network: nn.Module) -> None:
-    assert chain_of(network) is None
     x, y = make_data(9)
     found = measure_slice(network, x, y, settings=SliceSettings(etas=ETAS, pattern=N))
     assert "pattern_bound" not in found
@@ -149,6 +147,20 @@ def test_other_networks_are_not_measured_and_it_is_said_what_to_give(network: nn
         assert "chains of ReLU, leaky ReLU or linear layers" in one.remark
     with pytest.raises(InputError, match="--measure pattern: has no meaning for this network"):
         measured(network, x, y, pattern=N, measure=("pattern",))
+
+
+def test_a_module_of_ones_own_is_read_like_ours() -> None:
+    ours = make(activation="leaky_relu:0.1")
+    layers: list[nn.Module] = []
+    for k, layer in enumerate(ours.layers):
+        layers += [layer, nn.LeakyReLU(0.1)] if k < len(ours.layers) - 1 else [layer]
+    x, y = make_data(9)
+    first, other = (
+        measured(network, x, y, pattern=N, dtype="float64") for network in (ours, nn.Sequential(*layers))
+    )
+    for name in ("pattern_bound", "response_bound", "loss_rise_bound", "certified_step"):
+        assert bool(first[name].notnull().any())
+        np.testing.assert_array_equal(first[name], other[name])
 
 
 def test_another_loss_has_bounds_but_no_certified_step() -> None:
