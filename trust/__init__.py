@@ -5,6 +5,8 @@
 * distance: deep relative trust D(r) = ∏(1 + r_k) − 1, and distances between two networks
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
+* residual_bounds: the same through skip connections, pooling and folded batch norm
+* structure: what a network computes, step by step, for premises and bounds to ask
 * paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, and the curvature's
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
@@ -70,6 +72,7 @@ from trust.norms import (
     stable_rank,
 )
 from trust.paths import log10_path_distance, log10_path_metric_bound, log10_path_norm, path_vector
+from trust.residual_bounds import log10_residual_spectral_bound, log10_residual_telescoped_bound
 from trust.theorem1 import (
     log10_function_bound,
     log10_gated_jacobian_bound,
@@ -111,6 +114,8 @@ __all__ = [
     "log10_path_distance",
     "log10_path_metric_bound",
     "log10_path_norm",
+    "log10_residual_spectral_bound",
+    "log10_residual_telescoped_bound",
     "log10_spectral_product_bound",
     "log10_telescoped_bound",
     "log10_theorem1_constant",
