@@ -21,8 +21,8 @@ THEOREMS: dict[str, tuple[tuple[int, ...], ...]] = {
     "path-metric": ((1, 1), (1, 2, 1)),
     "linearisation-remainder": ((1, 1, 1), (2, 2, 2)),
     "agd-majorisation": ((1, 1), (1, 1, 1)),
-    "residual-telescoped": ((1, 1), (2, 2, 1)),
-    "residual-spectral": ((1, 1), (2, 2, 1)),
+    "residual-telescoped": ((1, 1, 1), (2, 2, 2)),
+    "residual-spectral": ((1, 1, 1), (2, 2, 2)),
 }
 REFUTED: dict[str, tuple[tuple[int, ...], ...]] = {
     "theorem1-function": ((2, 1),),
