@@ -322,7 +322,7 @@ def _unknown(truths: Mapping[Premise, _Truth], points: _Points, evidence: Flags,
     pairs = zip(truths, [] if points.premises is None else points.premises, strict=True)
     premises = [premise for premise, values in pairs if np.isnan(values[evidence]).any()]
     names = ", ".join(premise.name for premise in premises)
-    wanted = " and ".join(premise.add for premise in premises if premise.add)
+    wanted = " and ".join(dict.fromkeys(premise.add for premise in premises if premise.add))
     return f"{names}: not known{f', add {wanted}' if wanted else ''} ({outcome})"
 
 

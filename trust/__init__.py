@@ -6,8 +6,10 @@
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
 * pattern, response: bounds that know which units are active, and a step along which cross-entropy provably falls
+* residual_bounds: the same through skip connections, pooling and folded batch norm
+* structure: what a network computes, step by step, for premises and bounds to ask
 * paths: path norms of ReLU networks, and the bounds that they give
-* descent: Lemma 1, Lemma 2's step limits, and the curvature's, and one predicted from a gradient
+* descent: Lemma 1, Lemma 2's step limits, the curvature's, and one predicted from a gradient
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
 
 Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
@@ -78,6 +80,7 @@ from trust.norms import (
 )
 from trust.paths import log10_path_distance, log10_path_metric_bound, log10_path_norm, path_vector
 from trust.pattern import FrozenChain, Perturbed, Stage, pattern_bound
+from trust.residual_bounds import log10_residual_spectral_bound, log10_residual_telescoped_bound
 from trust.response import loss_rise_bound, response_bound
 from trust.theorem1 import (
     log10_function_bound,
@@ -123,6 +126,8 @@ __all__ = [
     "log10_path_distance",
     "log10_path_metric_bound",
     "log10_path_norm",
+    "log10_residual_spectral_bound",
+    "log10_residual_telescoped_bound",
     "log10_spectral_product_bound",
     "log10_telescoped_bound",
     "log10_theorem1_constant",

@@ -145,9 +145,13 @@ class FrozenChain:
             self._pass(h)
 
     def _pass(self, h: Array) -> None:
-        self.states, self.arguments, self.gates = [], [], []
-        self.state_errors, self.argument_errors = [], []
-        self.open, self.norms = [np.ones(h.shape)], []
+        self.states: list[Array] = []
+        self.arguments: list[Array] = []
+        self.gates: list[Array] = []
+        self.state_errors: list[Array] = []
+        self.argument_errors: list[Array] = []
+        self.open: list[Array] = [np.ones(h.shape)]
+        self.norms: list[Array] = []
         error, unsure = np.zeros(len(h)), np.zeros(len(h))
         for stage in self.stages:
             if stage.weight.shape[1] != h.shape[1]:

@@ -145,6 +145,8 @@ class _Reader:
         given = [tensor for tensor, _ in call.given if id(tensor) in self.made]
         if not given:
             return
+        if not call.gave and is_look(call.name):
+            raise _UnreadableError(f"what it does may depend on the weights' numbers ({call.name})")
         for tensor, _ in call.gave:
             self.made.add(id(tensor))
             name = self.parameters.get(id(given[0]), "")

@@ -25,8 +25,8 @@ THEOREMS: dict[str, tuple[tuple[int, ...], ...]] = {
     "path-metric-midpoint": ((1, 1), (1, 2, 1)),
     "linearisation-remainder": ((1, 1, 1), (2, 2, 2)),
     "agd-majorisation": ((1, 1), (1, 1, 1)),
-    "residual-telescoped": ((1, 1), (2, 2, 1)),
-    "residual-spectral": ((1, 1), (2, 2, 1)),
+    "residual-telescoped": ((1, 1, 1), (2, 2, 2)),
+    "residual-spectral": ((1, 1, 1), (2, 2, 2)),
 }
 BROKEN: dict[str, tuple[tuple[int, ...], ...]] = {
     "theorem1-function": ((2, 1),),

@@ -274,6 +274,7 @@ def changes(s: Any, x: Tensor) -> Tensor:
         (Forward(looks, a=A()), "depend on the numbers"),
         (Forward(changes, a=A()), "in place"),
         (Forward(lambda s, x: s.a(x) * x.sum().item(), a=A()), "depend on the numbers"),
+        (Forward(lambda s, x: s.a(x) if s.a.bias.sum() > 0 else -s.a(x), a=A()), "depend on the weights"),
         (Forward(lambda s, x: torch.from_numpy(s.a(x).numpy() + 1), a=A()), "depend on the numbers"),
         (Forward(lambda s, x: torch.zeros(len(x), 3), a=A()), "watched"),
     ],
