@@ -40,6 +40,7 @@ perturbations keep their accuracy. Singular values are proved upper bounds (`tru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,8 +146,11 @@ class FrozenChain:
             self._pass(h)
 
     def _pass(self, h: Array) -> None:
-        self.states, self.arguments, self.gates = [], [], []
-        self.state_errors, self.argument_errors = [], []
+        self.states: list[Array] = []
+        self.arguments: list[Array] = []
+        self.gates: list[Array] = []
+        self.state_errors: list[Array] = []
+        self.argument_errors: list[Array] = []
         self.open, self.norms = [np.ones(h.shape)], []
         error, unsure = np.zeros(len(h)), np.zeros(len(h))
         for stage in self.stages:
@@ -262,7 +266,8 @@ def masked_norm(matrix: Array, rows: Array, columns: Array) -> float:
     if (factors != 1).any():
         part = part * factors[:, None]
     # each entry is rounded by u, so the matrix by u‖·‖_F ≤ u√r‖·‖₂
-    return spectral_norm_bound(part) * (1 + (min(part.shape) ** 0.5 + 2) * EPS)
+    side: int = min(part.shape)
+    return spectral_norm_bound(part) * (1 + (math.sqrt(side) + 2) * EPS)
 
 
 def _products(left: Array, right: Array) -> Array:

@@ -180,7 +180,8 @@ def _response(perturbed: Perturbed) -> _Response:
     """The induction over the layers."""
     chain = perturbed.chain
     x = chain.states[0]
-    y, P, Q, length = np.zeros(x.shape), np.zeros(len(x)), np.zeros(x.shape), np.zeros(len(x))
+    y = Q = np.zeros_like(x)
+    P = length = np.zeros(len(x))
     layers = []
     with np.errstate(invalid="ignore", over="ignore"):
         for k, (stage, change) in enumerate(zip(chain.stages, perturbed.changes, strict=True)):
