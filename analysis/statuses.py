@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -65,7 +65,7 @@ class Verdict:
     worst_log10_ratio: float = math.nan
     median_log10_ratio: float = math.nan
     least_log10_ratio: float = math.nan
-    worst_at: Mapping[str, Any] | None = None
+    worst_at: Mapping[str, Any] = field(default_factory=dict)
     good_to: float = math.nan
     log10_constant: float = math.nan
     remark: str = ""
@@ -89,7 +89,7 @@ class Verdict:
             "worst_log10_ratio": _number(self.worst_log10_ratio),
             "median_log10_ratio": _number(self.median_log10_ratio),
             "least_log10_ratio": _number(self.least_log10_ratio),
-            "worst_at": dict(self.worst_at or {}),
+            "worst_at": dict(self.worst_at),
             "good_to": _number(self.good_to),
             "constant": _number(constant),
             "log10_constant": _number(self.log10_constant),

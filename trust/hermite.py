@@ -47,7 +47,7 @@ def return_margin(
     departure = t * (1 - t) * ((1 - t) * left - t * right)
     room = _ABOVE * max(departure.max(), 0.0) + _BELOW * max(-departure.min(), 0.0)
     allowed = room * 16 * (t * (1 - t)) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         margins = np.where(chord + departure >= 0, 0.0, -(chord + departure) / allowed)
     margins = np.where(np.isnan(margins), np.inf, margins)
     best = int(margins.argmin())

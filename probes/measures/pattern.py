@@ -20,6 +20,7 @@ from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.settings import SliceSettings
 from probes.networks.activations import parse_activation
 from trust import measurements as variables
+from trust.measurements import Variable
 from trust.norms import EPS
 from trust.pattern import FrozenChain, Stage, pattern_bound
 from trust.response import loss_rise_bound, response_bound
@@ -27,6 +28,7 @@ from trust.structure import Structure
 
 __all__ = ["ChainLayer", "Pattern", "chain_of"]
 
+Labels = npt.NDArray[np.int64]
 _BY_ETA = (variables.PATTERN_BOUND, variables.RESPONSE_BOUND, variables.LABEL_KEPT)
 _LOSSES = (variables.LOSS_RISE, variables.LOSS_RISE_BOUND)
 _CLOSE = 1.02  # how near the first η that is not certified comes to the last that is
@@ -120,7 +122,7 @@ class Pattern(Measure):
             return
         perturbed = self.chain.perturbed(stages)
         before, after = self.chain.outputs, _outputs(stages, self.chain.states[0])
-        found: dict[variables.Variable, Floats] = {
+        found: dict[Variable, Floats] = {
             variables.PATTERN_BOUND: pattern_bound(perturbed),
             variables.RESPONSE_BOUND: response_bound(perturbed),
             variables.LABEL_KEPT: (before.argmax(1) == after.argmax(1)).astype(np.float64),
@@ -139,7 +141,7 @@ class Pattern(Measure):
         """The bounds, the labels and, for cross-entropy of labels, the losses and the certified step."""
         margin = np.full(self.frozen.samples, np.nan)
         margin[: self.count] = _margin(self.chain.outputs)
-        found: dict[variables.Variable, npt.ArrayLike] = {
+        found: dict[Variable, npt.ArrayLike] = {
             variables.MARGIN: margin,
             **{name: self.sampled[name] for name in _BY_ETA},
         }
@@ -187,9 +189,7 @@ def _outputs(stages: Sequence[Stage], x: Floats) -> Floats:
     return h
 
 
-def _classes(
-    targets: Sequence[Tensor | None], count: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None:
+def _classes(targets: Sequence[Tensor | None], count: int) -> Labels | None:
     """The examples' labels, where they are classes."""
     labels = [numpy_of(t) for t in targets if t is not None and t.ndim == 1 and not t.is_floating_point()]
     if not labels or len(labels) < len(targets):
@@ -198,7 +198,7 @@ def _classes(
     return classes if classes.min() >= 0 and classes.max() < count else None
 
 
-def _losses(outputs: Floats, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Floats:
+def _losses(outputs: Floats, labels: Labels) -> Floats:
     """Cross-entropy of every example."""
     top = outputs.max(1)
     spread = np.log(np.exp(outputs - top[:, None]).sum(1))

@@ -63,8 +63,14 @@ def test_forms_say_what_the_statements_say(id: str, activation: str, widths: tup
 def test_the_patterns_forms_are_what_trust_computes(
     id: str, bound: Callable[[Perturbed], np.ndarray], activation: str
 ) -> None:
-    for widths in examples.SHAPES:
-        trial, _ = examples.trials(examples.form(id), widths, activation, seed=300)
+    # wide ones too, in which many units cross their kinks together
+    for widths, step in (
+        *((shape, 8) for shape in examples.SHAPES),
+        ((3, 30, 30, 3), 1),
+        ((3, 40, 40, 40), 30),
+    ):
+        numbers = examples.random_numbers(widths, activation, 300, step)
+        trial = float_trial(examples.in_floats(numbers))
         plain = _plain(picked(trial, 0))
         moved = [b + db for b, db in zip(plain.b, plain.db, strict=True)]
         before, after = (

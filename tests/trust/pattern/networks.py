@@ -58,6 +58,16 @@ def exact_square(pair: Pair, example: int = 0) -> Fraction:
     return sum(((b - a) ** 2 for a, b in zip(*ends, strict=True)), start=Fraction(0))
 
 
+def cancelling(seed: int, *, shift: float = 0.0) -> Pair:
+    """One ReLU unit whose argument, and what the perturbation does to it, are all rounding: sums that cancel."""
+    rng = np.random.default_rng(seed)
+    W, dW, x = rng.normal(size=(3, 6))
+    W[-1] = -(W[:-1] @ x[:-1]) / x[-1]
+    dW[-1] = -(dW[:-1] @ x[:-1]) / x[-1]
+    before, after = [Stage.of(W[None], slope=0.0)], [Stage.of((W + dW)[None], [shift], slope=0.0)]
+    return Pair(before, after, x[None])
+
+
 def losses(f: Array, labels: np.ndarray) -> Array:
     """Cross-entropy of every example."""
     top = f.max(1, keepdims=True)

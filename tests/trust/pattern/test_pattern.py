@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.trust.pattern.networks import Pair, drawn, exact_square, outputs, seeds
+from tests.trust.pattern.networks import Pair, cancelling, drawn, exact_square, outputs, seeds
 from trust import log10_telescoped_bound
 from trust.pattern import FrozenChain, Stage, pattern_bound
 
@@ -99,6 +99,18 @@ def test_outward_rounding_is_what_keeps_one_layer_above_exact_arithmetic():
             stages([W[0]], [b[0]], slopes=[1]), stages([W[1]], [b[1]], slopes=[1]), rng.normal(size=(1, 5))
         )
         assert Fraction(float(pattern_bound(pair.perturbed)[0])) ** 2 >= exact_square(pair)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0])
+def test_sums_that_cancel_are_covered(shift):
+    """Where the exact argument is above 0 and its float is not, or what moves it is nothing but rounding."""
+    below = 0
+    for seed in range(150):
+        pair = cancelling(seed, shift=shift)
+        assert Fraction(float(pattern_bound(pair.perturbed)[0])) ** 2 >= exact_square(pair), seed
+        floats = outputs(pair.after, pair.x) - outputs(pair.before, pair.x)
+        below += Fraction(float(np.linalg.norm(floats))) ** 2 < exact_square(pair)
+    assert below > 10  # floats alone would not do
 
 
 def test_hundreds_of_networks_and_of_perturbations_towards_the_worst():

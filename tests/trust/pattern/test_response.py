@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.trust.pattern.networks import Pair, drawn, exact_square, losses, outputs, seeds
+from tests.trust.pattern.networks import Pair, cancelling, drawn, exact_square, losses, outputs, seeds
 from trust.norms import Array
 from trust.pattern import FrozenChain, Stage, pattern_bound
 from trust.response import loss_rise_bound, response_bound
@@ -81,6 +82,18 @@ def test_outward_rounding_is_what_keeps_one_layer_above_exact_arithmetic():
         assert Fraction(float(response_bound(pair.perturbed)[0])) ** 2 >= exact_square(pair)
 
 
+@pytest.mark.parametrize("shift", [0.0, -1.0])
+def test_sums_that_cancel_are_covered(shift):
+    """Where the exact argument is above 0 and its float is not, or what moves it is nothing but rounding."""
+    below = 0
+    for seed in range(150):
+        pair = cancelling(seed, shift=shift)
+        assert Fraction(float(response_bound(pair.perturbed)[0])) ** 2 >= exact_square(pair), seed
+        floats = outputs(pair.after, pair.x) - outputs(pair.before, pair.x)
+        below += Fraction(float(np.linalg.norm(floats))) ** 2 < exact_square(pair)
+    assert below > 10  # floats alone would not do
+
+
 def test_hundreds_of_networks_all_along_the_way():
     """In floats, whose error is some ε times the network's size: far below 1e-9 of it."""
     rising = falling = 0
@@ -113,6 +126,25 @@ def test_the_loss_of_one_linear_layer_in_closed_form():
     curved = np.minimum(size**2 / 4, (np.exp(omega) - 1 - omega) / omega**2 * variance)
     expected = np.minimum((g * u).sum(1) + curved, omega)
     assert np.allclose(loss_rise_bound(pair.perturbed, labels), expected, rtol=1e-10)
+
+
+def test_the_loss_is_covered_where_the_perturbation_is_all_rounding():
+    """ΔW x cancels to some 1e-17, which floats get wrong altogether; forty digits tell by how much the loss rises."""
+
+    def loss(weights: Array, x: Array) -> mpmath.mpf:
+        f = [
+            mpmath.fsum(mpmath.mpf(w) * mpmath.mpf(v) for w, v in zip(row, x, strict=True)) for row in weights
+        ]
+        return mpmath.log(mpmath.fsum(map(mpmath.exp, f))) - f[0]
+
+    with mpmath.workdps(60):
+        for seed in range(100):
+            rng = np.random.default_rng(seed)
+            W, dW, x = rng.normal(size=(3, 6)), rng.normal(size=(3, 6)), rng.normal(size=6)
+            dW[:, -1] = -(dW[:, :-1] @ x[:-1]) / x[-1]
+            pair = Pair([Stage.of(W, slope=1)], [Stage.of(W + dW, slope=1)], x[None])
+            rise = loss((W + dW).tolist(), x.tolist()) - loss(W.tolist(), x.tolist())
+            assert rise <= float(loss_rise_bound(pair.perturbed, np.array([0]))[0]), seed
 
 
 def test_the_slope_of_the_loss_is_what_remains_of_a_small_step():
