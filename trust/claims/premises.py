@@ -194,6 +194,11 @@ def _square_loss(measurements: Measurements) -> xr.DataArray:
     return _everywhere(measurements, measurements.attrs.get("loss") == "mse").astype(float).where(named)
 
 
+def _equal_signs(measurements: Measurements) -> xr.DataArray:
+    count = perturbed(measurements)[variables.OPPOSITE_SIGNS]
+    return (count == 0).astype(float).where(count.notnull())
+
+
 def _small_rho(measurements: Measurements) -> xr.DataArray:
     own = perturbed(weights(measurements))
     return (
@@ -297,7 +302,7 @@ SMALL_RHO = Premise(
 EQUAL_SIGNS = Premise(
     "equal signs",
     "no weight and no bias has opposite signs in W and W̃",
-    lambda measurements: perturbed(measurements)[variables.OPPOSITE_SIGNS] == 0,
+    _equal_signs,
     (variables.OPPOSITE_SIGNS,),
 )
 SQUARE_LOSS = Premise("square loss", "𝓛 is the mean squared error", _square_loss)
