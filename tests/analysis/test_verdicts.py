@@ -206,3 +206,9 @@ def test_words_of_several_checkpoints_span_their_numbers() -> None:
     assert in_words(many) == "unsafe by ×4 to ×10"
     many = [verdict([value] * 3, [0, 0, 0], kind=Kind.ESTIMATE) for value in (-0.1, 0.1)]
     assert in_words(many) == "within ×0.79 to ×1.3"
+
+
+def test_a_model_that_stops_at_some_checkpoints_says_at_how_many() -> None:
+    many = [verdict([0, 0, value], [0, 0, 0], kind=Kind.MODEL) for value in (0.1, 1.0, 2.5)]
+    assert in_words(many[:1]) == "within a factor of 1.3"
+    assert in_words(many) == "within a factor of 2; 2 of them only up to η = 0.2, then off by 10 to 316"
