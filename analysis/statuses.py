@@ -112,15 +112,14 @@ def in_words(verdicts: Sequence[Verdict]) -> str:
             known = any(math.isfinite(value) for value in worst)
             return f"holds, {slack} orders to spare (median {middle})" if known else "holds"
         case Status.WITHIN_FACTOR | Status.OFF_BY_FACTOR:
-            share = "within" if first.status is Status.WITHIN_FACTOR else "off by"
-            factor = f"{share} a factor of {_span([max(value, 0.0) for value in worst], _factor)}"
-            stops = [one.good_to for one in verdicts if one.worst_log10_ratio > math.log10(GOOD_FACTOR)]
+            stops = [one for one in verdicts if one.worst_log10_ratio > math.log10(GOOD_FACTOR)]
             if first.status is Status.WITHIN_FACTOR and stops:
-                far = _span([one.worst_log10_ratio for one in verdicts], _factor)
-                return (
-                    f"within a factor of {GOOD_FACTOR:g} up to η = {_span(stops, _plain)}, then off by {far}"
-                )
-            return factor
+                which = "" if len(stops) == len(verdicts) else f"; {len(stops)} of them only"
+                good_to = _span([one.good_to for one in stops], _plain)
+                far = _span([one.worst_log10_ratio for one in stops], _factor)
+                return f"within a factor of {GOOD_FACTOR:g}{which} up to η = {good_to}, then off by {far}"
+            share = "within" if first.status is Status.WITHIN_FACTOR else "off by"
+            return f"{share} a factor of {_span([max(value, 0.0) for value in worst], _factor)}"
         case Status.WITHIN:
             low = min(one.least_log10_ratio for one in verdicts)
             high = max(worst)
@@ -146,6 +145,8 @@ def _orders(value: float) -> str:
 def _factor(exponent: float) -> str:
     if math.isinf(exponent):
         return "∞" if exponent > 0 else "0"
+    if 2 <= exponent < 4:
+        return f"{10.0**exponent:.0f}"
     return f"{10.0**exponent:.2g}" if abs(exponent) < 4 else f"10^{exponent:.0f}".replace("-", "−")
 
 

@@ -49,8 +49,10 @@ def number(value: float, digits: int = 3) -> str:
 
 def power(exponent: float) -> str:
     """10 to the ``exponent`` as a reader wants it."""
-    if math.isnan(exponent) or math.isinf(exponent):
+    if exponent == math.inf or math.isnan(exponent):
         return number(exponent)
+    if exponent == -math.inf:
+        return "0"
     return number(10.0**exponent) if -4 < exponent < 6 else f"10^{number(exponent)}"
 
 

@@ -230,7 +230,7 @@ GATED = Claim(
     bound=lambda measurements: _by_layer(measurements, gated=True),
     premises=(CHAIN, TRANSMISSION, VALLEY),
     needs=(variables.JACOBIAN_CHANGE, variables.GATE_CHANGE),
-    add="--jacobian N (its gates are measured in perceptrons alone)",
+    add="--jacobian N (gates are measured where the network's structure can be read)",
     log10_allowance=_jacobian_allowance,
     number=14,
     proved=True,
