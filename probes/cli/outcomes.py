@@ -57,8 +57,8 @@ def outcome_lines(claim: Claim, outcome: Outcome) -> str:
             f"\n  an apparent one could not be certified: {outcome.doubt}" if outcome.doubt else ""
         )
     witness = outcome.to_json(claim)["witness"]
-    first, _, rest = _verdict(claim).partition(" ")
-    lines = [f"{claim.id}: {first.upper()} {rest}, certified in exact arithmetic ({spent})"]
+    fails, where = _verdict(claim)
+    lines = [f"{claim.id}: {fails.upper()} {where}, certified in exact arithmetic ({spent})"]
     lines += [f"  {claim.statement}"]
     lines += [f"  {key}: {_inline(value)}" for key, value in witness.items() if key in _SHOWN]
     if claim.mend:
@@ -66,16 +66,14 @@ def outcome_lines(claim: Claim, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-_FAILED = {
-    Kind.MODEL: "exceeded on a small network",
-    Kind.ESTIMATE: "too large on a small network",
-    Kind.RULE: "unsafe on a small network",
-}
+_FAILS = {Kind.MODEL: "exceeded", Kind.ESTIMATE: "too large", Kind.RULE: "unsafe"}
 """What a counterexample says of a claim that is no theorem."""
 
 
-def _verdict(claim: Claim) -> str:
-    return _FAILED.get(claim.kind, "refuted as restated here")
+def _verdict(claim: Claim) -> tuple[str, str]:
+    if claim.kind in _FAILS:
+        return _FAILS[claim.kind], "on a small network"
+    return "refuted", "as restated here"
 
 
 def _inline(value: Any) -> str:
@@ -116,7 +114,7 @@ def outcomes_page(
                 claim.id,
                 claim.kind.value,
                 claim.statement,
-                f"**{_verdict(claim)}**" if refuted else f"holds so far{', proved' * claim.proved}",
+                f"**{' '.join(_verdict(claim))}**" if refuted else f"holds so far{', proved' * claim.proved}",
                 str(outcome.trials),
                 _witness_cell(claim, outcome) if refuted else f"measured/bound = {_ratio(outcome)}",
                 _mend_cell(claim, outcomes) if refuted else "",

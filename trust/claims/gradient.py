@@ -128,6 +128,7 @@ DEEP_RELATIVE_TRUST = Claim(
     number=30,
     subject="gradient",
     form=forms.BREAKDOWN_FORM,
+    mend="the paper itself calls it a modelling assumption: its constant has to be measured",
 )
 
 RESOLVED = Premise(
@@ -162,7 +163,7 @@ def _fitted_model(id: str, source: str, statement: str, model: Quantity, number:
     return Claim(
         id=id,
         source=source,
-        statement=f"{statement}, fitted to the smaller measurable η",
+        statement=f"{statement} fitted to the smaller measurable η",
         left="change of the whole gradient, at the η that the constant has not seen",
         measured=whole_change,
         bound=partial(_out_of_sample, model=model),
@@ -174,6 +175,7 @@ def _fitted_model(id: str, source: str, statement: str, model: Quantity, number:
         number=number,
         subject="gradient",
         form=form,
+        mend="nothing: a constant serves only as far as it was fitted",
     )
 
 
