@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
@@ -10,7 +12,9 @@ from analysis.verdicts import standing_of_premises
 from trust import measurements as variables
 from trust.claims import Claim
 
-__all__ = ["common_examples", "envelope"]
+__all__ = ["common_examples", "distinct", "envelope"]
+
+_ALIKE = 1e-9  # in log10: what two recursions to one bound may differ by
 
 
 def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
@@ -45,6 +49,23 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     found.attrs["claim"] = claim.id
     found.attrs["subject"] = claim.subject
     return found
+
+
+def distinct(envelopes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Without those that are another one again, as a residual rung is its namesake on a plain chain."""
+    found: dict[str, xr.Dataset] = {}
+    for name, own in envelopes.items():
+        finite = np.isfinite(own["log10_bound"]).any()
+        if not (finite and any(_alike(own, other) for other in found.values())):
+            found[name] = own
+    return found
+
+
+def _alike(one: xr.Dataset, other: xr.Dataset) -> bool:
+    return one.sizes == other.sizes and all(
+        np.allclose(one[name].values, other[name].values, rtol=0, atol=_ALIKE, equal_nan=True)
+        for name in one.data_vars
+    )
 
 
 def common_examples(measurements: xr.Dataset) -> xr.Dataset:

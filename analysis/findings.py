@@ -12,7 +12,7 @@ from analysis import tables, wording
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
-from analysis.envelopes import common_examples, envelope
+from analysis.envelopes import common_examples, distinct, envelope
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
@@ -64,7 +64,7 @@ class Findings:
         split: the effective constant taken apart; None where the run did not measure it.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
-        envelopes: for each claim's id its two sides; without those that the run did not measure.
+        envelopes: for each claim's id its two sides; without those that the run did not measure, and without twins.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
     """
 
@@ -147,6 +147,6 @@ def find(
         split=split(measurements),
         inversions=inversions(measurements, chosen),
         labels=certified_labels(measurements),
-        envelopes={name: pair for name, pair in pairs.items() if pair is not None},
+        envelopes=distinct({name: pair for name, pair in pairs.items() if pair is not None}),
         history=history,
     )

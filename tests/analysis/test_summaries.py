@@ -10,6 +10,7 @@ import xarray as xr
 
 from analysis import compare_growth, envelope, step_limits, summarise
 from analysis.documents import limit_rows
+from analysis.envelopes import distinct
 from analysis.step_limits import how_far_searched
 from analysis.tables import constants_table, limits_table
 from analysis.wording import constant_lines, number
@@ -232,3 +233,21 @@ def test_envelope_is_none_without_a_measurement_or_without_eta() -> None:
     claims = all_claims()
     assert envelope(measured(ETAS, drop=("jacobian_change",)), claims["theorem1-jacobian"]) is None
     assert envelope(measured(ETAS), claims["lemma2"]) is None
+
+
+def test_a_bound_that_is_another_one_again_is_not_drawn_twice() -> None:
+    def made(bound: list[float], holds: float = 1.0) -> xr.Dataset:
+        names = ("log10_measured", "log10_measured_median")
+        sides = {name: ("eta", [-2.0, -1.0]) for name in names}
+        return xr.Dataset(sides | {"log10_bound": ("eta", bound), "premises_hold": ("eta", [holds] * 2)})
+
+    found = {
+        "first": made([0.0, 1.0]),
+        "twin": made([0.0, 1.0 + 1e-12]),
+        "above": made([0.0, 1.0 + 1e-6]),
+        "unpremised": made([0.0, 1.0], holds=np.nan),
+        "infinite": made([np.inf, np.inf]),
+        "infinite too": made([np.inf, np.inf]),
+        "shorter": made([0.0, 1.0]).isel(eta=[0]),
+    }
+    assert list(distinct(found)) == [name for name in found if name != "twin"]
