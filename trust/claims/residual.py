@@ -8,14 +8,13 @@ import numpy as np
 import xarray as xr
 
 from trust import measurements as variables
-from trust.claims.claim import Claim, Measurements, Premise
+from trust.claims.claim import Measurements, Premise
 from trust.claims.forms import residual as forms
+from trust.claims.output import output_claim
 from trust.claims.premises import NO_BIASES, told
 from trust.claims.quantities import (
     along_layers,
     log10,
-    output_change,
-    output_change_allowance,
     perturbed,
     structure,
     uses,
@@ -26,8 +25,6 @@ from trust.structure import Step, Structure
 
 __all__ = ["KNOWN_STEPS", "RESIDUAL_SPECTRAL", "RESIDUAL_TELESCOPED"]
 
-_LADDER = "the ladder's measurements (leave out --no-ladder and --spectra none)"
-_OUTPUT = "relative output change, example by example (the bound divided by ‖f(x)‖ too)"
 _READABLE = "a network whose forward pass can be followed (docs/other-networks.md)"
 
 
@@ -127,18 +124,14 @@ KNOWN_STEPS = Premise(
 )
 _ZERO_AT_ZERO = Premise("φ(0) = 0", "every activation and fixed map is 0 at 0", _zero_at_zero, add=_READABLE)
 
-RESIDUAL_TELESCOPED = Claim(
-    id="residual-telescoped",
-    source="this toolkit: the telescoped bound through skip connections, pooling and folded batch norm",
-    statement="‖f̃(x) − f(x)‖ ≤ e_L, e_k = (1 + β_k‖W̃_k‖₂) e_{k−1} + β_k‖u_k‖ for a block h + φ_k(W_k h + b_k)",
-    left=_OUTPUT,
-    measured=output_change,
-    bound=_telescoped,
-    premises=(KNOWN_STEPS,),
-    needs=(variables.PERTURBATION_RESPONSE, variables.PERTURBED_OPERATOR_NORM, variables.OUTPUT_NORM),
-    add=_LADDER,
-    log10_allowance=output_change_allowance,
-    number=90,
+RESIDUAL_TELESCOPED = output_claim(
+    "residual-telescoped",
+    "this toolkit: the telescoped bound through skip connections, pooling and folded batch norm",
+    "‖f̃(x) − f(x)‖ ≤ e_L, e_k = (1 + β_k‖W̃_k‖₂) e_{k−1} + β_k‖u_k‖ for a block h + φ_k(W_k h + b_k)",
+    _telescoped,
+    (KNOWN_STEPS,),
+    90,
+    (variables.PERTURBATION_RESPONSE, variables.PERTURBED_OPERATOR_NORM, variables.OUTPUT_NORM),
     proved=True,
     form=forms.RESIDUAL_TELESCOPED_FORM,
 )
@@ -146,23 +139,19 @@ RESIDUAL_TELESCOPED = Claim(
 fixed maps are Lipschitz, and the change of a sum is the sum of the changes (:mod:`trust.residual_bounds`). A batch norm
 in evaluation mode is affine, so that W and b are those of both together. On a plain chain it is ``telescoped``."""
 
-RESIDUAL_SPECTRAL = Claim(
-    id="residual-spectral",
-    source="this toolkit: the spectral product through skip connections and pooling",
-    statement="‖f̃(x) − f(x)‖ ≤ ‖x‖ [∏_k (1 + β_k(‖W_k‖₂ + ‖ΔW_k‖₂)) − ∏_k (1 + β_k‖W_k‖₂)] for blocks h + φ_k(W_k h)",
-    left=_OUTPUT,
-    measured=output_change,
-    bound=_spectral,
-    premises=(KNOWN_STEPS, NO_BIASES, _ZERO_AT_ZERO),
-    needs=(
+RESIDUAL_SPECTRAL = output_claim(
+    "residual-spectral",
+    "this toolkit: the spectral product through skip connections and pooling",
+    "‖f̃(x) − f(x)‖ ≤ ‖x‖ [∏_k (1 + β_k(‖W_k‖₂ + ‖ΔW_k‖₂)) − ∏_k (1 + β_k‖W_k‖₂)] for blocks h + φ_k(W_k h)",
+    _spectral,
+    (KNOWN_STEPS, NO_BIASES, _ZERO_AT_ZERO),
+    91,
+    (
         variables.PERTURBATION_OPERATOR_NORM,
         variables.OPERATOR_NORM,
         variables.INPUT_NORM,
         variables.OUTPUT_NORM,
     ),
-    add=_LADDER,
-    log10_allowance=output_change_allowance,
-    number=91,
     proved=True,
     form=forms.RESIDUAL_SPECTRAL_FORM,
 )

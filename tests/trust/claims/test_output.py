@@ -188,7 +188,8 @@ def test_what_is_far_too_large_refutes() -> None:
 
 def test_a_bound_that_the_triangle_inequality_beats_is_useless() -> None:
     found = case_of(activation="relu").found
-    for claim in ("spectral-product", "neyshabur", "telescoped", "path-metric-midpoint"):
+    ladder = ("spectral-product", "neyshabur", "telescoped", "path-metric-midpoint")
+    for claim in (*ladder, "residual-telescoped", "residual-spectral"):
         bound = 10.0 ** float(CLAIMS[claim].bound(found).min())
         outputs = 3**0.5 if "path" in claim else 1.0  # ‖·‖₁ ≤ √3 ‖·‖₂
         for growth, expected in ((0.99, Status.USELESS), (1.01, Status.HOLDS)):
