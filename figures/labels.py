@@ -17,6 +17,7 @@ from trust import measurements as variables
 __all__ = [
     "USUAL_ETA",
     "Progress",
+    "at_even_steps",
     "checkpoint_names",
     "checkpoint_position",
     "checkpoint_title",
@@ -162,6 +163,11 @@ def evenly_chosen(items: Sequence[T], most: int) -> list[T]:
         return list(items)
     positions = np.linspace(0, len(items) - 1, most).round().astype(int)
     return [items[k] for k in positions]
+
+
+def at_even_steps(count: int, most: int) -> list[int]:
+    """The positions of at most ``most`` of ``count`` labels on an axis, the first always among them."""
+    return list(range(0, count, -(-count // most)))
 
 
 def claim_label(claim: str) -> str:

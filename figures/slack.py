@@ -22,6 +22,7 @@ from figures.drawing import axes_or_new, in_style
 from figures.envelopes import power_axis
 from figures.labels import (
     USUAL_ETA,
+    at_even_steps,
     checkpoint_names,
     claim_label,
     eta_title,
@@ -261,7 +262,7 @@ def _write_shares(ax: Axes, bars: Sequence[Rectangle], span: float) -> None:
 def _checkpoint_axis(ax: Axes, slack: xr.Dataset, published: Curve) -> None:
     """A place for each checkpoint, with its label below and the published bound above."""
     count = slack.sizes["checkpoint"]
-    written = list(range(0, count, -(-count // _MOST_LABELS)))
+    written = at_even_steps(count, _MOST_LABELS)
     ax.set_xticks(written, [label_of(slack, k) for k in written])
     ax.set_xlim(-0.6, count - 0.4)
     ax.grid(visible=False, axis="x")

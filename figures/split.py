@@ -21,6 +21,7 @@ from figures.curves import Curve, in_panel, table
 from figures.drawing import axes_or_new, in_style, note_if_empty
 from figures.envelopes import power_axis
 from figures.labels import (
+    at_even_steps,
     checkpoint_names,
     checkpoint_position,
     checkpoint_title,
@@ -54,7 +55,7 @@ _LABELS = {
     "residuals": "residuals' change",
 }
 _TOTAL, _MEDIAN, _THEOREM = "sample's C", "single examples' median", "Theorem 1b's own"
-_MOST, _PANELS = 10, 3
+_MOST_CHECKPOINTS, _MOST_LAYERS, _PANELS = 5, 8, 3
 
 
 @in_style
@@ -72,8 +73,7 @@ def plot_split_through_training(
     """
     ax = axes_or_new(ax)
     curves = _through_training(split, weight_layers(split)[0] if layer is None else layer)
-    count = split.sizes["checkpoint"]
-    written = evenly_chosen(range(count), _MOST)
+    written = at_even_steps(split.sizes["checkpoint"], _MOST_CHECKPOINTS)
     _draw(ax, curves, legend=legend)
     ax.set_xticks(written, [label_of(split, k) for k in written])
     name = training_progress(split).name
@@ -95,7 +95,7 @@ def plot_split_across_layers(
     """
     ax = axes_or_new(ax)
     curves = _across_layers(split, checkpoint_position(split, checkpoint))
-    written = evenly_chosen(range(len(weight_layers(split))), _MOST)
+    written = at_even_steps(len(weight_layers(split)), _MOST_LAYERS)
     _draw(ax, curves, legend=legend)
     ax.set_xticks(written, [str(k + 1) for k in written])
     ax.set_xlabel("layer $l$ (1 = input)")
