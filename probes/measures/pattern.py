@@ -1,4 +1,4 @@
-"""Bounds from which units are active, labels and losses, example by example, for chains of ReLU layers and residual blocks.
+"""Bounds from which units are active, labels and losses, example by example, for chains of ReLU layers and blocks.
 
 All of it in float64 at the very weights that were evaluated. A singular value is taken for each example, η and layer.
 """

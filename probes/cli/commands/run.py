@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @setting(
     "pattern",
     "Examples whose output is bounded by which units are active, whose labels are certified and whose loss's step is:"
-    " for chains of ReLU, leaky ReLU or linear layers, residual ones too. Takes a singular value an example, eta and layer.",
+    " for chains of ReLU, leaky ReLU or linear layers, residual ones too. Takes a singular value an example, eta and"
+    " layer.",
 )
 @setting(
     "spectra",
