@@ -63,10 +63,10 @@ _MOST_CHECKPOINTS, _MOST_LAYERS, _PANELS = 5, 8, 3
 def plot_split_through_training(
     split: xr.Dataset, *, layer: str | None = None, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """What one layer's effective constant at η → 0 is made of, a bar a checkpoint.
+    """What one layer's effective constant at η₀ is made of, a bar a checkpoint.
 
     Args:
-        split: ``log10_factor`` (factor, checkpoint, eta, layer), ``sample_constant`` and ``jacobian_constant``
+        split: ``log10_factor`` (factor, checkpoint, eta, layer), ``constant`` and ``jacobian_constant``
             (checkpoint, eta, layer), ``example_constant`` (…, quantile), and the attribute ``small_eta``.
         layer: its name; None for the first weight matrix.
         ax: where to draw; None for a new figure.
@@ -86,7 +86,7 @@ def plot_split_through_training(
 def plot_split_across_layers(
     split: xr.Dataset, *, checkpoint: str | int = -1, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """What each weight matrix's effective constant at η → 0 is made of, a bar a layer.
+    """What each weight matrix's effective constant at η₀ is made of, a bar a layer.
 
     Args:
         split: as for ``plot_split_through_training``.
