@@ -97,7 +97,7 @@ def load_network(
                 names = {name: reported[name] for name, _ in module.named_parameters()}
         except InputError as error:
             raise InputError(f"{checkpoint.path}: {error}") from error
-    fill(module, tensors, checkpoint)
+        fill(module, tensors, checkpoint)
     return FrozenNetwork(
         checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest()
     )

@@ -7,18 +7,28 @@ is fetched, no code in the folder runs, and no missing weight is filled with ran
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
 
-__all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
+__all__ = [
+    "has_configuration",
+    "is_tokenised_text",
+    "renamed_by_library",
+    "tokenised_windows",
+    "transformers_module",
+]
 
 _LARGEST_JSON = 1 << 24
 _MASKED = 0.15  # the share that BERT was trained with
@@ -67,7 +77,7 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         config._attn_implementation = "eager"
         with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
             shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
-        _same_shapes(shapes, tensors)
+        _no_larger(shapes, tensors)
         module = kind(config).float()
     except InputError:
         raise
@@ -79,19 +89,79 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
     return module
 
 
-def _same_shapes(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse, before memory is taken, a network whose parameters are not those of the file.
+def _no_larger(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse, before memory is taken, a network that has more numbers than the file.
 
     Raises:
-        InputError: a parameter is missing or has another shape.
+        InputError: it names a parameter that is missing or has another shape.
     """
+    if sum(shape.numel() for shape in shapes.values()) <= sum(tensor.numel() for tensor in tensors.values()):
+        return
+    fitted = renamed_to_fit(tensors, shapes)
     for name, shape in shapes.items():
-        if name not in tensors:
-            raise InputError(f"no tensor {name}, which its config.json asks for; it would be random")
-        if tensors[name].shape != shape:
+        if name in fitted and fitted[name].shape != shape:
             raise InputError(
-                f"tensor {name} has shape {tuple(tensors[name].shape)}, its config.json says {tuple(shape)}"
+                f"tensor {name} has shape {tuple(fitted[name].shape)}, its config.json says {tuple(shape)}"
             )
+    missing = next((name for name in shapes if name not in fitted), "")
+    raise InputError(f"no tensor {missing}, which its config.json asks for; it would be random")
+
+
+def renamed_by_library(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors as ``from_pretrained`` puts them into a network of the library's, which has renamed many of its own.
+
+    Old names become today's, and what the library leaves out as harmless (``position_ids``, masks) is left out.
+    What is missing is missing here too, and what has no place has its own name.
+
+    Args:
+        module: any network.
+        tensors: what a file has.
+
+    Returns:
+        None where the network is not of the library, or its own loading fails.
+    """
+    library: Any = sys.modules.get("transformers")
+    if library is None or not isinstance(module, library.PreTrainedModel):
+        return None
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        with _quiet(library):
+            loaded, info = type(module).from_pretrained(
+                None,
+                config=module.config,
+                state_dict=dict(tensors),
+                dtype=torch.float64
+                if torch.float64 in kinds
+                else torch.float32,  # in which every number is exact
+                **options,
+            )
+    except Exception:  # whatever the library makes of a file
+        return None
+    optional = [re.compile(text) for text in loaded._keys_to_ignore_on_load_missing or ()]
+    absent = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    found = {
+        name: tensor
+        for name, tensor in loaded.state_dict().items()
+        if name not in absent and (name in tensors or not any(one.search(name) for one in optional))
+    }
+    found |= {name: torch.empty(shape, device="meta") for name, shape, _ in info["mismatched_keys"]}
+    return found | {name: tensors[name] for name in info["unexpected_keys"]}
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Without the library's progress bars and reports: what does not fit is said here."""
+    logging = library.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    try:
+        logging.set_verbosity(logging.CRITICAL)
+        logging.disable_progress_bar()
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def is_tokenised_text(folder: Path) -> bool:

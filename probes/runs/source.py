@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
@@ -34,6 +34,7 @@ class Source:
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
+        ignore_tensors: globs over names in the files: tensors that are left out.
         data: a name, file or callable; None takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
         loss: a name or callable; None means cross-entropy for labels.
@@ -44,6 +45,7 @@ class Source:
     activation: str | None = None
     residual: bool = False
     key: str | None = None
+    ignore_tensors: tuple[str, ...] = ()
     data: str | None = None
     examples: int | None = None
     loss: str | None = None
@@ -86,15 +88,18 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
 
+    ignored: set[str] = set()
+
     def read(path: Path) -> FrozenNetwork:
+        checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        ignored.update(checkpoint.ignored)
         return load_network(
-            read_checkpoint(path, key=source.key),
-            network=factory,
-            activation=source.activation,
-            residual=source.residual,
+            checkpoint, network=factory, activation=source.activation, residual=source.residual
         )
 
-    return NetworkSeries(read, order.paths), order
+    networks = NetworkSeries(read, order.paths)
+    refuse_unmatched(source.ignore_tensors, ignored)
+    return networks, order
 
 
 def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
