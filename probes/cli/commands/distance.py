@@ -48,6 +48,7 @@ def distance_between_files(
         InputError: a file that cannot be read, or tensors that differ in name or shape.
     """
     from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
+    from probes.checkpoints.state_dict import renamed_to_fit
     from trust.distance import deep_relative_trust, relative_perturbations
 
     checkpoints = [read_checkpoint(path, key=key, ignore=ignore) for path in (before, after)]
@@ -57,9 +58,11 @@ def distance_between_files(
         for checkpoint in checkpoints
     )
     try:
-        relative = relative_perturbations(first, second)
+        relative = relative_perturbations(first, renamed_to_fit(second, first))
     except ValueError as error:
-        raise InputError(f"{before} and {after}: {error}") from error
+        raise InputError(
+            f"{before} and {after}: {error}; --ignore-tensors GLOB leaves out what only one of them has"
+        ) from error
     if not relative:
         raise InputError(f"{before}: there is no weight matrix in it")
     return {
