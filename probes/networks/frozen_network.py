@@ -11,6 +11,7 @@ from torch import nn
 
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.errors import InputError
+from probes.evaluation.compiled import taken_apart
 from probes.networks.filling import fill
 from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.kinds import build, read_spec, spec_of
@@ -76,6 +77,7 @@ def load_network(
                     raise InputError(
                         f"--network: the callable returned {type(module).__name__}, not a torch module"
                     )
+                module, _ = taken_apart(module)
                 names = {name: name for name, _ in module.named_parameters()}
             elif "network" in details:
                 described = read_spec(details["network"])
