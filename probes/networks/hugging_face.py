@@ -25,6 +25,7 @@ from probes.errors import InputError
 __all__ = [
     "has_configuration",
     "is_tokenised_text",
+    "is_transposed_linear",
     "renamed_by_library",
     "tokenised_windows",
     "transformers_module",
@@ -33,7 +34,12 @@ __all__ = [
 _LARGEST_JSON = 1 << 24
 _MASKED = 0.15  # the share that BERT was trained with
 _MASK_SEED = 20200210  # fixed, so that runs can be repeated
-_KINDS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
+_KINDS = (
+    "ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForSequenceClassification",
+    "ForTokenClassification", "ForImageClassification", "ForAudioClassification",
+)  # fmt: skip
+_ELSEWHERE = ("auto_map", "trust_remote_code", "backbone", "timm_model")
+"""Words of a configuration, at any depth, that would have parts of the network come from somewhere else."""
 
 
 def has_configuration(path: Path) -> bool:
@@ -49,12 +55,16 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         tensors: the weights; the network must not be larger than they are.
 
     Raises:
-        InputError: the library is missing, or config.json is damaged, asks for code of its own, names no
-            causal language model, masked one or sequence classifier, or does not fit the weights.
+        InputError: the library is missing, or config.json is damaged, asks for code of its own, names a network
+            of another kind than those that are built, or does not fit the weights.
     """
     content = _json(folder / "config.json")
-    if "auto_map" in content:
-        raise InputError("its config.json asks for code of its own (auto_map), which is never run")
+    for word in _words(content):
+        if word in _ELSEWHERE:
+            raise InputError(
+                f"its config.json asks for code of its own, or parts from elsewhere ({word}), which are never run or"
+                " fetched; build the network yourself and give it with --network"
+            )
     try:
         import transformers
     except ImportError as error:
@@ -64,10 +74,11 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         ) from error
     names = content.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    if not name.isidentifier() or not name.endswith(_KINDS):
+    if not name.isidentifier() or not name.endswith(_KINDS) or name.startswith("Timm"):
         raise InputError(
-            f"its config.json names {name[:60] or 'no architecture'}; causal language models, masked ones and"
-            " sequence classifiers are built, for others give the network with --network"
+            f"its config.json names {name[:60] or 'no architecture'}; language models (causal, masked, encoder and"
+            " decoder) and classifiers of sequences, tokens, images and audio are built, for others give the network"
+            " with --network"
         )
     kind = getattr(transformers, name, None)
     try:
@@ -87,6 +98,21 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         ) from error
     assert isinstance(module, nn.Module)
     return module
+
+
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether a module is the library's ``Conv1D``: a linear map, its weight stored as inputs × outputs."""
+    library: Any = sys.modules.get("transformers.pytorch_utils")
+    return library is not None and isinstance(module, library.Conv1D)
+
+
+def _words(content: dict[str, Any]) -> Iterator[str]:
+    """The keys of nested mappings, of those that have a value."""
+    todo: list[Any] = [content]
+    while todo:
+        part = todo.pop()
+        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+        yield from (key for key, value in part.items() if value) if isinstance(part, dict) else ()
 
 
 def _no_larger(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:

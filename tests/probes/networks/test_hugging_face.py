@@ -228,6 +228,9 @@ def changed(folder: Path, **values: Any) -> None:
     ("values", "why"),
     [
         ({"auto_map": {"AutoModel": "evil.py--Evil"}}, "code of its own"),
+        ({"text_config": [{"auto_map": {"AutoModel": "evil.py--Evil"}}]}, "code of its own"),
+        ({"vision_config": {"backbone": "somebody/else"}}, "from elsewhere"),
+        ({"architectures": ["TimmWrapperForImageClassification"]}, "TimmWrapper"),
         ({"architectures": ["os"]}, "os"),
         ({"architectures": ["NoSuchForCausalLM"]}, "no such model"),
         ({"architectures": None}, "no architecture"),
