@@ -14,7 +14,10 @@ from probes.checkpoints.state_dict import renamed_to_fit
 from probes.errors import InputError
 from probes.networks.hugging_face import renamed_by_library
 
-__all__ = ["fill"]
+__all__ = ["HALF", "fill"]
+
+HALF = (torch.float16, torch.bfloat16)
+"""What is converted to float32, in which every number of theirs is exact."""
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -57,8 +60,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoin
             f" --ignore-tensors {shlex.quote(unexpected[0])}"
         )
     converted = {
-        name: tensor.to(torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-        for name, tensor in tensors.items()
+        name: tensor.to(torch.float32) if tensor.dtype in HALF else tensor for name, tensor in tensors.items()
     }
     module.load_state_dict(converted, assign=True)  # which unties
     for first, *others in tied:

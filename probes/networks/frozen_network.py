@@ -12,7 +12,7 @@ from torch import nn
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.errors import InputError
 from probes.evaluation.compiled import taken_apart
-from probes.networks.filling import fill
+from probes.networks.filling import HALF, fill
 from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.kinds import build, read_spec, spec_of
 from probes.networks.perceptron import Perceptron
@@ -32,6 +32,7 @@ class FrozenNetwork:
         names: names of the module's parameters, in forward order, to the names reported for them.
         details: what the checkpoint says of itself (step, epoch, …).
         digest: hash of the weights.
+        converted: in which precision the file has numbers that were converted to float32; empty where none were.
     """
 
     label: str
@@ -39,6 +40,7 @@ class FrozenNetwork:
     names: Mapping[str, str]
     details: Mapping[str, Any]
     digest: str
+    converted: str = ""
 
     @property
     def spec(self) -> NetworkSpec | None:
@@ -100,8 +102,14 @@ def load_network(
         except InputError as error:
             raise InputError(f"{checkpoint.path}: {error}") from error
         fill(module, tensors, checkpoint)
+    half = {str(t.dtype).removeprefix("torch.") for t in checkpoint.tensors.values() if t.dtype in HALF}
     return FrozenNetwork(
-        checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest()
+        checkpoint.label,
+        module,
+        _forward_order(module, names),
+        details,
+        checkpoint.digest(),
+        " and ".join(sorted(half)),
     )
 
 
