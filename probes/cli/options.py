@@ -129,6 +129,14 @@ NETWORK = _together(
     click.option("--residual", is_flag=True, help="A foreign perceptron's hidden layers add their input."),
     KEY,
     IGNORE,
+    click.option(
+        "--base", type=click.Path(), help="The base network's checkpoint, for a folder with a PEFT adapter."
+    ),
+    click.option(
+        "--merge-adapter",
+        is_flag=True,
+        help="Probe the base network's weights with the adapter merged into them, not the adapter's own matrices.",
+    ),
 )
 
 DATA = _together(
@@ -196,7 +204,7 @@ def source_of(checkpoints: tuple[str, ...], options: Mapping[str, Any]) -> Sourc
     """Checkpoints, network, data and loss."""
     from probes.runs.source import Source
 
-    names = ("network", "activation", "residual", "key", "ignore_tensors", "data", "examples", "loss")
+    names = [field.name for field in fields(Source) if field.name != "checkpoints"]
     return Source(checkpoints, **{name: options[name] for name in names})
 
 

@@ -35,6 +35,8 @@ class Source:
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
         ignore_tensors: globs over names in the files: tensors that are left out.
+        base: of adapters the folder of the network that they belong to.
+        merge_adapter: whether adapters become part of its weights.
         data: a name, file or callable; None takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
         loss: a name or callable; None means cross-entropy for labels.
@@ -46,6 +48,8 @@ class Source:
     residual: bool = False
     key: str | None = None
     ignore_tensors: tuple[str, ...] = ()
+    base: str | None = None
+    merge_adapter: bool = False
     data: str | None = None
     examples: int | None = None
     loss: str | None = None
@@ -92,9 +96,17 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
 
     def read(path: Path) -> FrozenNetwork:
         checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
-        ignored.update(checkpoint.ignored)
+        base = (
+            None if source.base is None else read_checkpoint(Path(source.base), ignore=source.ignore_tensors)
+        )
+        ignored.update(checkpoint.ignored, () if base is None else base.ignored)
         return load_network(
-            checkpoint, network=factory, activation=source.activation, residual=source.residual
+            checkpoint,
+            network=factory,
+            activation=source.activation,
+            residual=source.residual,
+            base=base,
+            merged=source.merge_adapter,
         )
 
     networks = NetworkSeries(read, order.paths)
@@ -122,9 +134,12 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = source.loss or _stated(details, "loss", path)
-    if is_text_spec(spec) and is_tokenised_text(path):
+    folders = [path, *([] if source.base is None else [Path(source.base)])]
+    tokenised = next((folder for folder in folders if is_tokenised_text(folder)), None)
+    if is_text_spec(spec) and tokenised is not None:
         masks = type(frozen.network).__name__.endswith("ForMaskedLM")
-        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        windows = tokenised_windows(spec, tokenised, masks=masks)
+        data = DataSet(spec, Batches([Batch(*windows)])).head(examples)
         named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)
