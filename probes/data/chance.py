@@ -31,17 +31,19 @@ def chance_loss(loss: Loss, data: Batches, *, samples: int, width: int) -> float
         for a loss of the user's own, and where targets differ in shape.
     """
     if loss is cross_entropy:
-        return _log_classes(data[:samples], width, lambda batch: batch.targets)
+        return _log_classes(data, samples, width, lambda batch: batch.targets)
     if isinstance(loss, BatchLoss) and loss.function is next_token:
-        return _log_classes(data[:samples], width, lambda batch: batch.token_ids())
+        return _log_classes(data, samples, width, lambda batch: batch.token_ids())
     if loss is bce_with_logits:
         return math.log(2)
     return _variance(data) if loss is mse else math.nan
 
 
-def _log_classes(first: Batches, width: int, labels: Callable[[Batch], Tensor | None]) -> float:
-    """The outputs of the longest example are its labels' number times the classes'."""
-    found = [labels(batch) for _, batch in first.chunks(len(first))]
+def _log_classes(data: Batches, samples: int, width: int, labels: Callable[[Batch], Tensor | None]) -> float:
+    """The outputs of the longest of the first examples are its labels' number times the classes'."""
+    if samples == 0:
+        return math.nan
+    found = [labels(batch) for _, batch in data[:samples].chunks(samples)]
     longest = max((prod(one.shape[1:]) for one in found if one is not None), default=0)
     return math.log(width // longest) if 0 < longest <= width else math.nan
 

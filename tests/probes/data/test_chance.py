@@ -45,7 +45,9 @@ def test_real_and_binary_targets() -> None:
 def test_what_is_not_known() -> None:
     y = torch.randn(9, 4)
     data = Batches([Batch(torch.randn(9, 3), y)])
+    labels = Batches([Batch(torch.randn(9, 3), torch.arange(9))])
     unknown = [
+        chance_loss(LOSSES["cross-entropy"], labels, samples=0, width=0),
         chance_loss(lambda outputs, targets: outputs[:, 0], data, samples=2, width=4),
         chance_loss(ModelLoss(lambda model, batch: torch.zeros(9)), data, samples=2, width=1),
         chance_loss(LOSSES["mse"], Batches([Batch(y, y), Batch(y, y[:, :2])]), samples=2, width=4),
