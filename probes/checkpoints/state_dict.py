@@ -165,7 +165,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
-    """The file's tensors under the network's names, where only wrappers' names or one prefix differ.
+    """The file's tensors under the network's names, where only wrappers' names or one prefix of either differ.
 
     Args:
         found: names in the file, wrappers taken off, to anything.
@@ -178,6 +178,9 @@ def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
     for name in list(found)[:3]:
         prefixes = {other.removesuffix(name) for other in own if other.endswith(f".{name}")}
         ways += [{name.removeprefix(prefix): name for name in own} for prefix in sorted(prefixes)[:9]]
+    for name in own[:3]:
+        prefixes = {other.removesuffix(name) for other in found if other.endswith(f".{name}")}
+        ways += [{f"{prefix}{name}": name for name in own} for prefix in sorted(prefixes)[:9]]
     best = max(ways, key=lambda way: len(way.keys() & found.keys()))
     renamed = {best.get(name, name): value for name, value in found.items()}
     return renamed if len(renamed) == len(found) else dict(found)

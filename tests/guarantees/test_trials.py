@@ -60,6 +60,7 @@ class Loop:
         self.moving = {name: p for name, p in trial.twin.named_parameters() if p.requires_grad}
         self.start = {name: p.detach().clone() for name, p in self.moving.items()}
         self.base, gradients = self.here()
+        self.used = set(gradients)
         self.gradients = {name: g for name, g in gradients.items() if float(g.norm()) > 0}
 
     def here(self) -> tuple[float, State]:
@@ -88,7 +89,7 @@ def tried(trial: Trial, probe: Probe, tmp_path: Path) -> None:
     loop = Loop(trial)
     layers = json.loads(told(probe, "layers", *trial.files, "--json"))
     moving = {one["name"] for one in layers if one["treatment"] == "perturbed"}
-    assert moving == set(loop.gradients)
+    assert moving == loop.used
 
     out = tmp_path / "run"
     measured = ["--dtype", "float64", "--spectra", "none", "--samples", 2]
@@ -111,9 +112,12 @@ def tried(trial: Trial, probe: Probe, tmp_path: Path) -> None:
     verdicts = {row["claim"]: row for row in said["verdicts"]}
     counted = [one for one in layers if one["is_weight"]]
     trust = np.array(
-        [np.prod([(1 + eta * (one["name"] in moving)) ** one["uses"] for one in counted]) for eta in grid]
+        [
+            np.prod([(1 + eta * (one["name"] in loop.gradients)) ** one["uses"] for one in counted])
+            for eta in grid
+        ]
     )
-    names = [one["name"] for one in counted if one["name"] in moving]
+    names = [one["name"] for one in counted if one["name"] in loop.gradients]
     breakdown = found["gradient_change"].sel(layer=names).values[1:].max(1)
     worst = np.log10((breakdown / (trust[1:] - 1)).max())
     assert verdicts["deep-relative-trust"]["worst_log10_ratio"] == pytest.approx(worst, abs=1e-3)

@@ -266,6 +266,19 @@ def test_wrappers_names_in_the_users_own_network(tmp_path: Path, attribute: str)
         assert torch.equal(frozen.network(x), network()(x))
 
 
+def test_a_prefix_of_the_file_s_own(tmp_path: Path) -> None:
+    """A part of a larger program, in a network of the user's for that part."""
+    content = {**prefixed("_first."), **prefixed("_second.")}
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"_second\.0\.weight has no place"):
+        load_network(read_checkpoint(tmp_path / "net.pt"), network=network)
+    content |= {name: 2 * tensor for name, tensor in prefixed("_second.").items()}
+    torch.save(content, tmp_path / "net.pt")
+    for part, factor in (("_first.", 2), ("_second.", 1)):
+        found = load_network(read_checkpoint(tmp_path / "net.pt", ignore=(f"{part}*",)), network=network)
+        assert torch.equal(found.network.state_dict()["0.weight"], factor * state()["0.weight"])
+
+
 @pytest.mark.parametrize("other", [[1.0, 2.0], 3, None, "text", {"a": 1}])
 def test_something_else_where_a_tensor_should_be(tmp_path: Path, other: Any) -> None:
     torch.save({**state(), "3.bias": other}, tmp_path / "net.pt")
