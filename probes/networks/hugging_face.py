@@ -84,12 +84,13 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
     try:
         if kind is None or not issubclass(kind, transformers.PreTrainedModel):
             raise ValueError("the installed transformers library has no such model")
-        config = kind.config_class.from_dict(content)
-        config._attn_implementation = "eager"
-        with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
-            shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
-        _no_larger(shapes, tensors)
-        module = kind(config).float()
+        with _quiet(transformers):
+            config = kind.config_class.from_dict(content)
+            config._attn_implementation = "eager"
+            with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
+                shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
+            _no_larger(shapes, tensors)
+            module = kind(config).float()
     except InputError:
         raise
     except Exception as error:  # whatever the library makes of a configuration
