@@ -115,7 +115,10 @@ def claim_rows(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             "source": claim.source,
             "statement": claim.statement,
             "measures": claim.left,
-            "premises": {premise.name: premise.statement for premise in claim.premises},
+            "premises": {
+                premise.name: premise.statement + " (shown, not required)" * (not premise.gates)
+                for premise in claim.premises
+            },
             "needs": list(claim.needs),
             "proved": claim.proved,
         }

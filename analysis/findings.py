@@ -36,12 +36,12 @@ _SLACK_EXPLAINED = (
 
 
 _SPLIT_EXPLAINED = (
-    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η → 0: of the input layer, and of the weight matrix where"
-    " it is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
-    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples C is"
-    " also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels in their mean, and ‖v‖/‖A‖. Beside it"
-    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
-    " What is below the noise is in brackets."
+    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η₀: of the input layer, and of the weight matrix where it"
+    " is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
+    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples, whose C"
+    " may be another than that of all, it is also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels"
+    " in their mean, and ‖v‖/‖A‖. Beside it stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over"
+    " its product (with `--jacobian N`). What is below the noise is in brackets."
 )
 _START_EXPLAINED = (
     "The frozen networks as they are. Chance is the best output that is the same for every example, all labels being"
