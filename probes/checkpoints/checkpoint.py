@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from probes.system.files import write_atomically
 __all__ = [
     "Checkpoint",
     "read_checkpoint",
+    "refuse_unmatched",
     "write_checkpoint",
 ]
 
@@ -39,12 +42,14 @@ class Checkpoint:
         ordered: whether the order of ``tensors`` is the one in which the network's layers were made.
         details: what ``probe train`` wrote beside them (network, step, epoch, data, …); of other files the step
             and epoch, where they say them.
+        ignored: the names of tensors that were to be left out, before and after prefixes were taken off.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     ordered: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+    ignored: Collection[str] = ()
 
     @property
     def label(self) -> str:
@@ -61,13 +66,14 @@ class Checkpoint:
         return state.hexdigest()[:16]
 
 
-def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str] = ()) -> Checkpoint:
     """Read a checkpoint: the content decides what it is, not its name, and nothing in it runs.
 
     Args:
         path: a file of safetensors, ``torch.save``, ``torch.jit.save`` or ``torch.export.save``, or a folder of
             a Hugging Face library or of ``torch.distributed.checkpoint``.
         key: where several state_dicts are in one file, the name of the one to take.
+        ignore: globs over names: tensors that are left out, whatever they are.
 
     Raises:
         InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity.
@@ -75,11 +81,28 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     with open_tree(path) as found:
         state = find_state(found.tree, key)
         names = clean_names(_without_average(state))
+        ignored = [
+            pair for pair in names.items() if any(fnmatch.fnmatchcase(n, g) for n in pair for g in ignore)
+        ]
+        for name, _ in ignored:
+            del names[name]
         tensors = {now: _checked(state[name], found.read, name, path) for name, now in names.items()}
         position = training_position(found.tree, found.details)
     if not tensors:
         raise InputError(f"{path}: there are no tensors in it")
-    return Checkpoint(path, tensors, ordered=found.ordered, details={**position, **found.details})
+    details = {**position, **found.details}
+    return Checkpoint(path, tensors, found.ordered, details, ignored=[n for pair in ignored for n in pair])
+
+
+def refuse_unmatched(ignore: Iterable[str], ignored: Collection[str]) -> None:
+    """Refuse a glob that left out no tensor of any checkpoint (``ignored`` has those of all).
+
+    Raises:
+        InputError: it names the glob.
+    """
+    for glob in ignore:
+        if not any(fnmatch.fnmatchcase(name, glob) for name in ignored):
+            raise InputError(f"--ignore-tensors {glob}: matches no tensor in the checkpoints")
 
 
 def _without_average(state: Mapping[str, Leaf]) -> list[str]:
@@ -95,23 +118,23 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
         InputError: it is of another kind, or has NaN or infinity.
     """
     shown = name if len(name) <= 80 else f"{name[:80]}…"
+    otherwise = f"leave it out with --ignore-tensors {shlex.quote(name)} if the network does not need it"
     if isinstance(leaf, Unsuitable):
-        raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; save it as float32")
+        raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; {otherwise}")
     if leaf.count == 0:
-        raise InputError(
-            f"{path}: tensor {shown} has no entries (shape {leaf.shape}); save the checkpoint again"
-        )
+        raise InputError(f"{path}: tensor {shown} has no entries (shape {leaf.shape}); {otherwise}")
     tensor = read(leaf)
     if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize < 2):
         kind = "complex" if tensor.is_complex() else tensor.dtype
-        raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; save it as float32")
+        raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; {otherwise}")
     if tensor.is_floating_point():
         flat = tensor.reshape(-1)  # looked at in parts: no copy of all of it is made for this
         parts = (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
         bad = sum(int((~torch.isfinite(part)).sum()) for part in parts)
         if bad:
             raise InputError(
-                f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint"
+                f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint, or"
+                f" {otherwise}"
             )
     return tensor
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 import torch
 
 from probes.checkpoints.pickles import Called, Name, UnreadableError, Window, read_pickle
+from probes.checkpoints.scripted import state_of_module
 from probes.checkpoints.tensor_tree import Unsuitable
 from probes.checkpoints.tensors import Buffer, StorageRef, TensorReader, TensorRef
 from probes.checkpoints.zip_archive import Archive
@@ -56,10 +57,10 @@ class TorchFile:
     """What a file of ``torch.save`` says, and its tensors on demand.
 
     Attributes:
-        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
+        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`;
+            of a TorchScript archive its module's state_dict.
         tensor: reads a tensor (see :meth:`probes.checkpoints.tensors.TensorReader.tensor`).
         mapped: the same, mapped from the file where that can be.
-        scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -71,13 +72,7 @@ class TorchFile:
         """
         head = stream.read(4)
         stream.seek(0)
-        self.scripted = False
-        source: _Zipped | _Legacy
-        if head.startswith(b"PK"):
-            source = _Zipped(Archive(stream))
-            self.scripted = source.scripted
-        else:
-            source = _Legacy(stream)
+        source: _Zipped | _Legacy = _Zipped(Archive(stream)) if head.startswith(b"PK") else _Legacy(stream)
         self.tree = source.tree
         self.tensor = TensorReader(source).tensor
         self.mapped = TensorReader(_Mapped(source)).tensor if isinstance(source, _Zipped) else self.tensor
@@ -96,11 +91,12 @@ class _Zipped:
         order = f"{self.root}byteorder"
         if order in archive and archive.read(order, limit=16) != b"little":
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
-        self.scripted = f"{self.root}constants.pkl" in archive
         pickled = archive.read(f"{self.root}data.pkl", limit=1 << 28)
         self.tree = read_pickle(
             io.BytesIO(pickled), allowed=is_harmless, make=make_plain, persistent=self._persistent
         )
+        if f"{self.root}constants.pkl" in archive:
+            self.tree = state_of_module(archive, self.root, self.tree)
 
     def _persistent(self, reference: Any) -> StorageRef:
         found = _storage_ref(reference)

@@ -31,6 +31,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
+    from analysis.start import chance_lines, start_table
     from analysis.tables import limits_table
     from analysis.wording import constant_lines, noise_line
     from probes.cli.tables import plain
@@ -50,11 +51,12 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if share.rank > 0:
         return
     limits = step_limits(measurements)
-    for line in constant_lines(summarise(measurements)):
+    for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
         click.echo(f"WARNING: {line}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
+    click.echo(plain(start_table(measurements)))
     click.echo(plain(limits_table(limits)))
     if options["precision"] != "full":
         click.echo(noise_line(measurements))
