@@ -13,6 +13,7 @@ from probes.checkpoints.exported import is_exported, open_exported
 from probes.checkpoints.hugging_face import is_hugging_face, open_hugging_face
 from probes.checkpoints.pickles import Called, HoldsCodeError, UnreadableError
 from probes.checkpoints.safetensors_file import open_safetensors
+from probes.checkpoints.state_dict import LONGEST_NAME
 from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
@@ -169,7 +170,7 @@ def _attributes_of_module(module: Any) -> dict[str, Any]:
     """The tensors of a TorchScript module under the names of its state_dict.
 
     Raises:
-        UnreadableError: modules hold each other in a circle, or too deeply.
+        UnreadableError: modules hold each other in a circle, or too deeply, or have too long names.
     """
     found: dict[str, Any] = {}
     todo: list[tuple[str, Any, int]] = [("", module, 0)]
@@ -182,6 +183,10 @@ def _attributes_of_module(module: Any) -> dict[str, Any]:
         attributes = node.state if isinstance(node, Called) and isinstance(node.state, dict) else {}
         inner = []
         for name, value in attributes.items():
+            if not isinstance(name, str):
+                continue
+            if len(prefix) + len(name) > LONGEST_NAME:
+                raise UnreadableError(f"an attribute has a name of more than {LONGEST_NAME} letters")
             if isinstance(value, Leaf):
                 found[f"{prefix}{name}"] = value
             elif isinstance(value, Called):
