@@ -61,14 +61,9 @@ LIST = b"](" + b"N" * 5000 + b"eq\0"  # memo 0
 TUPLE = b"(" + b"N" * 5000 + b"tq\0"
 PAIRS = b"](" + b"".join(b"(" + text(f"{k}") + b"Nl" for k in range(500)) + b"eq\0"
 ORDERED = b"ccollections\nOrderedDict\nq\1"
-SHARED = b"".join(
-    [
-        b"]q\0",
-        *(b"](" + b"h" + bytes([k]) * 1 + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(60)),
-    ]
-)
+SHARED = b"]q\0" + b"".join(b"](" + b"h%c" % k * 2 + b"eq%c" % (k + 1) for k in range(60))
 """Lists that hold the one before twice: memo 60 has 2^60 leaves."""
-WIDE = b"".join([b")q\0", *(b"(" + (b"h" + bytes([k])) * 60 + b"tq" + bytes([k + 1]) for k in range(8))])
+WIDE = b")q\0" + b"".join(b"(" + b"h%c" % k * 60 + b"tq%c" % (k + 1) for k in range(8))
 """Tuples that hold the one before sixty times: memo 8 has 60^8 leaves."""
 
 
@@ -231,14 +226,9 @@ def test_names_that_take_long_to_look_at(tmp_path: Path) -> None:
     refused(path, f"name has {len(long) + 6} letters")
     torch.save({"a" * LONGEST_NAME: torch.ones(2, 2)}, path)
     assert len(read_checkpoint(path).tensors) == 1
-    modules = b"".join(
-        b"c__torch__\nM\n)\x81}"
-        + (text("m" * 900) if k == 0 else b"h\xfe")
-        + b"q\xfe"
-        + (b"h\0" if k else b"N")
-        + b"sbq\0"
-        for k in range(3)
-    )
+    module = b"c__torch__\nM\n)\x81}%bNsbq\0" % text("m" * 900)
+    outer = b"c__torch__\nM\n)\x81}%bh\0sbq\0" % text("m" * 900)
+    modules = module + outer + outer
     write_zip(tmp_path / "net.ts", [("m/data.pkl", b"\x80\2" + modules + b"."), ("m/constants.pkl", b"")])
     refused(tmp_path / "net.ts", "name of more than")
 
