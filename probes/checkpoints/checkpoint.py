@@ -16,7 +16,7 @@ from probes.checkpoints.formats import open_tree
 from probes.checkpoints.safetensors_file import FORMAT
 from probes.checkpoints.state_dict import clean_names, find_state, training_position
 from probes.checkpoints.tensor_tree import Leaf, Unsuitable
-from probes.errors import InputError
+from probes.errors import InputError, shown
 from probes.system.files import write_atomically
 
 __all__ = [
@@ -48,8 +48,8 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """The file's name without its last suffix."""
-        return self.path.stem
+        """The file's name without its last suffix, as it can be shown and kept."""
+        return shown(self.path.stem)
 
     def digest(self) -> str:
         """SHA-256 of the tensors' names, shapes and values, in short."""

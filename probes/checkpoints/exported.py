@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from probes.checkpoints.tensor_tree import TensorTree, Unsuitable
 from probes.checkpoints.tensors import StorageRef, TensorReader, TensorRef
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
+from probes.system.json_files import parse_json
 
 __all__ = ["is_exported", "open_exported"]
 
@@ -51,11 +51,11 @@ def open_exported(archive: Archive) -> TensorTree:
 def _model(archive: Archive, config: str) -> dict[str, Any]:
     folder = config.rsplit("/", 1)[0]
     try:
-        entries = json.loads(archive.read(config, limit=1 << 26))["config"]
+        entries = parse_json(archive.read(config, limit=1 << 26))["config"]
         return {name: _leaf(archive, folder, entry) for name, entry in entries.items()}
     except UnreadableError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnreadableError(f"the list of its weights is damaged ({type(error).__name__})") from error
 
 

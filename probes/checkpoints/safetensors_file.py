@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,11 @@ from torch import Tensor
 
 from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf, TensorTree
+from probes.system.json_files import parse_json
 
 __all__ = ["FORMAT", "open_safetensors"]
+
+_NUMBERS = ("step", "epoch", "train_accuracy")
 
 FORMAT = "deep-relative-trust/1"
 
@@ -33,6 +37,10 @@ def open_safetensors(path: Path) -> TensorTree:
     """
     from safetensors import safe_open
 
+    if not _is_utf8(path):
+        raise UnreadableError(
+            "its path is no UTF-8, which the safetensors library needs; rename file or folder"
+        )
     try:
         stream: Any = safe_open(path, framework="pt", device="cpu")
         metadata = stream.metadata() or {}
@@ -60,9 +68,25 @@ def _details(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     if FORMAT not in metadata:
         return {}
     try:
-        details = json.loads(metadata[FORMAT])
+        details = parse_json(metadata[FORMAT])
         if not isinstance(details, dict):
-            raise TypeError("not a mapping")
-    except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError("not a mapping")
+        for name in _NUMBERS:
+            if not _is_number(details.get(name)):
+                raise ValueError(f"{name} {reprlib.repr(details[name])}")
+    except ValueError as error:
         raise UnreadableError(f"its description is damaged ({error}); train again") from error
     return details
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one that training counts or measures, or that it does not know."""
+    return value is None or (type(value) in (int, float) and math.isfinite(value) and abs(value) < 1 << 53)

@@ -6,7 +6,6 @@ is fetched, no code in the folder runs, and no missing weight is filled with ran
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
+from probes.system.json_files import read_json
 
 __all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
 
@@ -142,11 +142,9 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError("too large")
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path, largest=_LARGEST_JSON)
         if not isinstance(content, dict):
             raise ValueError("no mapping")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"its config.json is damaged ({str(error)[:80]})") from error
     return content

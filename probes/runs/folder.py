@@ -19,9 +19,10 @@ import xarray as xr
 
 from probes.errors import InputError
 from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
+from probes.runs.slice_form import check_form
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
+from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
-from trust import measurements as variables
 
 __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 
@@ -197,19 +198,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder}: holds no results of probe run (no run.json in it)")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
         schema = content["schema"]
         if type(schema) is not int or schema < SCHEMA:
             raise ValueError(f"schema {schema!r}")
         if (schema == SCHEMA or ATTRIBUTE in content) and content[ATTRIBUTE] != digest_of(content):
             raise ValueError("its checksum does not fit")
-        if schema == SCHEMA and not isinstance(content["identity"], dict):
-            raise TypeError("identity")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if schema == SCHEMA:
+            _check_identity(content["identity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     return content  # type: ignore[no-any-return]
+
+
+def _check_identity(identity: Any) -> None:
+    """Refuse what says of no run which one it is.
+
+    Raises:
+        ValueError: it is no mapping, or its checkpoints or its chunk are none.
+    """
+    if not isinstance(identity, dict):
+        raise ValueError("identity")
+    checkpoints = identity.get("checkpoints", [])
+    if not isinstance(checkpoints, list) or not all(isinstance(one, str) for one in checkpoints):
+        raise ValueError("checkpoints")
+    if type(identity.get("chunk", 1)) not in (int, type(None)):
+        raise ValueError("chunk")
 
 
 def _without_manifest(folder: Path) -> str:
@@ -227,7 +243,7 @@ def slice_files(folder: Path) -> list[Path]:
 
 def _is_sealed(path: Path) -> bool:
     try:
-        return seal_holds(path.read_bytes()) is not None
+        return path.is_file() and seal_holds(path.read_bytes()) is not None
     except OSError:
         return False
 
@@ -243,6 +259,8 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         InputError: the file is damaged, of another run, or a newer version wrote it.
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is not a plain file")
         content = path.read_bytes()
         holds = seal_holds(content)
         if not holds:
@@ -250,9 +268,7 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         dataset = xr.load_dataset(io.BytesIO(content), engine="scipy")
         schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
-            missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
-            if missing or variables.NOISE_FLOOR not in dataset:
-                raise KeyError(f"no {', '.join(sorted(missing)) or variables.NOISE_FLOOR}")
+            check_form(dataset)
     except Exception as error:  # the parser's own errors for a truncated or edited file are of many types
         raise InputError(f"{path}: is damaged ({_reason(error)}); {_without(path)}") from error
     if schema > SCHEMA:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
-from probes.errors import InputError
+from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
@@ -29,6 +29,7 @@ from probes.runs.results import join
 from probes.runs.source import Prepared, Source, prepare
 from probes.slices.slice import evaluations_per_slice, measure_slice
 from probes.system.processes import ALONE, Share
+from probes.system.terminal import has_terminal, say
 
 __all__ = ["PreparedRun", "measure", "measure_run", "prepare_run", "slices", "versions"]
 
@@ -168,7 +169,7 @@ def slices(
     todo = [place for place in range(len(records)) if places is None or place in places]
     each = evaluations_per_slice(settings)
     total, done = len(records) * each, (len(records) - len(todo)) * each
-    hidden = True if quiet else None  # None: hidden where there is no terminal
+    hidden = quiet or not has_terminal()
     with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
         for place in todo:
             record = records[place]
@@ -203,12 +204,12 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
     dataset = dataset.assign_coords(weights_hash=("checkpoint", [record.digest]))
     dataset.attrs |= {
         "loss": prepared.loss.name,
-        "data": prepared.data.spec,
+        "data": shown(prepared.data.spec),
         "data_hash": prepared.data.digest(),
         "data_note": prepared.data.note,
         "noise_floor": float(dataset["noise_floor"].max()),
         "versions": versions(),
-        "command": " ".join(sys.argv),
+        "command": shown(" ".join(sys.argv)),
         "threads": torch.get_num_threads(),
     }
     return dataset
@@ -287,7 +288,7 @@ def measure_run(
         for done, (place, dataset) in enumerate(measured, 1):
             if together.rank == 0:
                 folder.write_slice(place, dataset)
-            if done == 1 and share.rank == 0 and not sys.stderr.isatty():  # where a bar would say it
+            if done == 1 and share.rank == 0 and not has_terminal():  # where a bar would say it
                 _tell((time.perf_counter() - begun) * (len(mine) - 1), len(mine) - 1)
         share.wait()
     return folder
@@ -296,4 +297,4 @@ def measure_run(
 def _tell(seconds: float, checkpoints: int) -> None:
     """Say beforehand what takes long."""
     if seconds > WORTH_SAYING:
-        print(f"probe: {about(seconds, checkpoints)}", file=sys.stderr, flush=True)
+        say(f"probe: {about(seconds, checkpoints)}", err=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from probes.checkpoints.checkpoint import write_checkpoint
+from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
@@ -28,10 +29,13 @@ from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
+from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
+from probes.system.terminal import has_terminal
 
 __all__ = ["TrainingSettings", "train"]
 _STATE = ".training-state"
+_MOST_STEPS = 10**7  # every one is kept in memory, for the curve
 _WORTH_THREADS = (
     400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
 )
@@ -80,11 +84,14 @@ class TrainingSettings:
         for option, value in (("--lr", self.lr), ("--lr-decay", self.lr_decay)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{option} {value}: must be a positive number")
-        for option, count in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if count < 1:
-                raise InputError(f"{option} {count}: must be at least 1")
-        if self.epoch_steps is not None and self.epoch_steps < 1:
-            raise InputError(f"--epoch-steps {self.epoch_steps}: must be at least 1")
+        for option, count in (
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--epoch-steps", self.epoch_steps),
+        ):
+            if count is not None:
+                check_count(option, count, 1, _MOST_STEPS)
+        check_count("--seed", self.seed, *SEEDS)
 
 
 @dataclass
@@ -144,6 +151,11 @@ def train(
     if settings.network.vocabulary is None:
         data = data.in_floats()
     epoch_steps = settings.epoch_steps or math.ceil(len(data) / settings.batch_size)
+    if settings.epochs * epoch_steps > _MOST_STEPS:
+        raise InputError(
+            f"--epochs {settings.epochs}: of {epoch_steps} steps each are more than the {_MOST_STEPS} that can be"
+            " trained"
+        )
     shallow = settings.network.depth <= 2 or settings.network.residual
     steps = checkpoint_steps(
         settings.checkpoints, epochs=settings.epochs, epoch_steps=epoch_steps, shallow=shallow
@@ -171,7 +183,14 @@ def train(
     with (
         _open_folder(out, identity, state, steps),
         _few_threads(settings),
-        tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar,
+        tqdm(
+            total=total,
+            initial=state.step,
+            desc=what,
+            unit="step",
+            disable=not has_terminal(),
+            file=sys.stderr,
+        ) as bar,
     ):
         while True:
             if state.step in steps:
@@ -247,7 +266,7 @@ def _refuse_another(out: Path, identity: str) -> None:
     manifest = out / "training.json"
     if manifest.is_file():
         try:
-            same = json.loads(manifest.read_text("utf-8")) == json.loads(identity)
+            same = read_json(manifest) == json.loads(identity)
         except ValueError:
             same = False
         if not same:

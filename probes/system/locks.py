@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from probes.errors import InputError
 from probes.system.files import NO_LINK, make_folder, refuse_irregular, remove_leftovers, writing_errors
+from probes.system.terminal import say
 
 __all__ = ["FolderLock", "claim_folder"]
 
@@ -84,11 +84,10 @@ class FolderLock:
                 # the file can be written, so it is the lock that failed
                 os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666))
                 self.path.unlink()
-            print(
+            say(
                 f"probe: {self.folder}: its file system has no locks; start no second command on this folder"
                 " before this one has ended",
-                file=sys.stderr,
-                flush=True,
+                err=True,
             )
 
     def release(self) -> None:

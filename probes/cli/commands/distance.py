@@ -9,6 +9,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.errors import InputError
+from probes.system.terminal import say
 
 
 @click.command()
@@ -27,8 +28,8 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
     rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
-    click.echo(plain(rows))
-    click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
+    say(plain(rows))
+    say(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
 def distance_between_files(before: Path, after: Path, *, key: str | None = None) -> dict[str, Any]:
