@@ -14,12 +14,16 @@ from torch import Tensor
 from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.system.json_files import parse_json
+from probes.system.seals import ATTRIBUTE, digest_of
 
-__all__ = ["FORMAT", "open_safetensors"]
+__all__ = ["FORMAT", "UNSEALED", "WEIGHTS", "open_safetensors"]
 
+FORMAT = "deep-relative-trust/2"
+UNSEALED = "deep-relative-trust/1"
+"""What earlier versions wrote, without a seal."""
+WEIGHTS = "weights"
+"""Under what name the description has the digest of the tensors."""
 _NUMBERS = ("step", "epoch", "train_accuracy")
-
-FORMAT = "deep-relative-trust/1"
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,23 @@ def open_safetensors(path: Path) -> TensorTree:
     def read(leaf: _Named) -> Tensor:
         return mapped(leaf).clone()  # the file may be written again while its network is probed
 
-    return TensorTree(tree, read, ordered=False, details=_details(metadata), mapped=mapped)
+    details = _details(metadata)
+    digest = details.pop(WEIGHTS, None)
+    return TensorTree(tree, read, ordered=False, details=details, mapped=mapped, digest=digest)
 
 
-def _details(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+def _details(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What ``probe train`` wrote."""
-    if FORMAT not in metadata:
+    written = next((name for name in (FORMAT, UNSEALED) if name in metadata), None)
+    if written is None:
         return {}
     try:
-        details = parse_json(metadata[FORMAT])
+        details: Any = parse_json(metadata[written])
         if not isinstance(details, dict):
             raise ValueError("not a mapping")
+        if written == FORMAT and not details.get(ATTRIBUTE) == digest_of(details):
+            raise ValueError("its checksum does not fit")
+        details.pop(ATTRIBUTE, None)
         for name in _NUMBERS:
             if not _is_number(details.get(name)):
                 raise ValueError(f"{name} {reprlib.repr(details[name])}")

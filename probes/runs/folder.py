@@ -18,11 +18,11 @@ from typing import Any, Self
 import xarray as xr
 
 from probes.errors import InputError
-from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 from probes.runs.slice_form import check_form
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
+from probes.system.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 
 __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 

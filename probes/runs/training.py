@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from probes.checkpoints.checkpoint import write_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
@@ -31,7 +31,8 @@ from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
-from probes.system.terminal import has_terminal
+from probes.system.seals import sealed, unsealed
+from probes.system.terminal import has_terminal, say
 
 __all__ = ["TrainingSettings", "train"]
 _STATE = ".training-state"
@@ -118,7 +119,7 @@ class _State:
         }
         stream = io.BytesIO()  # of a full disk torch.save would say something else
         torch.save(content, stream)
-        write_atomically(path, stream.getbuffer())
+        write_atomically(path, sealed(stream.getbuffer()))
 
     def restore(self, content: Mapping[str, Any]) -> None:
         """Take up what :meth:`save` wrote."""
@@ -281,15 +282,27 @@ def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None
     path = out / _STATE
     if not path.is_file():
         return
+    whole = unsealed(path.read_bytes())
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = [out / _checkpoint_name(step) for step in steps if step < content["step"]]
-        if content["identity"] == identity and all(file.is_file() for file in saved):
+        if whole is None:
+            raise ValueError("its checksum does not fit")
+        content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+        lost = [step for step in steps if step < content["step"] and not _is_whole(out, step)]
+        if content["identity"] == identity and not lost:
             state.restore(content)
-    except Exception as error:  # a damaged file: unpickling raises anything
-        raise InputError(
-            f"{path}: is damaged ({type(error).__name__}); delete it to train from the start"
-        ) from error
+    except Exception as error:  # of a file that somebody else made: unpickling raises anything
+        raise InputError(f"{path}: is damaged ({error}); delete it to train from the start") from error
+    if lost:
+        name = _checkpoint_name(lost[0])
+        say(f"probe: {out / name}: is missing or damaged; training from the start", err=True)
+
+
+def _is_whole(out: Path, step: int) -> bool:
+    """Whether the checkpoint of a step is as it was saved."""
+    try:
+        return read_checkpoint(out / _checkpoint_name(step)).details.get("step") == step
+    except InputError:
+        return False
 
 
 def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import save
 
 from probes.checkpoints.checkpoint import write_checkpoint
-from probes.checkpoints.safetensors_file import FORMAT
+from probes.checkpoints.safetensors_file import UNSEALED
 from probes.data.dataset import load_data
 from probes.networks.activations import parse_activation
 from probes.networks.kinds import read_spec
@@ -36,7 +36,7 @@ def described(tmp_path: Path) -> Callable[..., Path]:
     def write(*, change: Callable[[str], str] = str, **details: Any) -> Path:
         path = tmp_path / "net.safetensors"
         text = json.dumps({"network": made.spec.to_json(), "step": 0, **details})
-        path.write_bytes(save(made.state_dict(), {FORMAT: change(text)}))
+        path.write_bytes(save(made.state_dict(), {UNSEALED: change(text)}))
         return path
 
     return write
