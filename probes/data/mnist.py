@@ -97,8 +97,10 @@ def _idx_array(path: Path, *, dimensions: int) -> tuple[np.ndarray[Any, Any], Fi
             if whole and content is None:
                 content = np.frombuffer(bytearray(stream.read(count)), np.uint8)
                 whole = len(content) == count and not stream.read(1)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as IDX ({error}); fetch the file again") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if content is None or not whole:
         raise InputError(
             f"{path}: its header says {shape}, which its size does not match; fetch the file again"

@@ -122,9 +122,12 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
         ) from error
     text = text_of(spec).decode("utf-8", "replace")
     try:
+        (folder / "tokenizer.json").open("rb").close()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         ids = tokenizer.encode(text, add_special_tokens=False).ids
+    except OSError as error:
+        raise InputError(f"{folder / 'tokenizer.json'}: cannot be read ({error.strerror})") from error
     except Exception as error:  # the library has one type for everything
         raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
     if len(ids) < CONTEXT:
@@ -145,6 +148,8 @@ def _json(path: Path) -> dict[str, Any]:
         content = read_json(path, largest=_LARGEST_JSON)
         if not isinstance(content, dict):
             raise ValueError("no mapping")
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"its config.json cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise InputError(f"its config.json is damaged ({str(error)[:80]})") from error
     return content

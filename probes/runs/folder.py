@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 SCHEMA = 2
 """What is written, and read."""
 
+_SLICE = re.compile(r"[0-9]{4}\.nc")
 _RUN = "run_hash"  # the slice's attribute that says which run it is of, by the digest of its identity
 
 
@@ -206,7 +208,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError("its checksum does not fit")
         if schema == SCHEMA:
             _check_identity(content["identity"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
@@ -238,14 +242,12 @@ def _without_manifest(folder: Path) -> str:
 
 def slice_files(folder: Path) -> list[Path]:
     """The files of all checkpoints that are measured, in training order."""
-    return sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
+    slices = folder / "slices"
+    return sorted(path for path in slices.iterdir() if _SLICE.fullmatch(path.name)) if slices.is_dir() else []
 
 
 def _is_sealed(path: Path) -> bool:
-    try:
-        return path.is_file() and seal_holds(path.read_bytes()) is not None
-    except OSError:
-        return False
+    return path.is_file() and seal_holds(path.read_bytes()) is not None
 
 
 def _counted(count: int) -> str:
@@ -269,6 +271,8 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
             check_form(dataset)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # the parser's own errors for a truncated or edited file are of many types
         raise InputError(f"{path}: is damaged ({_reason(error)}); {_without(path)}") from error
     if schema > SCHEMA:
@@ -285,6 +289,6 @@ def _reason(error: Exception) -> str:
 
 def _without(path: Path) -> str:
     """What to do about one slice that cannot be used."""
-    others = len([file for file in path.parent.glob("[0-9][0-9][0-9][0-9].nc") if file != path])
+    others = len([file for file in slice_files(path.parent.parent) if file != path])
     kept = f"; the other {others} {'is' if others == 1 else 'are'} kept" if others else ""
     return f"delete it and run the same command again{kept}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
+from probes.choices import MOST_CHECKPOINTS
 from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.frozen_state import mixes_examples
@@ -71,6 +72,8 @@ def prepare_run(
     share.together(lambda: chosen_measures(settings))  # refused before there is a folder
     settings, prepared = _prepared_together(source, settings, share)
     records = _measured_networks(prepared.networks, settings.direction)
+    if out is not None and len(records) > MOST_CHECKPOINTS:
+        raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
     settings = replace(settings, chunk=share.first(lambda: _settled_chunk(settings, prepared, out)))
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}

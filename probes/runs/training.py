@@ -282,25 +282,43 @@ def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None
     path = out / _STATE
     if not path.is_file():
         return
-    whole = unsealed(path.read_bytes())
-    try:
+    with _damage_told(path):
+        whole = unsealed(path.read_bytes())
         if whole is None:
             raise ValueError("its checksum does not fit")
         content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
-        lost = [step for step in steps if step < content["step"] and not _is_whole(out, step)]
-        if content["identity"] == identity and not lost:
+        same, reached = content["identity"] == identity, int(content["step"])
+    lost = [step for step in steps if step < reached and not _is_whole(out / _checkpoint_name(step), step)]
+    if lost:
+        path = out / _checkpoint_name(lost[0])
+        say(f"probe: {path}: is missing or damaged; training from the start", err=True)
+    elif same:
+        with _damage_told(path):
             state.restore(content)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say what to do about a state that cannot be taken up."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # of a file that somebody else made: unpickling raises anything
         raise InputError(f"{path}: is damaged ({error}); delete it to train from the start") from error
-    if lost:
-        name = _checkpoint_name(lost[0])
-        say(f"probe: {out / name}: is missing or damaged; training from the start", err=True)
 
 
-def _is_whole(out: Path, step: int) -> bool:
-    """Whether the checkpoint of a step is as it was saved."""
+def _is_whole(path: Path, step: int) -> bool:
+    """Whether the checkpoint of a step is as it was saved.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    if not path.is_file():
+        return False
+    path.open("rb").close()
     try:
-        return read_checkpoint(out / _checkpoint_name(step)).details.get("step") == step
+        return read_checkpoint(path).details.get("step") == step
     except InputError:
         return False
 
