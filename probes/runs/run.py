@@ -28,7 +28,7 @@ from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
 from probes.runs.source import Prepared, Source, prepare
-from probes.slices.slice import evaluations_per_slice, measure_slice
+from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
 
@@ -74,7 +74,10 @@ def prepare_run(
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
-    settings = replace(settings, chunk=share.first(lambda: _settled_chunk(settings, prepared, out)))
+    chunk = share.first(lambda: _settled_chunk(settings, prepared, out))
+    if mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
+        refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
+    settings = replace(settings, chunk=chunk)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
     identity |= {

@@ -321,7 +321,8 @@ def test_batch_statistics_of_a_part_end_no_run_in_a_crash(tmp_path: Path, source
     for chunk in (1, 8, 19):
         with pytest.raises(InputError, match="of all 20 examples at once; give --chunk 20"):
             measure_run(one, replace(mixed, chunk=chunk), tmp_path / "run")
-    measure_run(one, replace(mixed, chunk=20), tmp_path / "whole")
+        assert not (tmp_path / "run").exists()
+    measure_run(one, replace(mixed, chunk=20), tmp_path / "run")
 
 
 def test_more_checkpoints_than_files_can_be_numbered(
