@@ -76,7 +76,7 @@ class _Group(click.Group):
         except BrokenPipeError as error:
             ctx.exit(_unread(error))
         except KeyboardInterrupt:
-            say(farewell(), err=True)
+            farewell()
             ctx.exit(exit_status())
         except (MemoryError, OSError, RuntimeError) as error:
             if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _ran_out(error)):

@@ -160,9 +160,9 @@ def test_a_run_is_done_whoever_listens(folder: Path, redirection: str, status: i
     out = "".join(filter(str.isalnum, redirection)) or "out"
     done = shell(folder, redirection, *RUN, "--out", out)
     assert done.returncode == status
-    assert "Traceback" not in done.stderr
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == bool(said)
+    lines = [line for line in done.stderr.splitlines() if "probe: about" not in line]  # how long it takes
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
     assert probes.load(folder / out).attrs["complete"] == "true"
     assert not (folder / out / ".lock").exists()
 

@@ -21,6 +21,7 @@ import probes.runs.source
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.batches import Batches
+from probes.runs.estimate import WORTH_SAYING
 from probes.runs.folder import read_manifest
 from probes.runs.run import measure, measure_run
 from probes.runs.source import Source
@@ -282,6 +283,7 @@ def test_a_long_run_says_so_beforehand_and_after_its_first_slice(
         clock[0] += each
         return measure_slice(*arguments, **options)
 
+    monkeypatch.setattr(probes.runs.run, "WORTH_SAYING", WORTH_SAYING)
     monkeypatch.setattr(probes.runs.run, "seconds_per_slice", lambda *_: first)
     monkeypatch.setattr(probes.runs.run, "measure_slice", measured)
     monkeypatch.setattr(probes.runs.run.time, "perf_counter", lambda: clock[0])
