@@ -194,8 +194,9 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
     settings = SliceSettings(**given)
-    counts = (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0))
-    for option, value, least in (*counts, ("--pattern", settings.pattern, 0)):
+    counts = {"samples": 1, "jacobian": 0, "pattern": 0, "split_examples": 0}
+    for name, least in counts.items():
+        option, value = f"--{name.replace('_', '-')}", getattr(settings, name)
         if value < least:
             raise InputError(f"{option} {value}: must be at least {least}")
     return settings

@@ -38,6 +38,7 @@ class SliceSettings:
             at every η too, ``none`` for neither.
         split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
             name of :data:`probes.choices.CHOICES`.
+        split_examples: the examples that the split looks at one by one (0: none).
         biases: ``move`` (the released protocol) or ``fixed``.
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
@@ -64,6 +65,7 @@ class SliceSettings:
     pattern: int = 0
     spectra: str = "weights"
     split: str = "small"
+    split_examples: int = 50
     biases: str = "move"
     batchnorm: str = "running"
     limit: bool = True
