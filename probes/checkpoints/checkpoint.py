@@ -8,6 +8,7 @@ import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 
 from probes.checkpoints.formats import open_tree
-from probes.checkpoints.safetensors_file import FORMAT
+from probes.checkpoints.safetensors_file import FORMAT, WEIGHTS
 from probes.checkpoints.state_dict import clean_names, find_state, training_position
 from probes.checkpoints.tensor_tree import Leaf, Unsuitable
-from probes.errors import InputError
+from probes.errors import InputError, shown
 from probes.system.files import write_atomically
+from probes.system.seals import ATTRIBUTE, digest_of
 
 __all__ = [
     "Checkpoint",
@@ -53,17 +55,25 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """The file's name without its last suffix."""
-        return self.path.stem
+        """The file's name without its last suffix, as it can be shown and kept."""
+        return shown(self.path.stem)
 
     def digest(self) -> str:
         """SHA-256 of the tensors' names, shapes and values, in short."""
-        state = hashlib.sha256()
-        for name in sorted(self.tensors):
-            tensor = self.tensors[name].contiguous()
-            state.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-            state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return state.hexdigest()[:16]
+        return self._digest[:16]
+
+    @cached_property
+    def _digest(self) -> str:
+        return _digest_of(self.tensors)
+
+
+def _digest_of(tensors: Mapping[str, Tensor]) -> str:
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        state.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str] = ()) -> Checkpoint:
@@ -76,7 +86,8 @@ def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str]
         ignore: globs over names: tensors that are left out, whatever they are.
 
     Raises:
-        InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity.
+        InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity; or
+            ``probe train`` wrote it, and it is no longer as it was then.
     """
     with open_tree(path) as found:
         state = find_state(found.tree, key)
@@ -84,6 +95,8 @@ def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str]
         ignored = [
             pair for pair in names.items() if any(fnmatch.fnmatchcase(n, g) for n in pair for g in ignore)
         ]
+        sealed = found.digest is not None  # by all of its tensors
+        left_out = {name: _checked(state[name], found.read, name, path) for name, _ in ignored if sealed}
         for name, _ in ignored:
             del names[name]
         tensors = {now: _checked(state[name], found.read, name, path) for name, now in names.items()}
@@ -91,7 +104,13 @@ def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str]
     if not tensors:
         raise InputError(f"{path}: there are no tensors in it")
     details = {**position, **found.details}
-    return Checkpoint(path, tensors, found.ordered, details, ignored=[n for pair in ignored for n in pair])
+    read = Checkpoint(path, tensors, found.ordered, details, ignored=[n for pair in ignored for n in pair])
+    if found.digest is not None:
+        same = not left_out and all(name == now for name, now in names.items())
+        whole = {name: tensors[now] for name, now in names.items()} | left_out
+        if (read._digest if same else _digest_of(whole)) != found.digest:
+            raise InputError(f"{path}: is damaged (the checksum of its tensors does not fit); train again")
+    return read
 
 
 def refuse_unmatched(ignore: Iterable[str], ignored: Collection[str]) -> None:
@@ -105,7 +124,7 @@ def refuse_unmatched(ignore: Iterable[str], ignored: Collection[str]) -> None:
             raise InputError(f"--ignore-tensors {glob}: matches no tensor in the checkpoints")
 
 
-def _without_average(state: Mapping[str, Leaf]) -> list[str]:
+def _without_average(state: Mapping[str, Leaf | Tensor]) -> list[str]:
     """The names, less the count that averaging keeps beside the network."""
     counted = [name for name, leaf in state.items() if name.endswith("n_averaged") and leaf.shape == ()]
     return [name for name in state if len(counted) != 1 or name != counted[0]]
@@ -140,13 +159,16 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], details: Mapping[str, Any]) -> None:
-    """Write a safetensors file that carries, in ``details``, all that a probe needs to know.
+    """Write a safetensors file that carries, in ``details``, all that a probe needs to know; both are sealed.
 
     Raises:
         InputError: it cannot be written; then there is no file.
     """
     from safetensors.torch import save
 
-    metadata = {FORMAT: json.dumps(details, sort_keys=True)}  # one key: several come in a random order
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    known = {name: content[name] for name in _without_average(content)}
+    described: dict[str, Any] = {**details, WEIGHTS: _digest_of(known)}
+    described[ATTRIBUTE] = digest_of(described)
+    metadata = {FORMAT: json.dumps(described, sort_keys=True)}  # one key: several come in a random order
     write_atomically(path, save(content, metadata))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ from torch import Tensor
 
 from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf, TensorTree
+from probes.system.json_files import read_json
 
 __all__ = ["ADAPTER", "is_hugging_face", "open_hugging_face"]
 
 ADAPTER = "adapter_config.json"
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_LARGEST_JSON = 1 << 26
 
 
 def is_hugging_face(folder: Path) -> bool:
@@ -54,10 +53,8 @@ def open_hugging_face(folder: Path, open_file: Callable[[Path], TensorTree]) -> 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError("too large")
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_json(path)
+    except ValueError as error:
         raise UnreadableError(f"its {path.name} is damaged ({str(error)[:80]})") from error
     if not isinstance(found, dict):
         raise UnreadableError(f"its {path.name} is damaged (no mapping)")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from probes.checkpoints.pickles import Called, UnreadableError
+from probes.checkpoints.state_dict import LONGEST_NAME
 from probes.checkpoints.tensor_tree import Leaf
 from probes.checkpoints.zip_archive import Archive
 
@@ -31,7 +32,7 @@ def state_of_module(archive: Archive, root: str, module: Any) -> dict[str, Leaf]
         module: as its pickle describes it.
 
     Raises:
-        UnreadableError: modules hold each other in a circle, or too deeply.
+        UnreadableError: modules hold each other in a circle, or too deeply, or have too long names.
     """
     sources = _Sources(archive, root)
     found: dict[str, Leaf] = {}
@@ -47,6 +48,10 @@ def state_of_module(archive: Archive, root: str, module: Any) -> dict[str, Leaf]
         registered = sources.registered(node.name)
         inner = []
         for name, value in node.state.items():
+            if not isinstance(name, str):
+                continue
+            if len(prefix) + len(name) > LONGEST_NAME:
+                raise UnreadableError(f"an attribute has a name of more than {LONGEST_NAME} letters")
             if isinstance(value, Leaf) and (registered is None or name in registered):
                 found[f"{prefix}{name}"] = value
             elif isinstance(value, Called):

@@ -62,6 +62,11 @@ class Archive:
             raise UnreadableError("its zip archive is encrypted")
         if entry.header_offset < 0 or entry.header_offset + entry.compress_size > self.size:
             raise UnreadableError(f"an entry of its zip archive is longer than the file ({name[:60]})")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # the library unpacks the others' blocks whole, however much that is
+            raise UnreadableError(
+                f"an entry of its zip archive is compressed in an unusual way ({name[:60]})"
+            )
         if entry.compress_type == zipfile.ZIP_STORED:
             if entry.file_size != entry.compress_size:
                 raise UnreadableError(f"an entry of its zip archive has two sizes ({name[:60]})")

@@ -6,7 +6,6 @@ is fetched, no code in the folder runs, and no missing weight is filled with ran
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
+from probes.system.json_files import read_json
 
 __all__ = [
     "has_configuration",
@@ -219,9 +219,12 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
         ) from error
     text = text_of(spec).decode("utf-8", "replace")
     try:
+        (folder / "tokenizer.json").open("rb").close()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         ids = tokenizer.encode(text, add_special_tokens=False).ids
+    except OSError as error:
+        raise InputError(f"{folder / 'tokenizer.json'}: cannot be read ({error.strerror})") from error
     except Exception as error:  # the library has one type for everything
         raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
     if len(ids) < CONTEXT:
@@ -239,11 +242,11 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError("too large")
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path, largest=_LARGEST_JSON)
         if not isinstance(content, dict):
             raise ValueError("no mapping")
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"its config.json cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise InputError(f"its config.json is damaged ({str(error)[:80]})") from error
     return content

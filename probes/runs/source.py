@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkSeries
 from probes.system.callables import is_callable_spec, load_callable
+
+_LONGEST = 4096  # letters of what a checkpoint says of its data, a path at most
 
 __all__ = ["Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
 
@@ -158,9 +161,12 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
         InputError: it names a Python callable, or is no text.
     """
     value = details.get(name)
-    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
-    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST:
+        raise InputError(f"{path}: its description is damaged ({name} {reprlib.repr(value)}); add --{name}")
+    if (name == "data" and value.startswith(("mnist:", "text:"))) or not is_callable_spec(value):
         return value
     raise InputError(
-        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
+        f"{path}: says {name} {reprlib.repr(value)}, which is code to run; add --{name} yourself if you trust it"
     )

@@ -24,7 +24,7 @@ from probes.slices.dataset import assembled, collected
 from probes.slices.freezing import freeze
 from probes.system.processes import ALONE, Share
 
-__all__ = ["evaluations_per_slice", "measure_slice"]
+__all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed"]
 
 Progress = Callable[[int], object]
 
@@ -76,7 +76,7 @@ def measure_slice(
         mixed = mixes_examples(network, settings.batchnorm)
         chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
         if mixed:
-            _refuse_mixed(settings, len(x), chunk, share)
+            refuse_mixed(settings, len(x), chunk, share)
         with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
             evaluator = Evaluator(
                 network,
@@ -172,7 +172,7 @@ def _merge(measure: Measure, share: Share) -> None:
     share.sum_([torch.from_numpy(table) for table in tables])  # in place: they share their memory
 
 
-def _refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Share) -> None:
+def refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Share = ALONE) -> None:
     """Batch statistics make one function of all examples: refuse what is defined example by example.
 
     Raises:

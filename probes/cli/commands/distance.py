@@ -11,6 +11,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import IGNORE, KEY
 from probes.errors import InputError
+from probes.system.terminal import say
 
 
 @click.command()
@@ -32,8 +33,8 @@ def distance(
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
     rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
-    click.echo(plain(rows))
-    click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
+    say(plain(rows))
+    say(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
 def distance_between_files(

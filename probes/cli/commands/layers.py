@@ -10,6 +10,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
@@ -34,7 +35,7 @@ def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
-    click.echo(_lines(found))
+    say(_lines(found))
 
 
 def _found_layers(source: Source) -> list[Layer]:

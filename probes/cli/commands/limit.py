@@ -10,6 +10,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.errors import InputError
+from probes.system.terminal import say
 
 
 @click.command()
@@ -52,11 +53,11 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         return
     limits = step_limits(measurements)
     for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
-        click.echo(f"WARNING: {line}", err=True)
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
-    click.echo(plain(start_table(measurements)))
-    click.echo(plain(limits_table(limits)))
+    say(plain(start_table(measurements)))
+    say(plain(limits_table(limits)))
     if options["precision"] != "full":
-        click.echo(noise_line(measurements))
+        say(noise_line(measurements))

@@ -11,6 +11,7 @@ from probes.choices import CHOICES
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.checkpoints.order import TrainingOrder
@@ -101,7 +102,7 @@ def run(
                 if as_json:
                     print_json(found.to_json())
                 else:
-                    click.echo("\n".join(found.lines()))
+                    say("\n".join(found.lines()))
             return
         measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
@@ -122,7 +123,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
     measurements = load(out)
     checks = check_measurements(measurements)
     for line in chance_lines(measurements):
-        click.echo(f"WARNING: {line}", err=True)
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(
             {
@@ -137,10 +138,8 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         )
         return
     if len(order.paths) > 1:
-        click.echo("\n".join(order.lines()))
-    click.echo(plain(start_table(measurements)))
-    click.echo(self_check_lines(checks))
-    click.echo(noise_line(measurements))
-    click.echo(
-        f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
-    )
+        say("\n".join(order.lines()))
+    say(plain(start_table(measurements)))
+    say(self_check_lines(checks))
+    say(noise_line(measurements))
+    say(f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}")
