@@ -83,6 +83,11 @@ class Findings:
     history: pd.DataFrame | None
 
     @property
+    def alarms(self) -> list[str]:
+        """A sentence for each self-check that failed; where there is one, nothing else here can be trusted."""
+        return wording.alarm_lines(self.checks)
+
+    @property
     def introduction(self) -> list[str]:
         """Paragraphs on what was measured."""
         return [wording.run_line(self.measurements), f"The {wording.noise_line(self.measurements)}."]

@@ -11,7 +11,7 @@ import xarray as xr
 
 from analysis.constants import largest_constant
 from analysis.growth import Growth
-from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
 from analysis.statuses import Verdict, in_words
 from analysis.wording import number, power, span
 from trust import measurements as variables
@@ -221,14 +221,13 @@ def growth_table(growths: Sequence[Growth]) -> Rows:
 
 def checks_table(checks: Sequence[CheckOutcome]) -> Rows:
     """One row a check: how often it came out how, the worst breach, and how far the grid resolves the slice."""
-    names = {"lemma1": "Lemma 1", "integral": "integral of the slope = change of the loss"}
     rows = [["self-check", "outcome (checkpoints)", "worst gap", "grid resolves up to η"]]
     for check in dict.fromkeys(outcome.check for outcome in checks):
         own = [outcome for outcome in checks if outcome.check == check]
         counts = Counter(outcome.outcome for outcome in own)
         rows.append(
             [
-                names.get(check, check),
+                CHECKS[check],
                 "; ".join(f"{outcome.value} ({counts[outcome]})" for outcome in Outcome if counts[outcome]),
                 number(max((outcome.worst for outcome in own), default=math.nan)),
                 span([outcome.resolved_to for outcome in own]),

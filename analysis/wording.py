@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis.constants import ORDER_ONE, largest_constant
-from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
 from trust import measurements as variables
 from trust.measurements import SMALL_ETA
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VERDICTS_EXPLAINED",
+    "alarm_lines",
     "constant_lines",
-    "failure_lines",
     "inversion_lines",
     "noise_line",
     "number",
@@ -119,10 +119,16 @@ def inversion_lines(found: Sequence[Inversion]) -> list[str]:
     return lines
 
 
-def failure_lines(checks: Sequence[CheckOutcome]) -> list[str]:
-    """A sentence on the first self-check that failed, if one did."""
-    failed = [check for check in checks if check.outcome is Outcome.FAILED]
-    return [
-        f"{first.check} {first.outcome.value} at {first.checkpoint}; trust no number of it"
-        for first in failed[:1]
-    ]
+def alarm_lines(checks: Sequence[CheckOutcome]) -> list[str]:
+    """A sentence for each self-check that failed: by how much at how many checkpoints."""
+    lines = []
+    for check, name in CHECKS.items():
+        failed = [one for one in checks if one.check == check and one.outcome is Outcome.FAILED]
+        if failed:
+            worst = max(failed, key=lambda one: one.worst)
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            lines.append(
+                f"self-check {check} ({name}) {Outcome.FAILED.value}, by {number(worst.worst, 2)} at"
+                f" {worst.checkpoint}{more}: the measurement has a fault; trust no number of it"
+            )
+    return lines

@@ -48,6 +48,10 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def alarms(self) -> Sequence[str]:
+        """A sentence for each fault of the measurement, which stands above all else."""
+
+    @property
     def introduction(self) -> Sequence[str]:
         """Paragraphs below the title."""
 

@@ -19,7 +19,9 @@ def page(findings: Sequence[Findings], pictures: Sequence[Path], folder: Path, *
         folder: where the page will be.
         preface: what to know before reading on.
     """
-    parts = ["# Deep relative trust: what was measured", preface]
+    parts = ["# Deep relative trust: what was measured"]
+    parts += [f"**ALARM** ({one.title}): {line}." for one in findings for line in one.alarms]
+    parts.append(preface)
     for one in findings:
         parts += [f"## {one.title}", *one.introduction]
         for heading, explanation, rows in one.sections:

@@ -11,7 +11,7 @@ from analysis import Findings, find
 from analysis.documents import split_rows, verdict_rows
 from analysis.selfchecks import CheckOutcome
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
-from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
+from analysis.wording import VERDICTS_EXPLAINED, alarm_lines, noise_line
 from probes.cli.tables import plain
 from probes.runs.history import read_history
 from probes.runs.results import load
@@ -31,14 +31,15 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findi
 
 
 def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
-    """The self-checks as a table, with a warning line below it where one failed."""
-    return "\n".join([plain(checks_table(checks)), *(f"WARNING: {line}" for line in failure_lines(checks))])
+    """The self-checks as a table, below an alarm for each that failed."""
+    return "\n".join([*(f"ALARM: {line}" for line in alarm_lines(checks)), plain(checks_table(checks))])
 
 
 def terminal_summary(findings: Findings) -> str:
     """Verdicts, limits, the last checkpoint's slack and self-checks for reading on a terminal."""
     parts = [
         f"── {findings.title} ──",
+        *(f"ALARM: {line}" for line in findings.alarms),
         plain(verdict_table(findings.verdicts)),
         "",
         plain(limits_table(findings.limits)),
@@ -51,7 +52,7 @@ def terminal_summary(findings: Findings) -> str:
             "",
         ]
     parts += [f"WARNING: {line}" for line in findings.warnings]
-    return "\n".join([*parts, self_check_lines(findings.checks), noise_line(findings.measurements)])
+    return "\n".join([*parts, plain(checks_table(findings.checks)), noise_line(findings.measurements)])
 
 
 def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[str, Any]:

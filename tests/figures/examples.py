@@ -30,6 +30,7 @@ class Network:
     slack: xr.Dataset | None
     split: xr.Dataset | None
     labels: xr.Dataset | None
+    alarms: tuple[str, ...] = ()
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()
