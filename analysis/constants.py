@@ -11,7 +11,7 @@ from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims.quantities import EVIDENCE, above_noise, at_small_eta, effective_constant, log10_trust
 
-__all__ = ["EVIDENCE", "ORDER_ONE", "largest_constant", "summarise"]
+__all__ = ["EVIDENCE", "ORDER_ONE", "constants_known", "largest_constant", "summarise"]
 
 ORDER_ONE = 0.5
 """A breakdown from which on C is no limit of η → 0: the gradient has already changed by half."""
@@ -51,6 +51,16 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
             **frozen,
         }
     )
+
+
+def constants_known(measurements: xr.Dataset) -> bool:
+    """Whether at every checkpoint every tensor that moves has a C at η → 0, of those whose gradient is measured."""
+    measurements = completed(measurements)
+    constant, _ = at_small_eta(effective_constant(measurements))
+    moves = (measurements[variables.PERTURBATION_NORM] > 0).any("eta")
+    change = measurements[variables.GRADIENT_CHANGE]
+    wanted = moves & change.notnull().any("eta") & measurements[variables.NOISE_FLOOR].notnull()
+    return bool((constant.notnull() | ~wanted).all())
 
 
 def largest_constant(one: xr.Dataset) -> tuple[float, int | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,12 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from probes.runs.source import Source
+    from probes.system.processes import Share
 
 
 @click.command()
@@ -27,26 +34,18 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     and is below the start; the measured one is the first return of the loss that was found. With --pattern N there is
     a certified one too: up to it the mean loss of the first N examples provably stays below its start.
     """
-    import numpy as np
-
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
     from analysis.tables import limits_table
     from analysis.wording import constant_lines, noise_line
     from probes.cli.tables import plain
-    from probes.runs.run import measure
-    from trust.measurements import SMALL_ETA
 
     with share_of(options["device"]) as share:
         if options["direction"] == "adversarial":
             raise InputError(
                 "--direction adversarial: has no step limit, since every eta has a step of its own"
             )
-        # where C is read off; in coarser layers that may be rounding, and the smallest η above serves
-        etas = np.array([0.0, SMALL_ETA, *([] if options["precision"] == "full" else [1e-2])])
-        settings = settings_of(options, etas=etas, samples=1, curvature=False, ladder=False, split="none")
-        source = source_of(checkpoints, options)
-        measurements = measure(source, settings, what="limits", share=share)
+        measurements = _measured(source_of(checkpoints, options), options, share)
     if share.rank > 0:
         return
     limits = step_limits(measurements)
@@ -58,3 +57,24 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     click.echo(plain(limits_table(limits)))
     if options["precision"] != "full":
         click.echo(noise_line(measurements))
+
+
+def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Dataset:
+    """What the limits are made of, at the one η where C is read off.
+
+    Where rounding leaves no evidence there, C is that of a larger η, and all is measured on the grid of ``probe run``,
+    so that both read it off at the same one.
+    """
+    import numpy as np
+
+    from analysis.constants import constants_known
+    from probes.runs.run import measure
+    from probes.slices.etas import parse_etas
+    from trust.measurements import SMALL_ETA
+
+    for etas in (np.array([0.0, SMALL_ETA]), parse_etas("log")):
+        settings = settings_of(options, etas=etas, samples=1, ladder=False, split="none")
+        measurements = measure(source, settings, what="limits", share=share)
+        if constants_known(measurements):
+            break
+    return measurements
