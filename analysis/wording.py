@@ -20,6 +20,7 @@ __all__ = [
     "VERDICTS_EXPLAINED",
     "alarm_lines",
     "constant_lines",
+    "gradientless",
     "inversion_lines",
     "noise_line",
     "number",
@@ -77,14 +78,24 @@ def run_line(measurements: xr.Dataset) -> str:
 
 
 def noise_line(measurements: xr.Dataset) -> str:
-    """The run's noise floor in a sentence."""
+    """The run's noise floor in a sentence, and whose gradients are rounding alone."""
     floor = float(measurements[variables.NOISE_FLOOR].max())
     precision = measurements.attrs.get("precision", "full")
     layers = "" if precision == "full" else f", layers in {precision}"
-    return (
+    line = (
         f"noise floor of the gradient change ({measurements.attrs['dtype']}{layers}): {number(floor, 2)};"
         " what is below ten times a layer's floor is marked and is no evidence"
     )
+    still = gradientless(measurements)
+    some = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
+    return line + (f"; the gradient of {some} is zero but for rounding, and left out" if still else "")
+
+
+def gradientless(measurements: xr.Dataset) -> list[str]:
+    """The layers whose gradient was measured, and is zero but for rounding at some checkpoint."""
+    known = measurements[variables.GRADIENT_NORM].isel(eta=0).notnull()
+    where = (known & measurements[variables.NOISE_FLOOR].isnull()).any("checkpoint")
+    return [str(name) for name in measurements["layer"].values[where.values]]
 
 
 def constant_lines(summary: xr.Dataset) -> list[str]:

@@ -35,6 +35,7 @@ __all__ = [
     "log10",
     "log10_trust",
     "map_factors",
+    "noise_floor",
     "output_change",
     "output_change_allowance",
     "output_triangle",
@@ -224,11 +225,14 @@ def whole(values: xr.DataArray) -> xr.DataArray:
     return (values**2).sum("layer", skipna=False) ** 0.5
 
 
+def noise_floor(measurements: Measurements) -> xr.DataArray:
+    """Each layer's noise floor; 1 where the gradient is zero but for rounding, for then all of it is noise."""
+    return measurements[variables.NOISE_FLOOR].fillna(1.0)
+
+
 def whole_noise(measurements: Measurements) -> xr.DataArray:
     """How much of the whole gradient's change rounding alone can make (checkpoint)."""
-    return whole(
-        measurements[variables.NOISE_FLOOR] * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
-    )
+    return whole(noise_floor(measurements) * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True))
 
 
 def whole_change(measurements: Measurements) -> xr.DataArray:
@@ -250,7 +254,7 @@ def step_norm(measurements: Measurements) -> xr.DataArray:
 
 def slope_noise(measurements: Measurements) -> xr.DataArray:
     """How much of 𝓛'(0) = Σ⟨g_l, d_l⟩ rounding alone can make (checkpoint)."""
-    floor = np.maximum(measurements[variables.NOISE_FLOOR], measurements.attrs.get("epsilon", 2.0**-52))
+    floor = np.maximum(noise_floor(measurements), measurements.attrs.get("epsilon", 2.0**-52))
     gradient = measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
     return (floor * gradient * step_norm(measurements)).sum("layer")
 
