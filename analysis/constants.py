@@ -9,9 +9,9 @@ import xarray as xr
 
 from analysis.completion import completed
 from trust import measurements as variables
-from trust.claims.quantities import EVIDENCE, above_noise, at_small_eta, effective_constant, log10_trust
+from trust.claims.quantities import above_noise, at_small_eta, beyond_noise, effective_constant, log10_trust
 
-__all__ = ["EVIDENCE", "ORDER_ONE", "constants_known", "largest_constant", "summarise"]
+__all__ = ["ORDER_ONE", "constants_known", "largest_constant", "summarise"]
 
 ORDER_ONE = 0.5
 """A breakdown from which on C is no limit of η → 0: the gradient has already changed by half."""
@@ -38,7 +38,7 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
     frozen = {}
     if variables.FROZEN_RESIDUAL_CHANGE in measurements:
         held = measurements[variables.FROZEN_RESIDUAL_CHANGE]
-        frozen["frozen_above_noise"] = held >= EVIDENCE * measurements[variables.NOISE_FLOOR]
+        frozen["frozen_above_noise"] = beyond_noise(held, measurements)
     return xr.Dataset(
         {
             "deep_relative_trust": 10.0 ** log10_trust(measurements),

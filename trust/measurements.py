@@ -150,6 +150,16 @@ NOISE_FLOOR = _noise(
 OUTPUT_NOISE_FLOOR = _noise("output_noise_floor", C, "what rounding alone does to `output_change`")
 LOSS_NOISE_FLOOR = _noise("loss_noise_floor", C, "what rounding alone does to the loss, relative to it")
 
+GRADIENT_CHANGE_ERROR = Variable(
+    "gradient_change_error",
+    CEL,
+    "‖g̃_l − g̃'_l‖_F / ‖g'_l‖_F on a few examples, ' in float64 and along a direction that differs from d by as much "
+    "as that of their gradients does: what rounding does to `gradient_change` at this η; NaN at the η that are not "
+    "checked",
+    long_name="error of the gradient breakdown",
+    measure="spot-check",
+)
+
 # Singular values by LAPACK in float64, rounded to the safe side.
 _spectra = partial(Variable, measure="spectra")
 SPECTRAL_NORM = _spectra(

@@ -14,6 +14,7 @@ from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.settings import SliceSettings
 from probes.measures.split import SPLIT_EXAMPLES
+from probes.measures.spot_check import checked_rows, spot_check_examples
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
@@ -38,6 +39,8 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
         count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
     split = {"none": 0, "small": 1, "slice": etas}[settings.split]
     count += split * (_SPLIT * examples + 2 * min(SPLIT_EXAMPLES, sample))
+    if settings.spot_check:  # float64 is worth two
+        count += 3 * (1 + len(checked_rows(settings.etas))) * spot_check_examples(examples)
     return count + _LADDER * etas * sample * settings.ladder
 
 

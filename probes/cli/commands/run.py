@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 )
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
+@setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
 @setting(
     "measure",
