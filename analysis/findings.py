@@ -14,6 +14,7 @@ from analysis.completion import completed
 from analysis.constants import summarise
 from analysis.envelopes import common_examples, distinct, envelope
 from analysis.growth import Growth, compare_growth
+from analysis.memory import Memory
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
@@ -133,7 +134,8 @@ def find(
         claims: to be judged; None for all that are installed.
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
-    chosen = list(all_claims().values()) if claims is None else list(claims)
+    memory = Memory()
+    chosen = [memory.of(claim) for claim in (all_claims().values() if claims is None else claims)]
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
     ladder = common_examples(measurements)  # all rungs of the same examples
