@@ -20,6 +20,7 @@ __all__ = [
     "BELOW_NOISE",
     "CHECKPOINT",
     "EDGE",
+    "MEASURED_LIMIT",
     "OVERFLOW",
     "axes_or_new",
     "draw_curve",
@@ -32,6 +33,7 @@ __all__ = [
 OVERFLOW = "overflow"
 BELOW_NOISE = "below noise floor"
 CHECKPOINT = "checkpoint"
+MEASURED_LIMIT = "measured step limit: the loss is back at its start"
 EDGE = "mark at the edge"
 _MARK_HEIGHT, _MARK_SPACING = 0.975, 0.04  # in shares of the axes' height
 

@@ -149,3 +149,27 @@ def test_accuracy_without_steps_is_that_at_eta_zero_and_the_run_is_left_out():
     assert [dot.get_ydata()[0] for dot in ax.lines] == n.measurements.accuracy.values[:, 0].tolist()
     assert [dot.get_xdata()[0] for dot in ax.lines] == [0, 1, 2]
     assert "order" in ax.get_xlabel()
+
+
+def test_accuracy_that_a_checkpoint_does_not_say_is_the_one_measured():
+    n, ax = network(), axes()
+    n.measurements.train_accuracy[1:] = np.nan  # of other people's checkpoints
+    plot_training_accuracy(n.measurements, None, ax)
+    expected = [n.measurements.train_accuracy.values[0], *n.measurements.accuracy.values[1:, 0]]
+    assert [dot.get_ydata()[0] for dot in ax.lines] == expected
+    assert not ax.texts
+    assert ax.get_ylabel() == "accuracy"
+    bare = n.measurements.drop_vars("accuracy").assign_coords(
+        train_accuracy=("checkpoint", np.full(3, np.nan))
+    )
+    ax = plot_training_accuracy(bare, None, axes())
+    assert [text.get_text() for text in ax.texts] == ["accuracy not known"]
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_single_checkpoint_stands_at_its_own_place(steps):
+    n = network(checkpoints=1, steps=steps)
+    ax = plot_training_accuracy(n.measurements, None, axes())
+    place = float(ax.lines[0].get_xdata()[0])
+    assert ax.get_xticks().tolist() == [place]
+    assert ax.get_xlim() == (place - 1, place + 1)
