@@ -12,9 +12,10 @@ import xarray as xr
 from analysis.constants import largest_constant
 from analysis.growth import Growth
 from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
-from analysis.statuses import Verdict, in_words
+from analysis.statuses import Status, Verdict, in_words
 from analysis.wording import number, power, span
 from trust import measurements as variables
+from trust.claims.quantities import rounding_share
 
 __all__ = [
     "Rows",
@@ -23,13 +24,40 @@ __all__ = [
     "growth_table",
     "labels_table",
     "limits_table",
+    "rounding_table",
+    "silent_lines",
     "slack_table",
     "split_table",
+    "telling",
     "verdict_table",
 ]
 
 Rows = list[list[str]]
 """The first row is the heading."""
+
+
+_SILENT = (Status.PREMISE_FAILS, Status.NOT_MEASURED, Status.VACUOUS)
+"""What says nothing of a claim."""
+
+
+def telling(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those on the claims of which something is said at some checkpoint, in their order."""
+    spoken = {one.claim for one in verdicts if one.status not in _SILENT}
+    return [one for one in verdicts if one.claim in spoken]
+
+
+def silent_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line a status for all other claims, by the status that most checkpoints share."""
+    spoken = {one.claim for one in telling(verdicts)}
+    gathered: dict[Status, list[str]] = {}
+    for claim in dict.fromkeys(one.claim for one in verdicts if one.claim not in spoken):
+        counts = Counter(one.status for one in verdicts if one.claim == claim)
+        gathered.setdefault(counts.most_common(1)[0][0], []).append(claim)
+    return [
+        f"{status.value} ({len(gathered[status])}): {', '.join(gathered[status])}"
+        for status in _SILENT
+        if status in gathered
+    ]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
@@ -216,6 +244,22 @@ def growth_table(growths: Sequence[Growth]) -> Rows:
         for growth in growths
         if growth.layer == "all parameters"
     ]
+    return rows
+
+
+def rounding_table(measurements: xr.Dataset) -> Rows:
+    """One row a checkpoint: its noise floor, and what rounding may have changed at the η that were checked."""
+    rows, share = [["checkpoint", "noise floor"]], None
+    places: list[int] = []
+    if variables.GRADIENT_CHANGE_ERROR in measurements:
+        share = rounding_share(measurements)
+        checked = measurements[variables.GRADIENT_CHANGE_ERROR].notnull().any(["checkpoint", "layer"])
+        places = np.flatnonzero(checked.values).tolist()
+        rows[0] += [f"at η = {number(float(measurements[variables.ETA][k]))}" for k in places]
+    for at, label in enumerate(measurements["checkpoint"].values):
+        floor = float(measurements[variables.NOISE_FLOOR].isel(checkpoint=at).max())
+        cells = [] if share is None else [f"{float(share[at, k]):.1g}".replace("-", "−") for k in places]
+        rows.append([str(label), number(floor, 2), *cells])
     return rows
 
 

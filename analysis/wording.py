@@ -6,37 +6,31 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
 from analysis.constants import ORDER_ONE, largest_constant
 from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
 from trust import measurements as variables
+from trust.claims.quantities import EVIDENCE, rounding_share
 from trust.measurements import SMALL_ETA
 
 if TYPE_CHECKING:
     from analysis.slack import Inversion
 
 __all__ = [
-    "VERDICTS_EXPLAINED",
     "alarm_lines",
     "constant_lines",
+    "count_of",
     "gradientless",
     "inversion_lines",
     "noise_line",
     "number",
     "power",
+    "rounding_lines",
     "run_line",
     "span",
 ]
-
-VERDICTS_EXPLAINED = (
-    "Only a theorem or a lemma can be `refuted`: every premise holds and the inequality fails; where it `holds`, the"
-    " slack is what it has to spare, in orders of magnitude. `vacuous` is a bound that is nowhere finite, `useless`"
-    " one that the triangle inequality alone beats, `premise fails` where one does not hold (the inequality's own"
-    " outcome is beside it). A model is `within a factor of C`, up to the η where it is exceeded by more than two,"
-    " or `off by` one; an estimate is within ×a to ×b of what was measured; a rule, a limit used without its premise,"
-    " is `safe` or `unsafe by ×a`. All speak of the claims as this toolkit restates them (`probe claims`)."
-)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -66,6 +60,11 @@ def span(values: Sequence[float], show: Callable[[float], str] = number) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def count_of(count: int, word: str) -> str:
+    """How many of something."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def run_line(measurements: xr.Dataset) -> str:
     """What was measured, in a sentence."""
     attributes = measurements.attrs
@@ -89,6 +88,26 @@ def noise_line(measurements: xr.Dataset) -> str:
     still = gradientless(measurements)
     some = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
     return line + (f"; the gradient of {some} is zero but for rounding, and left out" if still else "")
+
+
+def rounding_lines(measurements: xr.Dataset) -> list[str]:
+    """The noise floor and, where it was checked, what rounding does further out, a sentence each."""
+    lines = [noise_line(measurements)]
+    if variables.GRADIENT_CHANGE_ERROR in measurements:
+        share = rounding_share(measurements)
+        checked = measurements[variables.GRADIENT_CHANGE_ERROR].notnull().any(["checkpoint", "layer"])
+        parts = [
+            f"{number(float(share[:, k].max()), 1)} at η = {number(float(measurements[variables.ETA][k]))}"
+            for k in np.flatnonzero(checked.values)
+        ]
+        coarse = bool((share > 1 / EVIDENCE).any())
+        marked = "; where it is above 0.1 points are marked and are no evidence" if coarse else ""
+        if parts:
+            lines.append(
+                f"rounding may have changed the breakdown by {', '.join(parts)} of itself at most, as a float64 spot"
+                f" check of a few examples tells{marked}"
+            )
+    return lines
 
 
 def gradientless(measurements: xr.Dataset) -> list[str]:

@@ -115,8 +115,7 @@ def draw_ladder(
     chosen = _chosen_checkpoints(first, checkpoints)
     panels = _panels(envelopes, eta, chosen)
     with style.context():
-        width = style.FULL_WIDTH if len(panels.curves) > 1 else style.COLUMN_WIDTH
-        figure = Figure(figsize=(width, 3.4), layout="constrained")
+        figure = Figure(figsize=(style.FULL_WIDTH, 3.4), layout="constrained")
         row = figure.subplots(1, len(panels.curves), squeeze=False, sharey=True)[0]
         for k, place in enumerate(chosen):
             _draw_along_eta(row[k], panels, k, list(envelopes))

@@ -31,6 +31,7 @@ class Network:
     split: xr.Dataset | None
     labels: xr.Dataset | None
     alarms: tuple[str, ...] = ()
+    in_short: tuple[tuple[str, str], ...] = ()
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()

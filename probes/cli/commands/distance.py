@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from probes.cli.documents import JSON, print_json
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 
 
@@ -15,8 +16,9 @@ from probes.errors import InputError
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
 @click.option("--key", help="Which state_dict to take where a file holds several.")
+@WIDE
 @JSON
-def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
+def distance(before: Path, after: Path, key: str | None, wide: bool, as_json: bool) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
     from analysis.wording import number
     from probes.cli.tables import plain
@@ -27,7 +29,7 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
     rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
-    click.echo(plain(rows))
+    click.echo(plain(rows, room(wide=wide)))
     click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 

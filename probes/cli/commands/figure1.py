@@ -8,6 +8,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
+from probes.cli.tables import WIDE, room
 
 
 @click.command()
@@ -30,9 +31,17 @@ from probes.cli.options import FORMAT, OUT, choice
 @click.option("--device", default="auto", show_default=True, help="Where to probe: auto, cpu, cuda, …")
 @FORMAT
 @OUT
+@WIDE
 @JSON
 def figure1(
-    preset: str, data: str, seed: int, device: str, formats: tuple[str, ...], out: Path, as_json: bool
+    preset: str,
+    data: str,
+    seed: int,
+    device: str,
+    formats: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
     from probes.cli.reports import report_document, terminal_summary, write_report
@@ -44,6 +53,6 @@ def figure1(
         print_json(report_document(findings, figures))
         return
     for one in findings:
-        click.echo(terminal_summary(one))
+        click.echo(terminal_summary(one, room(wide=wide)))
         click.echo()
     click.echo(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")

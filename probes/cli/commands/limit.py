@@ -10,6 +10,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     "pattern",
     "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers.",
 )
+@WIDE
 @JSON
-def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: Any) -> None:
     """Lemma 2's, the calibrated, the curvature's, the predicted and the measured step limit of each CHECKPOINT.
 
     The predicted one takes two gradients and a few losses, reads nothing of the others, and its loss was evaluated
@@ -36,9 +38,8 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
-    from analysis.tables import limits_table
-    from analysis.wording import constant_lines, noise_line
-    from probes.cli.tables import plain
+    from analysis.wording import constant_lines
+    from probes.cli.reports import limits_shown, noise_lines
 
     with share_of(options["device"]) as share:
         if options["direction"] == "adversarial":
@@ -54,9 +55,9 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
-    click.echo(plain(limits_table(limits)))
+    click.echo(limits_shown(limits, room(wide=wide)))
     if options["precision"] != "full":
-        click.echo(noise_line(measurements))
+        click.echo("\n".join(noise_lines(measurements, room(wide=wide))))
 
 
 def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Dataset:

@@ -11,6 +11,7 @@ from probes.choices import CHOICES
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.cli.tables import WIDE, room
 
 if TYPE_CHECKING:
     from probes.checkpoints.order import TrainingOrder
@@ -77,9 +78,16 @@ if TYPE_CHECKING:
     help="Read and check everything, say what would be done and about how long it takes; write nothing.",
 )
 @OUT
+@WIDE
 @JSON
 def run(
-    checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, dry: bool, **options: Any
+    checkpoints: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
+    shard: str,
+    dry: bool,
+    **options: Any,
 ) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
@@ -106,13 +114,13 @@ def run(
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], as_json=as_json)
+    _say_what_was_measured(out, orders[0], wide=wide, as_json=as_json)
 
 
-def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
+def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_json: bool) -> None:
     from analysis import check_measurements
-    from analysis.wording import noise_line
-    from probes.cli.reports import self_check_lines
+    from analysis.wording import count_of
+    from probes.cli.reports import noise_lines, self_check_lines
     from probes.runs.results import load
 
     measurements = load(out)
@@ -131,8 +139,8 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         return
     if len(order.paths) > 1:
         click.echo("\n".join(order.lines()))
-    click.echo(self_check_lines(checks))
-    click.echo(noise_line(measurements))
-    click.echo(
-        f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
-    )
+    width = room(wide=wide)
+    click.echo(self_check_lines(checks, width))
+    click.echo("\n".join(noise_lines(measurements, width)))
+    measured = count_of(measurements.sizes["checkpoint"], "checkpoint")
+    click.echo(f"{measured} measured into {out}; next: probe report {out}")

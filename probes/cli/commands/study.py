@@ -9,6 +9,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 
 _STUDIES = {"dropped-constant": "studies.dropped_constant"}
@@ -33,9 +34,17 @@ _STUDIES = {"dropped-constant": "studies.dropped_constant"}
 )
 @FORMAT
 @OUT
+@WIDE
 @JSON
 def study(
-    name: str, preset: str, seeds: int, data: str, formats: tuple[str, ...], out: Path, as_json: bool
+    name: str,
+    preset: str,
+    seeds: int,
+    data: str,
+    formats: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """An experiment whole, from training to its figure; run it again to continue, or to add seeds.
 
@@ -44,7 +53,7 @@ def study(
     """
     from importlib import import_module
 
-    from probes.cli.tables import plain
+    from probes.cli.tables import paragraph, plain
 
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: must be at least 1")
@@ -63,7 +72,8 @@ def study(
             }
         )
         return
-    click.echo(plain(result.table))
+    click.echo(plain(result.table, room(wide=wide)))
     click.echo()
-    click.echo(result.answer)
+    for line in result.answer.splitlines():
+        click.echo(paragraph(line, room(wide=wide), indent=2))
     click.echo(f"\nthe figure and its numbers are in {out}")
