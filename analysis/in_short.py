@@ -178,7 +178,7 @@ def _safe_step(limits: xr.Dataset) -> str:
 
 
 def _how_sure(findings: Findings) -> str:
-    measurements = findings.measurements
+    measurements = findings.measurements  # completed
     failed = sorted({one.check for one in findings.checks if one.outcome is Outcome.FAILED})
     checks = f"NOT AT ALL: self-check {', '.join(failed)} failed" if failed else "no self-check failed"
     seen = [one.resolved_to for one in findings.checks if one.check == "integral"]

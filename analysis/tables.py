@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.constants import largest_constant
 from analysis.growth import Growth
 from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
@@ -249,6 +250,7 @@ def growth_table(growths: Sequence[Growth]) -> Rows:
 
 def rounding_table(measurements: xr.Dataset) -> Rows:
     """One row a checkpoint: its noise floor, and what rounding may have changed at the η that were checked."""
+    measurements = completed(measurements)
     rows, share = [["checkpoint", "noise floor"]], None
     places: list[int] = []
     if variables.GRADIENT_CHANGE_ERROR in measurements:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.constants import ORDER_ONE, largest_constant
 from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
 from trust import measurements as variables
@@ -92,6 +93,7 @@ def noise_line(measurements: xr.Dataset) -> str:
 
 def rounding_lines(measurements: xr.Dataset) -> list[str]:
     """The noise floor and, where it was checked, what rounding does further out, a sentence each."""
+    measurements = completed(measurements)
     lines = [noise_line(measurements)]
     if variables.GRADIENT_CHANGE_ERROR in measurements:
         share = rounding_share(measurements)
@@ -112,6 +114,7 @@ def rounding_lines(measurements: xr.Dataset) -> list[str]:
 
 def gradientless(measurements: xr.Dataset) -> list[str]:
     """The layers whose gradient was measured, and is zero but for rounding at some checkpoint."""
+    measurements = completed(measurements)
     known = measurements[variables.GRADIENT_NORM].isel(eta=0).notnull()
     where = (known & measurements[variables.NOISE_FLOOR].isnull()).any("checkpoint")
     return [str(name) for name in measurements["layer"].values[where.values]]

@@ -74,7 +74,9 @@ def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Da
     from trust.measurements import SMALL_ETA
 
     for etas in (np.array([0.0, SMALL_ETA]), parse_etas("log")):
-        settings = settings_of(options, etas=etas, samples=1, ladder=False, split="none", spot_check=False)
+        settings = settings_of(
+            options, etas=etas, samples=1, ladder=False, split="none", spot_check=len(etas) > 2
+        )
         measurements = measure(source, settings, what="limits", share=share)
         if constants_known(measurements):
             break

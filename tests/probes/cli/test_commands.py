@@ -46,7 +46,10 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"verdicts", "split", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "figures"}
+    (short,) = document["summary"]
+    assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
+    assert (short["network"], short["alarms"]) == ("3 layers", [])
     assert len(document["split"]) == 9  # three weight matrices at three checkpoints
     for row in document["split"]:
         assert row["constant"] == pytest.approx(row["jacobian_part"] + row["residual_part"], rel=1e-9)
