@@ -15,7 +15,7 @@ from trust import measurements as variables
 from trust.claims import Claim
 from trust.claims.quantities import depth
 
-__all__ = ["claim_rows", "limit_rows", "split_rows", "start_rows", "verdict_rows"]
+__all__ = ["claim_rows", "limit_rows", "split_rows", "start_rows", "summary_rows", "verdict_rows"]
 
 
 _LIMITS = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
@@ -28,6 +28,11 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
         for one in findings
         for verdict in one.verdicts
     ]
+
+
+def summary_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
+    """Each network in short: its name, a sentence a word, and its alarms."""
+    return [{"network": one.title, **dict(one.in_short), "alarms": list(one.alarms)} for one in findings]
 
 
 def split_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:

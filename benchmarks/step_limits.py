@@ -168,6 +168,7 @@ def measured(case: Case) -> list[dict[str, Any]]:
         samples=1,
         spectra="none",
         curvature=False,
+        spot_check=False,
         ladder=False,
         measure=("default", f"{__file__}:CriticalSharpness"),
     )

@@ -158,6 +158,7 @@ def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> 
                 spectra="none",
                 limit=False,
                 curvature=False,
+                spot_check=False,
                 ladder=False,
             )
             source = Source((str(folder / "checkpoints"),), examples=size.examples)

@@ -43,6 +43,7 @@ class SliceSettings:
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
+        spot_check: whether a few examples' gradients are checked in float64 at a few η.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
         measure: names of measures, or ``file.py:Name`` of one's own; ``default`` are those that the other settings
             ask for.
@@ -70,6 +71,7 @@ class SliceSettings:
     batchnorm: str = "running"
     limit: bool = True
     curvature: bool = True
+    spot_check: bool = True
     ladder: bool = True
     measure: tuple[str, ...] = ("default",)
     seed: int = 0

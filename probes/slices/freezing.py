@@ -15,7 +15,12 @@ from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
 from probes.measures.measure import Frozen
-from probes.measures.noise_floor import NoiseFloor, measure_noise_floor, measure_precision
+from probes.measures.noise_floor import (
+    NoiseFloor,
+    measure_noise_floor,
+    measure_precision,
+    without_gradient,
+)
 from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
 
@@ -59,14 +64,15 @@ def freeze(
     layers = treated(found, perturb=settings.perturb, biases=settings.biases)
     _check_movable(layers)
     measured = _measured(settings, layers)
-    direction, update_size = _direction(evaluator, settings, base, layers, following)
+    still = without_gradient(base.gradients, precision)
+    direction, update_size = _direction(evaluator, settings, base, layers, following, still)
     path = (
         AdversarialPath(evaluator, settings, base, layers)
         if direction is None
         else PerturbedWeights(evaluator, direction)
     )
-    frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed)
-    floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples)
+    frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed, still)
+    floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples, still=still)
     return frozen, floor, again
 
 
@@ -111,13 +117,14 @@ def _direction(
     base: Evaluation,
     layers: Sequence[Layer],
     following: Mapping[str, Tensor] | None,
+    still: frozenset[str],
 ) -> tuple[Direction | None, float]:
     """The slice's direction (None where every η has one of its own), and the size of a real update."""
     frozen, moving = evaluator.frozen, [layer.name for layer in layers if layer.treatment == PERTURBED]
     if settings.direction == "adversarial":
         return None, math.nan
     if settings.direction == "gradient":
-        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}), math.nan
+        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}, still), math.nan
     if settings.direction == "noise":
         return noise_direction(frozen, moving, seed=settings.seed), math.nan
     if following is None:

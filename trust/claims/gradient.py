@@ -15,6 +15,7 @@ from trust.claims.quantities import (
     EVIDENCE,
     above_noise,
     change_allowance,
+    change_floor,
     constant_at_small_eta,
     log10,
     log10_trust,
@@ -30,13 +31,13 @@ _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 
 def _breakdown(measurements: Measurements) -> xr.DataArray:
-    own = weights(measurements)
-    return perturbed(log10(own[variables.GRADIENT_CHANGE]).where(above_noise(own)))
+    change = log10(measurements[variables.GRADIENT_CHANGE]).where(above_noise(measurements))
+    return perturbed(weights(change))
 
 
 def _breakdown_allowance(measurements: Measurements) -> xr.DataArray:
-    own = perturbed(weights(measurements))
-    return change_allowance(own[variables.GRADIENT_CHANGE], own[variables.NOISE_FLOOR])
+    change = measurements[variables.GRADIENT_CHANGE]
+    return perturbed(weights(change_allowance(change, change_floor(measurements))))
 
 
 def _moved(measurements: Measurements) -> xr.DataArray:

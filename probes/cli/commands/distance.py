@@ -10,6 +10,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import IGNORE, KEY
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 from probes.system.terminal import say
 
@@ -19,9 +20,10 @@ from probes.system.terminal import say
 @click.argument("after", type=click.Path(path_type=Path))
 @KEY
 @IGNORE
+@WIDE
 @JSON
 def distance(
-    before: Path, after: Path, key: str | None, ignore_tensors: tuple[str, ...], as_json: bool
+    before: Path, after: Path, key: str | None, ignore_tensors: tuple[str, ...], wide: bool, as_json: bool
 ) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
     from analysis.wording import number
@@ -33,7 +35,7 @@ def distance(
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
     rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
-    say(plain(rows))
+    say(plain(rows, room(wide=wide)))
     say(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 

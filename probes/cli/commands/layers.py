@@ -9,6 +9,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 from probes.system.terminal import say
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 @NETWORK
 @DATA
 @PERTURB
+@WIDE
 @JSON
-def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool, **options: Any) -> None:
+def layers(
+    checkpoint: str, perturb: tuple[str, ...], biases: str, wide: bool, as_json: bool, **options: Any
+) -> None:
     """List the parameters of CHECKPOINT in the order of the forward pass, and how probe run will treat each.
 
     With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
@@ -35,7 +39,7 @@ def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
-    say(_lines(found))
+    say(_lines(found, room(wide=wide)))
 
 
 def _found_layers(source: Source) -> list[Layer]:
@@ -69,7 +73,7 @@ def _found_layers(source: Source) -> list[Layer]:
         return find_layers(network, evaluator, names)
 
 
-def _lines(layers: Sequence[Layer]) -> str:
+def _lines(layers: Sequence[Layer], width: int | None) -> str:
     """A table, and what it comes to."""
     from probes.cli.tables import plain
     from probes.measures.layers import PERTURBED
@@ -90,7 +94,7 @@ def _lines(layers: Sequence[Layer]) -> str:
         else f"{uses} uses of {len(weights)} weight matrices"
     )
     lines = [
-        plain(rows),
+        plain(rows, width, spare=("module", "remarks", "kind")),
         f"{len(moving)} of {len(layers)} parameters are perturbed; L = {depth},"
         f" {sum(layer.is_weight for layer in moving)} of them perturbed",
     ]

@@ -11,6 +11,7 @@ from probes.choices import CHOICES
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
+@setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
 @setting(
     "measure",
@@ -79,9 +81,16 @@ if TYPE_CHECKING:
     help="Read and check everything, say what would be done and about how long it takes; write nothing.",
 )
 @OUT
+@WIDE
 @JSON
 def run(
-    checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, dry: bool, **options: Any
+    checkpoints: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
+    shard: str,
+    dry: bool,
+    **options: Any,
 ) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
@@ -108,15 +117,15 @@ def run(
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], as_json=as_json)
+    _say_what_was_measured(out, orders[0], wide=wide, as_json=as_json)
 
 
-def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
+def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_json: bool) -> None:
     from analysis import check_measurements
     from analysis.documents import start_rows
     from analysis.start import chance_lines, start_table
-    from analysis.wording import noise_line
-    from probes.cli.reports import self_check_lines
+    from analysis.wording import count_of
+    from probes.cli.reports import noise_lines, self_check_lines
     from probes.cli.tables import plain
     from probes.runs.results import load
 
@@ -139,7 +148,9 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         return
     if len(order.paths) > 1:
         say("\n".join(order.lines()))
-    say(plain(start_table(measurements)))
-    say(self_check_lines(checks))
-    say(noise_line(measurements))
-    say(f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}")
+    width = room(wide=wide)
+    say(plain(start_table(measurements), width))
+    say(self_check_lines(checks, width))
+    say("\n".join(noise_lines(measurements, width)))
+    measured = count_of(measurements.sizes["checkpoint"], "checkpoint")
+    say(f"{measured} measured into {out}; next: probe report {out}")

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 import probes
-from analysis import Status, judge
+from analysis import Status, judge, step_limits
 from probes.checkpoints.checkpoint import read_checkpoint
 from tests.conftest import Probe
 from trust import distance_between
@@ -46,7 +46,10 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"verdicts", "split", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "figures"}
+    (short,) = document["summary"]
+    assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
+    assert (short["network"], short["alarms"]) == ("3 layers", [])
     assert len(document["split"]) == 9  # three weight matrices at three checkpoints
     for row in document["split"]:
         assert row["constant"] == pytest.approx(row["jacobian_part"] + row["residual_part"], rel=1e-9)
@@ -81,6 +84,34 @@ def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> N
         # both search to 0.2 %, from different brackets
         assert row["measured"] == pytest.approx(float(expected), rel=5e-3)
         assert row["calibrated"] == pytest.approx(math.expm1(math.log1p(1 / row["constant"]) / 3), rel=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["full", "bfloat16"])
+def test_limit_and_report_agree_in_every_column(
+    probe: Probe, trained: Path, tmp_path: Path, precision: str
+) -> None:
+    """What is computed is the same number; what is searched for, on two grids, is the same to its accuracy.
+
+    In bfloat16 the breakdown is rounding at the η where C is read off else.
+    """
+    given = (trained, "--precision", precision, "--pattern", 7)
+    assert probe("run", *given, "--out", tmp_path / "run").exit_code == 0
+    limits = step_limits(probes.load(tmp_path / "run"))
+    found = json.loads(probe("limit", *given, "--json").stdout)
+    searched = {"measured": 0.0095, "certified": 0.02}  # as MeasuredStepLimit and Pattern say
+    columns = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", *searched)
+    for place, row in enumerate(found):
+        for name in columns:
+            value = np.nan if row[name] is None else row[name]
+            expected = pytest.approx(
+                float(limits[name][place]), rel=2 * searched.get(name, 1e-15), nan_ok=True
+            )
+            assert value == expected, (row["checkpoint"], name)
+    hessian = probes.load(tmp_path / "run")[["slope_at_zero", "curvature"]]
+    for one, row in zip(hessian.transpose("checkpoint").to_dataframe().itertuples(), found, strict=True):
+        limit = -2 * one.slope_at_zero / one.curvature
+        assert row["curvature"] == (pytest.approx(limit, rel=1e-12) if one.curvature > 0 else None)
+    assert any(row["curvature"] is not None for row in found)
 
 
 def test_limit_certifies_a_step_of_as_many_examples_as_are_asked_for(probe: Probe, trained: Path) -> None:

@@ -104,7 +104,16 @@ nothing = None
 """
 
 
-DEFAULT = {"breakdown", "spectra", "split", "ladder", "curvature", "step-limit", "predicted-limit"}
+DEFAULT = {
+    "breakdown",
+    "spectra",
+    "split",
+    "ladder",
+    "curvature",
+    "step-limit",
+    "predicted-limit",
+    "spot-check",
+}
 
 
 @pytest.fixture

@@ -154,12 +154,17 @@ def test_slice_curvature() -> None:
     found = verdict("slice-curvature", measured(ETAS, step_limit=0.8 * limit))
     assert (found.status, found.words) == (Status.WITHIN, "×1.2")
     assert 10**found.worst_log10_ratio == pytest.approx(1.25)
-    coarse = verdict("slice-curvature", measured((0.0, 0.6 * limit), step_limit=0.9 * limit))
+    # the exact curvature is that at η = 0; slopes compared too far out are not
+    apart = {"etas": (0.0, 0.6 * limit), "step_limit": 0.9 * limit}
+    assert status("slice-curvature", measured(**apart)) is Status.WITHIN  # type: ignore[arg-type]
+    coarse = verdict("slice-curvature", measured(**apart, curvature=np.nan))  # type: ignore[arg-type]
     assert (coarse.status, coarse.premises["small step"]) == (Status.PREMISE_FAILS, False)
-    assert status("slice-curvature", measured(ETAS, slope=np.nan)) is Status.NOT_MEASURED
+    unknown = measured(ETAS, slope=np.nan, curvature=np.nan)
+    assert status("slice-curvature", unknown) is Status.NOT_MEASURED
     slope = float(exact.slope_at_zero[0])
     for where in ({"step_limit": 1.0}, {"step_limit": np.nan, "step_limit_searched_to": 8.0}):
-        concave = measured(ETAS, slope=slope * (1 + ETAS), **where)  # type: ignore[arg-type]
-        assert status("slice-curvature", concave) is Status.NOT_MEASURED  # it says nothing
+        for concave in ({"curvature": -1.0}, {"curvature": np.nan, "slope": slope * (1 + ETAS)}):
+            found = measured(ETAS, **concave, **where)  # type: ignore[arg-type]
+            assert status("slice-curvature", found) is Status.NOT_MEASURED  # it says nothing
     unseen = measured(ETAS, step_limit=np.nan, step_limit_searched_to=8.0)
     assert status("slice-curvature", unseen) is Status.NOT_MEASURED
