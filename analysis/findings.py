@@ -39,11 +39,11 @@ _SPLIT_EXPLAINED = (
     " it is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
     " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples C is"
     " also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels in their mean, and ‖v‖/‖A‖. Beside it"
-    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
+    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `jacobian=N`)."
     " What is below the noise is in brackets."
 )
 _LABELS_EXPLAINED = (
-    "Shares of the examples of --pattern whose label did not change, and whose label provably cannot: the margin"
+    "Shares of the examples of `pattern` whose label did not change, and whose label provably cannot: the margin"
     " exceeds √2 times the smallest of all proved bounds."
 )
 

@@ -35,7 +35,7 @@ class Outcome(Enum):
     COARSE = "holds as far as the grid resolves the slice"
     FAILED = "is violated: the measurement has a fault"
     NO_SLICE = "does not apply (no slice: every eta has a perturbation of its own)"
-    NOT_MEASURED = "was not measured (needs every layer's gradient: --layers all)"
+    NOT_MEASURED = "was not measured (needs every layer's gradient: `layers='all'`)"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def constant_lines(summary: xr.Dataset) -> list[str]:
                 f"C at η → 0 is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
                 f" {one['layer'].values[at]} has already changed by {number(change, 2)} of its norm, so it is"
                 " the constant of that η alone"
-                + ("; --dtype float64 reads it off at a smaller one" if eta > SMALL_ETA else "")
+                + ("; `dtype='float64'` reads it off at a smaller one" if eta > SMALL_ETA else "")
             )
     return lines
 

@@ -5,7 +5,7 @@ Here, beside the errors and without any library, so that the command can offer t
 
 from __future__ import annotations
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["CHOICES", "check_choice"]
 
@@ -65,4 +65,4 @@ def check_choice(setting: str, value: str) -> None:
     """
     choices = CHOICES[setting]
     if value not in choices:
-        raise InputError(f"--{setting} {value}: unknown; known are {', '.join(choices)}")
+        raise InputError(f"{mention(setting, value)}: unknown; known are {', '.join(choices)}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from probes.cli.spelling import spelled_in
+
 __all__ = ["JSON", "print_json"]
 
 JSON = click.option(
@@ -16,6 +18,6 @@ JSON = click.option(
 
 
 def print_json(document: Any) -> None:
-    """Print the document; a number that JSON has no word for is refused."""
-    json.dump(document, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    """Print the document, with settings as options; a number that JSON has no word for is refused."""
+    json.dump(spelled_in(document), sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")

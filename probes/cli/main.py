@@ -23,6 +23,7 @@ from probes.cli.commands.run import run
 from probes.cli.commands.study import study
 from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
+from probes.cli.spelling import spelled
 from probes.errors import InputError
 from probes.system.signals import exit_status, farewell, interrupted, interruptible
 
@@ -47,7 +48,7 @@ class _Group(click.Group):
         except InputError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"probe: {error}", err=True)
+            click.echo(f"probe: {spelled(str(error))}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
             sys.stderr.close()  # whoever read our output has gone; nothing is left to say

@@ -12,6 +12,7 @@ from analysis.documents import split_rows, verdict_rows
 from analysis.selfchecks import CheckOutcome
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
 from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
+from probes.cli.spelling import spelled, spelled_in
 from probes.cli.tables import plain
 from probes.runs.history import read_history
 from probes.runs.results import load
@@ -32,7 +33,9 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findi
 
 def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
     """The self-checks as a table, with a warning line below it where one failed."""
-    return "\n".join([plain(checks_table(checks)), *(f"WARNING: {line}" for line in failure_lines(checks))])
+    return "\n".join(
+        [plain(checks_table(checks)), *(f"WARNING: {spelled(line)}" for line in failure_lines(checks))]
+    )
 
 
 def terminal_summary(findings: Findings) -> str:
@@ -50,7 +53,7 @@ def terminal_summary(findings: Findings) -> str:
             plain(slack_table(findings.slack.isel(checkpoint=[-1]))),
             "",
         ]
-    parts += [f"WARNING: {line}" for line in findings.warnings]
+    parts += [f"WARNING: {spelled(line)}" for line in findings.warnings]
     return "\n".join([*parts, self_check_lines(findings.checks), noise_line(findings.measurements)])
 
 
@@ -79,7 +82,8 @@ def write_report(
 
     remove_leftovers(make_folder(out))
     figures = write_report_figures(out, findings, formats=tuple(formats), write=write_atomically)
-    document = json.dumps(report_document(findings, figures), indent=1) + "\n"
+    document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
-    write_atomically(out / "report.md", page(findings, figures, out, preface=VERDICTS_EXPLAINED).encode())
+    text = spelled(page(findings, figures, out, preface=VERDICTS_EXPLAINED), ticks=True)
+    write_atomically(out / "report.md", text.encode())
     return figures

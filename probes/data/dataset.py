@@ -21,7 +21,7 @@ from probes.data.mnist import embedded_mnist, idx_mnist
 from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.mapping import FileState
 
@@ -48,7 +48,7 @@ class DataSet:
         if self._read is None:
             self._read = self.batches.plain
         if self._read is None:
-            raise InputError(f"--data {self.spec}: is not plain arrays x and y, which this needs")
+            raise InputError(f"{mention('data', self.spec)}: is not plain arrays x and y, which this needs")
         return self._read
 
     @property
@@ -115,7 +115,7 @@ class DataSet:
             return self
         if not 1 <= count <= len(self):
             raise InputError(
-                f"--examples {count}: the data has {len(self)} examples; ask for 1 to {len(self)}"
+                f"{mention('examples', count)}: the data has {len(self)} examples; ask for 1 to {len(self)}"
             )
         return DataSet(f"{self.spec}[:{count}]", self.batches[:count], note=self.note)
 
@@ -144,21 +144,21 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
         return DataSet(spec, Batches([images])).head(examples)
     elif is_callable_spec(spec):
         try:
-            made = load_callable(spec, option="--data")()
+            made = load_callable(spec, option="data")()
         except InputError:
             raise
         except Exception as error:  # whatever the user's own function raises
             raise InputError(
-                f"--data {spec}: calling it failed with {type(error).__name__}: {error}"
+                f"{mention('data', spec)}: calling it failed with {type(error).__name__}: {error}"
             ) from error
-        batches, note = read_batches(made, f"--data {spec}", examples=_wanted(examples))
+        batches, note = read_batches(made, mention("data", spec), examples=_wanted(examples))
         if batches.plain is not None:
             _check_plain(spec, *batches.plain)
         return DataSet(spec, batches, note=note).head(examples)
     else:
         return _file_data(Path(spec)).head(examples)
     _check_plain(spec, x, y)
-    return DataSet(spec, Batches([as_batch(x, y, f"--data {spec}")])).head(examples)
+    return DataSet(spec, Batches([as_batch(x, y, mention("data", spec))])).head(examples)
 
 
 def _wanted(examples: int | None) -> int | None:
@@ -168,19 +168,23 @@ def _wanted(examples: int | None) -> int | None:
 
 def _check_plain(spec: str, x: Values | Rows, y: Values | Rows) -> None:
     if len(x.shape) < 2:
-        raise InputError(f"--data {spec}: x must have shape (examples, features), got {tuple(x.shape)}")
+        raise InputError(
+            f"{mention('data', spec)}: x must have shape (examples, features), got {tuple(x.shape)}"
+        )
     if len(y.shape) < 1 or len(x) != len(y):
         raise InputError(
-            f"--data {spec}: x and y must be as long as each other,"
+            f"{mention('data', spec)}: x and y must be as long as each other,"
             f" got shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )
     if prod(x.shape) == 0:
-        raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
+        raise InputError(
+            f"{mention('data', spec)}: there are no examples in it (x has shape {tuple(x.shape)})"
+        )
 
 
 def _file_data(path: Path) -> DataSet:
     """Arrays x and y in a file, left there where they can be."""
-    option = f"--data {path}"
+    option = mention("data", path)
     if not path.is_file():
         raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
     try:
@@ -193,7 +197,8 @@ def _file_data(path: Path) -> DataSet:
             with open_tree(path) as found:
                 content = _read_pair(found)
     except InputError as error:
-        raise InputError(f"--data {str(error).removeprefix('--data ')}") from error
+        message = str(error).removeprefix(f"{path}: ").removeprefix(f"{option}: ")
+        raise InputError(f"{option}: {message}") from error
     if isinstance(content, tuple | list) and len(content) == 2:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:
@@ -220,5 +225,5 @@ def _is_dense(part: Any) -> bool:
 
 def _array(value: Any, path: Path) -> Values:
     if isinstance(value, Unsuitable):
-        raise InputError(f"--data {path}: x or y is {value.kind}; give plain real numbers")
-    return value if isinstance(value, np.ndarray) else as_tensor(value, f"--data {path}")
+        raise InputError(f"{mention('data', path)}: x or y is {value.kind}; give plain real numbers")
+    return value if isinstance(value, np.ndarray) else as_tensor(value, mention("data", path))

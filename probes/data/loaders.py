@@ -149,7 +149,9 @@ def _read(made: Any, option: str, examples: int | None) -> Iterator[Batch]:
         count += len(batch)
         size += sum(tensor.nbytes for _, tensor in batch.leaves())
         if examples is None and not known and (place >= MOST_BATCHES or size > MOST_BYTES):
-            raise InputError(f"{option}: no end after {count} examples; say how many to take with --examples")
+            raise InputError(
+                f"{option}: no end after {count} examples; say how many to take with `examples=N`"
+            )
         yield batch
 
 

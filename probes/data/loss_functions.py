@@ -69,7 +69,7 @@ def next_ids(batch: Batch) -> Tensor:
     """The ids from the second on (n, t − 1), −100 where labels or a zero in attention_mask say so."""
     ids = batch.token_ids()
     if ids is None:
-        raise InputError("--loss next-token needs integer token ids (examples, tokens) as input")
+        raise InputError("`loss='next-token'` needs integer token ids (examples, tokens) as input")
     targets = ids.to(torch.int64)
     if batch.targets is not None and batch.targets.shape == ids.shape:
         targets = torch.where(batch.targets == IGNORED, IGNORED, targets)

@@ -16,7 +16,7 @@ from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_ids, next_token
 from probes.data.targets import IGNORED, find_labels
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.callables import is_callable_spec, load_callable
 
 __all__ = [
@@ -121,12 +121,12 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
             _check_counted(batches)
             return ResolvedLoss("cross-entropy", cross_entropy)
         if y is None:
-            raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
+            raise InputError("the data has no targets: say `loss='next-token'` or `loss='file.py:callable'`")
         raise InputError(
-            "the targets are not integer labels: say --loss mse or --loss bce-with-logits, or --loss cross-entropy"
-            " for labels of every token"
+            "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or"
+            " `loss='cross-entropy'` for labels of every token"
             if integer
-            else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
+            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`"
         )
     if spec == NEXT_TOKEN:
         if batches is not None:
@@ -135,24 +135,24 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
     if spec in LOSSES:
         if y is None:
             raise InputError(
-                f"--loss {spec}: the data has no targets; give (inputs, target) or a dict with labels"
+                f"{mention('loss', spec)}: the data has no targets; give (inputs, target) or a dict with labels"
             )
         if spec == "cross-entropy":
             if not integer:
                 raise InputError(
-                    "--loss cross-entropy needs integer labels as y, one an example or one a token"
+                    "`loss='cross-entropy'` needs integer labels as y, one an example or one a token"
                 )
             _check_counted(batches)
         return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
-        loss = as_loss(load_callable(spec, option="--loss"))
+        loss = as_loss(load_callable(spec, option="loss"))
         if y is None and not isinstance(loss, ModelLoss):
             raise InputError(
-                f"--loss {spec}: the data has no targets; let the loss take (model, batch), or give targets"
+                f"{mention('loss', spec)}: the data has no targets; let the loss take (model, batch), or give targets"
             )
         return ResolvedLoss(spec, loss)
     raise InputError(
-        f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
+        f"{mention('loss', spec)}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )
 
 
@@ -181,13 +181,15 @@ def checked_next_ids(batch: Batch, place: int) -> Tensor:
     ids, labels = batch.token_ids(), batch.targets
     following = next_ids(batch)
     if following.shape[1] == 0:
-        raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
+        raise InputError(
+            f"`loss='next-token'`: batch {place} has sequences of one token, with none to predict"
+        )
     _refuse_empty(find_labels([following]).empty)
     if labels is None or ids is None or labels.shape != ids.shape:
         return following
     if bool(((labels != ids) & (labels != IGNORED)).any()):
         raise InputError(
-            "--loss next-token predicts the input's own tokens, and the targets are others; for targets that"
-            " are shifted already say --loss cross-entropy"
+            "`loss='next-token'` predicts the input's own tokens, and the targets are others; for targets that"
+            " are shifted already say `loss='cross-entropy'`"
         )
     return following

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from probes.choices import CHOICES, check_choice
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
     import numpy as np
@@ -89,9 +89,11 @@ class SliceSettings:
             if field.name in CHOICES:
                 check_choice(field.name, getattr(self, field.name))
         if self.precision != "full" and self.dtype != "float32":
-            raise InputError(f"--precision {self.precision}: is for --dtype float32, not {self.dtype}")
+            raise InputError(
+                f"{mention('precision', self.precision)}: is for `dtype='float32'`, not {self.dtype}"
+            )
         if self.precision == "tf32" and not self.device.startswith(("cuda", "auto")):
-            raise InputError(f"--precision tf32: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
+            raise InputError(f"`precision='tf32'`: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
         self.ascent()
 
     def ascent(self) -> Ascent:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from trust.activations import DEFAULT_PARAMETERS, activation
 
 __all__ = ["activation_function", "named_activation", "parse_activation"]
@@ -24,7 +24,7 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
     """
     name, separator, text = spec.partition(":")
     if name not in DEFAULT_PARAMETERS:
-        raise InputError(f"--activation {spec}: unknown; known are {', '.join(DEFAULT_PARAMETERS)}")
+        raise InputError(f"{mention('activation', spec)}: unknown; known are {', '.join(DEFAULT_PARAMETERS)}")
     default = DEFAULT_PARAMETERS[name]
     if not separator:
         return name, default
@@ -33,7 +33,9 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
     except ValueError:
         parameter = math.nan
     if default is None or not math.isfinite(parameter):
-        raise InputError(f"--activation {spec}: write it as name, or name:number where it has a parameter")
+        raise InputError(
+            f"{mention('activation', spec)}: write it as name, or name:number where it has a parameter"
+        )
     return name, parameter
 
 

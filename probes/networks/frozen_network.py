@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from probes.checkpoints.checkpoint import Checkpoint
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.networks.filling import fill
 from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.kinds import build, read_spec, spec_of
@@ -74,14 +74,14 @@ def load_network(
                 module = network()
                 if not isinstance(module, nn.Module):
                     raise InputError(
-                        f"--network: the callable returned {type(module).__name__}, not a torch module"
+                        f"`network`: the callable returned {type(module).__name__}, not a torch module"
                     )
                 names = {name: name for name, _ in module.named_parameters()}
             elif "network" in details:
                 described = read_spec(details["network"])
                 stated = getattr(described, "activation", "a network whose activation is fixed")
                 if activation is not None and activation != stated:
-                    raise InputError(f"--activation {activation}: the checkpoint says {stated}")
+                    raise InputError(f"{mention('activation', activation)}: the checkpoint says {stated}")
                 module = _empty(described)
                 names = {name: name for name, _ in module.named_parameters()}
             elif has_configuration(checkpoint.path):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
 
@@ -50,14 +50,14 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
     except ImportError as error:
         raise InputError(
             "a Hugging Face folder needs the transformers library: pip install 'deep-relative-trust[hf]',"
-            " or give the network with --network"
+            " or give the network as `network='file.py:callable'`"
         ) from error
     names = content.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     if not name.isidentifier() or not name.endswith(_KINDS):
         raise InputError(
             f"its config.json names {name[:60] or 'no architecture'}; causal language models, masked ones and"
-            " sequence classifiers are built, for others give the network with --network"
+            " sequence classifiers are built, for others give the network as `network='file.py:callable'`"
         )
     kind = getattr(transformers, name, None)
     try:
@@ -128,7 +128,9 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
     except Exception as error:  # the library has one type for everything
         raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
     if len(ids) < CONTEXT:
-        raise InputError(f"--data {spec}: needs at least {CONTEXT} tokens of text, it has {len(ids)}")
+        raise InputError(
+            f"{mention('data', spec)}: needs at least {CONTEXT} tokens of text, it has {len(ids)}"
+        )
     windows = shuffled_windows(torch.tensor(ids, dtype=torch.int64), CONTEXT)
     if not masks:
         return windows, None

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
@@ -126,7 +126,7 @@ def _resolved_device(name: str) -> str:
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: not available here; use cpu or auto") from error
+        raise InputError(f"{mention('device', name)}: not available here; use cpu or auto") from error
     return name
 
 
@@ -135,7 +135,7 @@ def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[Netw
     if direction != "update":
         return networks
     if len(networks) < 2:
-        raise InputError("--direction update: needs at least two checkpoints, in training order")
+        raise InputError("`direction='update'`: needs at least two checkpoints, in training order")
     return networks[:-1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["checkpoint_steps"]
 
@@ -31,7 +31,9 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
         if text.isdecimal():
             count = int(text)
             if not 1 <= count <= total + 1:
-                raise InputError(f"--checkpoints {spec}: from 1 to {total + 1} fit into {total} steps")
+                raise InputError(
+                    f"{mention('checkpoints', spec)}: from 1 to {total + 1} fit into {total} steps"
+                )
             if count == 1:
                 return [total]
             return sorted({round(place * total / (count - 1)) for place in range(count)})
@@ -42,9 +44,9 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"--checkpoints {spec}: not a schedule; {fix}") from error
+        raise InputError(f"{mention('checkpoints', spec)}: not a schedule; {fix}") from error
     if not steps or min(steps) < 0 or max(steps) > total:
         raise InputError(
-            f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
+            f"{mention('checkpoints', spec)}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
         )
     return sorted(steps)

@@ -84,7 +84,7 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
         InputError: the first thing that does not fit.
     """
     order = training_order([Path(path) for path in source.checkpoints])
-    factory = load_callable(source.network, option="--network") if source.network is not None else None
+    factory = load_callable(source.network, option="network") if source.network is not None else None
 
     def read(path: Path) -> FrozenNetwork:
         return load_network(
@@ -111,7 +111,7 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     details, spec = frozen.details, data_spec(source, frozen, path)
     if spec is None:
         raise InputError(
-            f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
+            f"{path}: does not say what data it was trained on; add `data='mnist'`, or a file with x and y"
         )
     examples = details.get("examples") if source.data is None and source.examples is None else source.examples
     if not isinstance(examples, int | None):

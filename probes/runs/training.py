@@ -21,7 +21,7 @@ from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
@@ -76,15 +76,17 @@ class TrainingSettings:
             InputError: it names the option.
         """
         if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"--optimizer {self.optimizer}: unknown; known are {', '.join(OPTIMIZERS)}")
-        for option, value in (("--lr", self.lr), ("--lr-decay", self.lr_decay)):
+            raise InputError(
+                f"{mention('optimizer', self.optimizer)}: unknown; known are {', '.join(OPTIMIZERS)}"
+            )
+        for option, value in (("lr", self.lr), ("lr_decay", self.lr_decay)):
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{option} {value}: must be a positive number")
-        for option, count in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
+                raise InputError(f"{mention(option, value)}: must be a positive number")
+        for option, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
             if count < 1:
-                raise InputError(f"{option} {count}: must be at least 1")
+                raise InputError(f"{mention(option, count)}: must be at least 1")
         if self.epoch_steps is not None and self.epoch_steps < 1:
-            raise InputError(f"--epoch-steps {self.epoch_steps}: must be at least 1")
+            raise InputError(f"{mention('epoch_steps', self.epoch_steps)}: must be at least 1")
 
 
 @dataclass
@@ -150,7 +152,9 @@ def train(
     )
     loss_name, loss = resolve_loss(settings.loss, data.y)
     if isinstance(loss, BatchLoss | ModelLoss):
-        raise InputError(f"--loss {loss_name}: networks are trained on a loss of (outputs, targets) only")
+        raise InputError(
+            f"{mention('loss', loss_name)}: networks are trained on a loss of (outputs, targets) only"
+        )
     check_spec_fits(settings.network, data, loss_name)
     _check_batches(settings, data)
     identity = json.dumps({**asdict(settings), "data_hash": data.digest()}, sort_keys=True)
@@ -204,13 +208,13 @@ def _few_threads(settings: TrainingSettings) -> Iterator[None]:
 
 def _check_batches(settings: TrainingSettings, data: DataSet) -> None:
     if settings.batch_size > len(data):
-        raise InputError(f"--batch-size {settings.batch_size}: there are only {len(data)} examples")
+        raise InputError(f"{mention('batch_size', settings.batch_size)}: there are only {len(data)} examples")
     if settings.network.norm == "batch" and (
         settings.batch_size == 1 or len(data) % settings.batch_size == 1
     ):
         raise InputError(
-            f"--batch-size {settings.batch_size}: would leave a batch of 1 of the {len(data)} examples, and batch"
-            " norm needs at least 2; choose another size"
+            f"{mention('batch_size', settings.batch_size)}: would leave a batch of 1 of the {len(data)} examples, and"
+            " batch norm needs at least 2; choose another size"
         )
 
 
@@ -251,10 +255,10 @@ def _refuse_another(out: Path, identity: str) -> None:
         except ValueError:
             same = False
         if not same:
-            raise InputError(f"{out}: holds another training run; choose another --out")
+            raise InputError(f"{out}: holds another training run; choose another `out`")
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no training run of ours; choose another --out")
+        raise InputError(f"{out}: is not empty and holds no training run of ours; choose another `out`")
 
 
 def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None:
@@ -324,7 +328,7 @@ def _save_checkpoint(
     if any(
         not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()
     ):
-        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower --lr")
+        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower `lr`")
     own = {
         "step": state.step,
         "epoch": state.step / epoch_steps,

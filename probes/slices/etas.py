@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from trust.measurements import SMALL_ETA
 
 __all__ = ["parse_etas"]
@@ -38,24 +38,26 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
             first, last, count = text.split(":")
             number = int(count)
             if not 1 <= number <= 1_000_000:
-                raise InputError(f"--etas {spec}: the number of points must be from 1 to 1000000; {fix}")
+                raise InputError(
+                    f"{mention('etas', spec)}: the number of points must be from 1 to 1000000; {fix}"
+                )
             values = np.linspace(float(first), float(last), number)
         else:
             values = np.array([float(part) for part in text.split(",") if part.strip()])
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"--etas {spec}: not a grid of numbers; {fix}") from error
+        raise InputError(f"{mention('etas', spec)}: not a grid of numbers; {fix}") from error
     if values.size == 0:
-        raise InputError(f"--etas {spec!r}: the grid is empty; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the grid is empty; {fix}")
     if not all(math.isfinite(value) for value in values):
-        raise InputError(f"--etas {spec}: every eta must be finite; {fix}")
+        raise InputError(f"{mention('etas', spec)}: every eta must be finite; {fix}")
     if values.min() < 0:
-        raise InputError(f"--etas {spec}: eta is a relative size and cannot be negative; {fix}")
+        raise InputError(f"{mention('etas', spec)}: eta is a relative size and cannot be negative; {fix}")
     if np.any(np.diff(values) <= 0):
-        raise InputError(f"--etas {spec}: the etas must increase strictly; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the etas must increase strictly; {fix}")
     if values[-1] == 0:
-        raise InputError(f"--etas {spec}: the grid holds nothing but 0; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the grid holds nothing but 0; {fix}")
     return _with_small_eta(values if values[0] == 0 else np.concatenate([[0.0], values]))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
@@ -103,7 +103,9 @@ def _fits(measure: type[Measure], frozen: Frozen) -> bool:
     """
     fits = measure.fits(frozen)
     if not fits and measure.name in frozen.settings.measure:
-        raise InputError(f"--measure {measure.name}: has no meaning for this network, loss and direction")
+        raise InputError(
+            f"{mention('measure', measure.name)}: has no meaning for this network, loss and direction"
+        )
     return fits
 
 
@@ -175,19 +177,19 @@ def _refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Sha
     """
     if examples < 2 or examples > chunk:
         raise InputError(
-            f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
-            f" give --chunk {max(examples, 2)}, or from 2 to {chunk} examples"
+            f"`batchnorm='batch'`: the statistics are those of all {examples} examples at once;"
+            f" give `chunk={max(examples, 2)}`, or from 2 to {chunk} examples"
         )
     if share.size > 1:
         raise InputError(
-            "--batchnorm batch: the statistics are those of all examples at once, so processes cannot share them;"
-            " add --shard checkpoints"
+            "`batchnorm='batch'`: the statistics are those of all examples at once, so processes cannot share them;"
+            " add `shard='checkpoints'`"
         )
     if settings.jacobian > 0:
-        raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
+        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `jacobian` out")
     if settings.pattern > 0:
-        raise InputError("--batchnorm batch: an output depends on all examples; leave --pattern out")
+        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `pattern` out")
     if settings.direction == "adversarial":
         raise InputError(
-            "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
+            "`batchnorm='batch'`: not with `direction='adversarial'`, which looks at some examples only"
         )

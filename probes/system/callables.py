@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["is_callable_spec", "load_callable", "load_object"]
 
@@ -30,7 +30,7 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
 
     Args:
         spec: ``package.module:callable`` or ``path/to/file.py:callable``.
-        option: the option it was given to, for the error's text.
+        option: the setting's name, for the error's text.
 
     Raises:
         InputError: the file or module, or the name in it, is not there or cannot be imported.
@@ -38,7 +38,7 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
     found = load_object(spec, option=option)
     if not callable(found):
         location, _, name = spec.rpartition(":")
-        raise InputError(f"{option} {spec}: {location} has no callable named {name}")
+        raise InputError(f"{mention(option, spec)}: {location} has no callable named {name}")
     return found  # type: ignore[no-any-return]
 
 
@@ -49,17 +49,17 @@ def load_object(spec: str, *, option: str) -> Any:
         InputError: the file or module is not there or cannot be imported.
     """
     if not is_callable_spec(spec):
-        raise InputError(f"{option} {spec}: write it as path/to/file.py:name or package.module:name")
+        raise InputError(f"{mention(option, spec)}: write it as path/to/file.py:name or package.module:name")
     location, _, name = spec.rpartition(":")
     try:
         if location.endswith(".py"):
             path = Path(location)
             if not path.is_file():
-                raise InputError(f"{option} {spec}: no such file {location}")
+                raise InputError(f"{mention(option, spec)}: no such file {location}")
             module_name = f"_user_{path.stem}"
             module_spec = importlib.util.spec_from_file_location(module_name, path)
             if module_spec is None or module_spec.loader is None:
-                raise InputError(f"{option} {spec}: {location} cannot be imported")
+                raise InputError(f"{mention(option, spec)}: {location} cannot be imported")
             module = importlib.util.module_from_spec(module_spec)
             sys.modules[module_name] = module
             module_spec.loader.exec_module(module)
@@ -69,6 +69,6 @@ def load_object(spec: str, *, option: str) -> Any:
         raise
     except Exception as error:  # whatever the user's own file raises
         raise InputError(
-            f"{option} {spec}: importing it failed with {type(error).__name__}: {error}"
+            f"{mention(option, spec)}: importing it failed with {type(error).__name__}: {error}"
         ) from error
     return getattr(module, name, None)

@@ -72,7 +72,7 @@ class FolderLock:
         except Timeout:
             raise InputError(
                 f"{self.folder}: another process{_holder(self.path)} is writing into it; wait until it has ended, or"
-                " choose another --out"
+                " choose another `out`"
             ) from None
         except OSError:
             with writing_errors(self.folder):

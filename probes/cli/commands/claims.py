@@ -6,6 +6,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS
+from probes.cli.spelling import spelled
 
 
 @click.command()
@@ -22,10 +23,10 @@ def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
         return
     for claim in found:
         click.echo(f"{click.style(claim['claim'], bold=True)} ({claim['kind']})")
-        click.echo(f"    {claim['statement']}")
+        click.echo(f"    {spelled(claim['statement'])}")
         click.echo(f"    measures: {claim['measures']}")
         for name, statement in claim["premises"].items():
-            click.echo(f"    premise {name}: {statement}")
+            click.echo(f"    premise {name}: {spelled(statement)}")
         if not claim["premises"]:
             click.echo("    no premises")
         if claim["kind"] in ("theorem", "lemma"):

@@ -33,6 +33,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from analysis.documents import limit_rows
     from analysis.tables import limits_table
     from analysis.wording import constant_lines, noise_line
+    from probes.cli.spelling import spelled
     from probes.cli.tables import plain
     from probes.runs.run import measure
     from trust.measurements import SMALL_ETA
@@ -51,7 +52,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
         return
     limits = step_limits(measurements)
     for line in constant_lines(summarise(measurements)):
-        click.echo(f"WARNING: {line}", err=True)
+        click.echo(f"WARNING: {spelled(line)}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return

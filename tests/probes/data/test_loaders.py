@@ -146,6 +146,6 @@ def test_what_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, limit in (("MOST_BATCHES", 50), ("MOST_BYTES", 10_000)):
         with monkeypatch.context() as patched:
             patched.setattr(reading, name, limit)
-            with pytest.raises(InputError, match=r"no end after .* --examples"):
+            with pytest.raises(InputError, match=r"no end after .* `examples=N`"):
                 read_batches(endless(), "--data mine")
             assert len(read_batches([(X, Y)] * 60, "--data mine")[0]) == 660  # knows its length

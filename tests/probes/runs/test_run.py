@@ -122,9 +122,9 @@ def test_a_strangers_checkpoint_needs_no_code(tmp_path: Path, source: Source) ->
     assert found["layer"].values.tolist() == names
     own = measure_slice(network, *make_data(20), settings=SETTINGS)
     np.testing.assert_array_equal(found["gradient_change"], own["gradient_change"])
-    with pytest.raises(InputError, match=r"a\.pt.*--activation"):
+    with pytest.raises(InputError, match=r"a\.pt.*activation="):
         measure(replace(foreign, activation=None), SETTINGS)
-    with pytest.raises(InputError, match="--data"):
+    with pytest.raises(InputError, match="data="):
         measure(replace(foreign, data=None), SETTINGS)
 
 
@@ -145,7 +145,7 @@ def test_ones_own_network(tmp_path: Path, source: Source) -> None:
 
 
 def test_a_device_that_is_not_there(source: Source) -> None:
-    with pytest.raises(InputError, match="--device nowhere"):
+    with pytest.raises(InputError, match="device='nowhere'"):
         measure(source, replace(SETTINGS, device="nowhere"))
 
 
@@ -308,5 +308,5 @@ def test_one_example_has_no_batch_statistics(tmp_path: Path, source: Source) -> 
     path = tmp_path / "a.safetensors"
     write_checkpoint(path, network.state_dict(), {"network": network.spec.to_json()})
     one = replace(source, checkpoints=(str(path),), examples=1)
-    with pytest.raises(InputError, match="--batchnorm batch: the statistics are those of all 1 examples"):
+    with pytest.raises(InputError, match="`batchnorm='batch'`: the statistics are those of all 1 examples"):
         measure_run(one, replace(SETTINGS, batchnorm="batch"), tmp_path / "run")

@@ -72,6 +72,6 @@ def test_written_grids(spec: str, expected: list[float]) -> None:
     ],
 )
 def test_grids_that_are_none(spec: str) -> None:
-    with pytest.raises(InputError, match="--etas") as caught:
+    with pytest.raises(InputError, match=r"^`etas=") as caught:
         parse_etas(spec)
     assert "\n" not in str(caught.value)

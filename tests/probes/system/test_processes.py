@@ -109,7 +109,7 @@ def test_what_one_cannot_use_ends_all_with_its_line(documents: list[dict[str, An
         assert document["refused"]["first"] == "process 0 cannot use it"
         assert document["refused"]["together"] == "process 2 cannot use it"
         assert document["refused"]["agree"] == "the processes do not have the same data; give others"
-        assert "--shard checkpoints" in document["refused"]["batch statistics"]
+        assert "`shard='checkpoints'`" in document["refused"]["batch statistics"]
         assert document["status"] == 2
     said = [line for document in documents for line in document["lines"]]
     assert said == ["process 1 cannot use it"]
