@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from analysis import Findings, find
 from probes.data.dataset import DataSet, load_data
+from probes.measures.etas import parse_etas
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.history import copy_history, read_history
@@ -20,7 +21,6 @@ from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
-from probes.slices.etas import parse_etas
 from studies.frame import claim_study
 
 __all__ = ["PRESETS", "reproduce"]

@@ -194,8 +194,6 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
     settings = SliceSettings(**given)
-    counts = (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0))
-    for option, value, least in (*counts, ("--pattern", settings.pattern, 0)):
-        if value < least:
-            raise InputError(f"{option} {value}: must be at least {least}")
+    if settings.samples < 1:
+        raise InputError(f"--samples {settings.samples}: must be at least 1")
     return settings

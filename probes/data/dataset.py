@@ -25,21 +25,24 @@ from probes.errors import InputError, mention
 from probes.system.callables import is_callable_spec, load_callable
 from probes.system.mapping import FileState
 
-__all__ = ["DataSet", "load_data"]
+__all__ = ["DataSet", "data_of", "load_data"]
 
 
 class DataSet:
     """Examples on the CPU: inputs ``x`` (n, ...) and targets ``y`` (n,) or (n, ...), or batches of any form.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: what it was asked for as, or what it is where it was given as it is.
         batches: all examples.
         note: how they were read, where that matters; otherwise empty.
+        given: whether it was given as it is, by Python code, and not asked for.
     """
 
-    def __init__(self, spec: str, x: Tensor | Batches, y: Tensor | None = None, *, note: str = "") -> None:
+    def __init__(
+        self, spec: str, x: Tensor | Batches, y: Tensor | None = None, *, note: str = "", given: bool = False
+    ) -> None:
         """Hold plain ``x`` and ``y``, or batches (without ``y``)."""
-        self.spec, self.note = spec, note
+        self.spec, self.note, self.given = spec, note, given
         self.batches = x if isinstance(x, Batches) else Batches([Batch(x, y)])
         self._read: tuple[Tensor, Tensor] | None = None
         self._digest: str | None = None
@@ -48,8 +51,13 @@ class DataSet:
         if self._read is None:
             self._read = self.batches.plain
         if self._read is None:
-            raise InputError(f"{mention('data', self.spec)}: is not plain arrays x and y, which this needs")
+            raise InputError(f"{self.called}: is not plain arrays x and y, which this needs")
         return self._read
+
+    @property
+    def called(self) -> str:
+        """What messages begin with."""
+        return "the data" if self.given else mention("data", self.spec)
 
     @property
     def first(self) -> tuple[Tensor, Tensor]:
@@ -97,13 +105,13 @@ class DataSet:
         piece = self.batches.pieces[0]
         if isinstance(piece, MappedBatch):
             x = replace(piece.x, dtype=torch.float32)
-            return DataSet(self.spec, Batches([replace(piece, x=x)]), note=self.note)
+            return self._with(Batches([replace(piece, x=x)]))
 
         def real(batch: Batch) -> Batch:
             assert isinstance(batch.inputs, Tensor)
             return Batch(batch.inputs.to(torch.float32), batch.targets, batch.key)
 
-        return DataSet(self.spec, self.batches.map(real), note=self.note)
+        return self._with(self.batches.map(real))
 
     def head(self, count: int | None) -> DataSet:
         """The first ``count`` examples (all for None).
@@ -117,7 +125,30 @@ class DataSet:
             raise InputError(
                 f"{mention('examples', count)}: the data has {len(self)} examples; ask for 1 to {len(self)}"
             )
-        return DataSet(f"{self.spec}[:{count}]", self.batches[:count], note=self.note)
+        return self._with(self.batches[:count], f"{self.spec}[:{count}]")
+
+    def _with(self, batches: Batches, spec: str | None = None) -> DataSet:
+        return DataSet(spec or self.spec, batches, note=self.note, given=self.given)
+
+
+def data_of(x: Any, y: Any = None, *, examples: int | None = None) -> DataSet:
+    """Data that Python code holds.
+
+    Args:
+        x: inputs (n, …), with ``y`` or for a loss that needs no targets: an array, tensor or list, or tuples and dicts
+            of them; or all there is, in any form that :func:`probes.data.loaders.read_batches` reads.
+        y: targets (n, …) as an array, tensor or list; None for data that have their own, or none.
+        examples: keep only that many.
+
+    Raises:
+        InputError: anything about it that cannot be used.
+    """
+    if isinstance(x, DataSet):
+        return x.head(examples)
+    if y is not None or isinstance(x, Tensor | np.ndarray):
+        return DataSet("arrays", Batches([as_batch(x, y, "the data")]), given=True).head(examples)
+    batches, note = read_batches(x, examples=_wanted(examples))
+    return DataSet(f"a {type(x).__name__}", batches, note=note, given=True).head(examples)
 
 
 def load_data(spec: str, *, examples: int | None = None) -> DataSet:

@@ -16,6 +16,7 @@ from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_ids, next_token
 from probes.data.targets import IGNORED, find_labels
+from probes.data.torch_losses import is_torch_loss, torch_loss
 from probes.errors import InputError, mention
 from probes.system.callables import is_callable_spec, load_callable
 
@@ -98,12 +99,14 @@ def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
     return ModelLoss(function) if names and names[0] in _NETWORK_NAMES else function
 
 
-def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> ResolvedLoss:
-    """The loss that ``spec`` names, or cross-entropy for integer labels.
+def resolve_loss(
+    spec: str | Loss | Callable[..., Tensor] | None, targets: Tensor | Batches | None
+) -> ResolvedLoss:
+    """The loss that ``spec`` names or is, or cross-entropy for integer labels.
 
     Args:
-        spec: ``cross-entropy``, ``mse``, ``bce-with-logits``, ``next-token``, or a Python callable, see
-            :func:`as_loss`.
+        spec: ``cross-entropy``, ``mse``, ``bce-with-logits``, ``next-token``, or a Python callable or where it is, see
+            :func:`as_loss`; torch's own losses need no ``reduction="none"``.
         targets: the data's targets, or all its batches.
 
     Returns:
@@ -116,6 +119,8 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
     batches = targets if isinstance(targets, Batches) else None
     y = targets.targets if isinstance(targets, Batches) else targets
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
+    if spec is not None and not isinstance(spec, str):
+        return _callable_loss(spec, _name_of(spec), batches, y)
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
             _check_counted(batches)
@@ -145,15 +150,37 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
             _check_counted(batches)
         return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
-        loss = as_loss(load_callable(spec, option="loss"))
-        if y is None and not isinstance(loss, ModelLoss):
-            raise InputError(
-                f"{mention('loss', spec)}: the data has no targets; let the loss take (model, batch), or give targets"
-            )
-        return ResolvedLoss(spec, loss)
+        return _callable_loss(load_callable(spec, option="loss"), spec, batches, y)
     raise InputError(
         f"{mention('loss', spec)}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )
+
+
+def _callable_loss(
+    function: Loss | Callable[..., Tensor], name: str, batches: Batches | None, y: Tensor | None
+) -> ResolvedLoss:
+    """A callable, where it is one of torch's own losses one number an example.
+
+    Raises:
+        InputError: it needs targets, and there are none; or it is no mean over examples.
+    """
+    loss = as_loss(function)
+    if isinstance(loss, BatchLoss | ModelLoss):
+        return ResolvedLoss(name, loss)
+    if y is None:
+        raise InputError(
+            f"`loss`: the data has no targets, and {name} takes (outputs, targets); let it take (model, batch), or give"
+            " targets"
+        )
+    if is_torch_loss(loss) and batches is not None:
+        return ResolvedLoss(*torch_loss(loss, batches))
+    return ResolvedLoss(name, loss)
+
+
+def _name_of(function: object) -> str:
+    """Where a callable is."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def _check_counted(batches: Batches | None) -> None:

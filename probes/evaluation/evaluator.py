@@ -216,7 +216,10 @@ class Evaluator:
             losses = loss(outputs, batch.targets)
         if not isinstance(losses, Tensor) or losses.shape != (len(batch),):
             shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise InputError(f"the loss must give one number an example, got shape {shape}")
+            raise InputError(
+                f"the loss must give one number an example, got shape {shape}; torch's own do with"
+                ' reduction="none"'
+            )
         return losses
 
     def residuals(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from probes.choices import CHOICES, check_choice
 from probes.errors import InputError, mention
@@ -17,14 +17,37 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 __all__ = ["SliceSettings"]
 
 
+class _Grid:
+    """A field that takes a grid in any form and is an array."""
+
+    @overload
+    def __get__(self, settings: None, owner: type) -> str: ...
+    @overload
+    def __get__(self, settings: SliceSettings, owner: type) -> npt.NDArray[np.float64]: ...
+    def __get__(self, settings: SliceSettings | None, owner: type) -> str | npt.NDArray[np.float64]:
+        """The grid; of the class, what it is by default."""
+        return "log" if settings is None else vars(settings)["etas"]
+
+    def __set__(self, settings: SliceSettings, value: str | npt.ArrayLike) -> None:
+        """Read it once, when the settings are made.
+
+        Raises:
+            InputError: it is no grid.
+        """
+        from probes.measures.etas import read_etas
+
+        vars(settings)["etas"] = read_etas(value)
+
+
 @dataclass(frozen=True)
 class SliceSettings:
     """How a slice is measured; everything here is written into the results.
 
     Attributes:
-        etas: increasing grid, 0 first.
+        etas: an increasing grid with 0 first, as an array or list, or text that
+            :func:`probes.measures.etas.parse_etas` reads: ``log``, ``paper``, ``a:b:n`` or ``0.001,0.01``.
         direction: what the slice is along, a name of :data:`probes.choices.CHOICES`.
-        perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
+        perturb: globs over reported names, or one: which tensors are perturbed. Frozen and unused ones never are.
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
@@ -38,19 +61,19 @@ class SliceSettings:
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
-        measure: names of measures, or ``file.py:Name`` of one's own; ``default`` are those that the other settings
-            ask for.
+        measure: names of measures, or ``file.py:Name`` of one's own, or one of either; ``default`` are those that the
+            other settings ask for.
         seed: of the noise direction, and of the adversarial search's restarts.
         objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
         ascent_steps: points that each of its ascents tries.
         restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
         precision: what matrix products may round to, a name of :data:`probes.choices.CHOICES`.
-        device: a torch device.
+        device: a torch device, or ``auto`` for a GPU where there is one.
         chunk: examples at once; None: as :func:`probes.evaluation.chunks.default_chunk` says.
     """
 
-    etas: npt.NDArray[np.float64]
+    etas: _Grid = _Grid()
     direction: str = "gradient"
     perturb: tuple[str, ...] = ("*",)
     layers: str = "all"
@@ -80,11 +103,12 @@ class SliceSettings:
         Raises:
             InputError: it names the setting.
         """
-        import numpy as np
-
-        etas = self.etas
-        if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
-            raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
+        for name in ("perturb", "measure"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("samples", "jacobian", "pattern"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
         for field in fields(self):
             if field.name in CHOICES:
                 check_choice(field.name, getattr(self, field.name))

@@ -17,8 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
-from probes.errors import InputError, mention
+from probes.errors import InputError
 from probes.evaluation.chunks import default_chunk
+from probes.evaluation.devices import resolved_device
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
@@ -104,7 +105,7 @@ def _prepared_together(
     Raises:
         InputError: what one of them cannot use ends all.
     """
-    settings = share.together(lambda: replace(settings, device=_resolved_device(settings.device)))
+    settings = share.together(lambda: replace(settings, device=resolved_device(settings.device)))
     prepared = share.together(lambda: prepare(source))
     if share.size > 1:
         digests = {
@@ -113,21 +114,6 @@ def _prepared_together(
         }
         share.agree(digests, remedy="give them as files that do not change, without randomness of their own")
     return settings, prepared
-
-
-def _resolved_device(name: str) -> str:
-    """``auto`` is the GPU where there is one.
-
-    Raises:
-        InputError: a device that this machine lacks.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"{mention('device', name)}: not available here; use cpu or auto") from error
-    return name
 
 
 def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[NetworkRecord]:

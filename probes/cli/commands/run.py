@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @SOURCE
-@click.option(
-    "--etas",
-    default="log",
-    show_default=True,
-    help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
+@setting(
+    "etas",
+    "Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
     " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
 )
 @MEASURE
@@ -87,11 +85,10 @@ def run(
     from probes.cli.dry_run import dry_run
     from probes.runs.history import copy_history
     from probes.runs.run import measure_run
-    from probes.slices.etas import parse_etas
 
     orders: list[TrainingOrder] = []
     with share_of(options["device"]) as share:
-        settings = settings_of(options, etas=parse_etas(options["etas"]))
+        settings = settings_of(options)
         source = source_of(checkpoints, options)
         if dry:
             if share.rank == 0:

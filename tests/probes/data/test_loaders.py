@@ -102,10 +102,10 @@ def test_a_loader_that_shuffles_is_read_once_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("value", "part"),
     [
-        (X, "must return x and y"),
-        (3, "must return x and y"),
-        ("text", "must return x and y"),
-        (None, "must return x and y"),
+        (X, "give x and y"),
+        (3, "give x and y"),
+        ("text", "give x and y"),
+        (None, "give x and y"),
         ([], "no examples"),
         ({}, "no inputs"),
         ({"labels": Y}, "no inputs"),

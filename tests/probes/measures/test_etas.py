@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probes import InputError
-from probes.slices.etas import parse_etas
+from probes.measures.etas import parse_etas
 
 
 def test_named_grids() -> None:

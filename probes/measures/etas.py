@@ -10,7 +10,7 @@ import numpy.typing as npt
 from probes.errors import InputError, mention
 from trust.measurements import SMALL_ETA
 
-__all__ = ["parse_etas"]
+__all__ = ["parse_etas", "read_etas"]
 
 _LOG_GRID = np.concatenate([[0.0], np.geomspace(SMALL_ETA, 1.0, 20)])
 
@@ -59,6 +59,28 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
     if values[-1] == 0:
         raise InputError(f"{mention('etas', spec)}: the grid holds nothing but 0; {fix}")
     return _with_small_eta(values if values[0] == 0 else np.concatenate([[0.0], values]))
+
+
+def read_etas(grid: str | npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A grid of η in any form.
+
+    Args:
+        grid: text as :func:`parse_etas` reads it, or numbers, which are taken as they are.
+
+    Raises:
+        InputError: it does not start at 0, increase strictly and stay finite.
+    """
+    if isinstance(grid, str):
+        return parse_etas(grid)
+    try:
+        etas = np.array(grid, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("`etas`: give numbers such as [0, 0.001, 0.01], or log, paper or a:b:n") from error
+    if etas.ndim != 1 or len(etas) < 2 or etas[0] != 0:
+        raise InputError("`etas`: give a list with 0 first and at least one η more, such as [0, 0.001, 0.01]")
+    if not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
+        raise InputError("`etas`: the grid must increase strictly and stay finite, such as [0, 0.001, 0.01]")
+    return etas
 
 
 def _with_small_eta(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
