@@ -19,7 +19,6 @@ from probes.networks.perceptron import PerceptronSpec
 from probes.runs.history import copy_history, read_history
 from probes.runs.results import load
 from probes.runs.run import measure_run
-from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import claim_study
 
@@ -119,7 +118,7 @@ def _reproduce(size: Preset, out: Path, made: DataSet, data: str, seed: int, dev
         settings = SliceSettings(
             etas=size.etas, jacobian=size.jacobian, curvature=size.curvature, chunk=size.chunk, device=device
         )
-        measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
+        measure_run(checkpoints, measurements, settings=settings, what=f"probe {name}")
         copy_history([str(checkpoints)], measurements)
         history = read_history(measurements)
         found.append(find(load(measurements), title=title, history=history))

@@ -18,7 +18,7 @@ from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next
 from probes.data.targets import IGNORED, find_labels
 from probes.data.torch_losses import is_torch_loss, torch_loss
 from probes.errors import InputError, mention
-from probes.system.callables import is_callable_spec, load_callable
+from probes.system.callables import is_callable_spec, load_callable, where
 
 __all__ = [
     "LOSSES",
@@ -120,7 +120,7 @@ def resolve_loss(
     y = targets.targets if isinstance(targets, Batches) else targets
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
     if spec is not None and not isinstance(spec, str):
-        return _callable_loss(spec, _name_of(spec), batches, y)
+        return _callable_loss(spec, where(spec), batches, y)
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
             _check_counted(batches)
@@ -175,12 +175,6 @@ def _callable_loss(
     if is_torch_loss(loss) and batches is not None:
         return ResolvedLoss(*torch_loss(loss, batches))
     return ResolvedLoss(name, loss)
-
-
-def _name_of(function: object) -> str:
-    """Where a callable is."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
 
 
 def _check_counted(batches: Batches | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -27,7 +28,7 @@ from probes.networks.series import NetworkRecord, NetworkSeries
 from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
-from probes.runs.source import Prepared, Source, prepare
+from probes.runs.source import Paths, Prepared, Source, prepare
 from probes.slices.slice import evaluations_per_slice, measure_slice
 from probes.system.processes import ALONE, Share
 
@@ -78,7 +79,7 @@ def prepare_run(
         "checkpoints": [record.digest for record in records],
         "data": prepared.data.digest(),
         "loss": prepared.loss.name,
-        "network": str(records[0].spec or source.network),
+        "network": str(records[0].spec or source.network_name),
     }
     if out is not None:
         share.first(lambda: RunFolder(out).check(identity))
@@ -222,10 +223,10 @@ def measure(
 
 
 def measure_run(
-    source: Source,
-    settings: SliceSettings,
-    out: Path,
+    source: Source | Paths,
+    out: str | os.PathLike[str],
     *,
+    settings: SliceSettings | None = None,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
     share: Share = ALONE,
@@ -234,20 +235,24 @@ def measure_run(
     """Measure every checkpoint's slice into ``out``, skipping what is there already.
 
     Args:
-        source: checkpoints, network, data and loss.
-        settings: what to measure.
+        source: checkpoints, network, data and loss; or checkpoints alone, files and folders of them, that say the rest.
         out: the results' folder.
+        settings: what to measure; None for :class:`SliceSettings` as it is by default.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
-        shard: a name of :data:`probes.system.processes.SHARDS`: how they divide the work.
+        shard: a name of :data:`probes.choices.CHOICES`: how they divide the work.
+
+    Returns:
+        The folder; :func:`probes.load` reads it.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    run = prepare_run(source, settings, out, share=share)
+    settings = SliceSettings() if settings is None else settings
+    folder = RunFolder(Path(out))
+    run = prepare_run(Source.of(source), settings, folder.path, share=share)
     order(run.order)
-    folder = RunFolder(out)
     details = {
         "versions": versions(),
         "command": sys.argv,

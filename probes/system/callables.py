@@ -14,7 +14,7 @@ from typing import Any
 
 from probes.errors import InputError, mention
 
-__all__ = ["is_callable_spec", "load_callable", "load_object"]
+__all__ = ["is_callable_spec", "load_callable", "load_object", "where"]
 
 
 def is_callable_spec(spec: str) -> bool:
@@ -23,6 +23,12 @@ def is_callable_spec(spec: str) -> bool:
     if not separator or not name.isidentifier():
         return False
     return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+
+
+def where(function: object) -> str:
+    """The place of a callable that was given as it is, ``package.module:callable``, or of its class."""
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def load_callable(spec: str, *, option: str) -> Callable[..., Any]:

@@ -98,7 +98,7 @@ def run(
                 else:
                     click.echo("\n".join(found.lines()))
             return
-        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
+        measure_run(source, out, settings=settings, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)

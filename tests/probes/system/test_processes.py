@@ -122,7 +122,7 @@ def test_whole_checkpoints_are_measured_as_by_one_process(
     # every process went on only when all were done
     assert [document["written"] for document in documents] == [names] * SIZE
     (tmp_path / "source").mkdir()
-    measure_run(write_run(tmp_path / "source"), RUN, tmp_path / "alone")
+    measure_run(write_run(tmp_path / "source"), tmp_path / "alone", settings=RUN)
     found, expected = probes.load(folder / "apart"), probes.load(tmp_path / "alone")
     assert found["checkpoint"].values.tolist() == expected["checkpoint"].values.tolist()
     assert found.attrs["processes"] == 1
