@@ -12,7 +12,7 @@ from analysis import tables, wording
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
-from analysis.envelopes import common_examples, distinct, envelope
+from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
@@ -109,8 +109,12 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each place where the order of the bounds inverts, or a constant is none."""
-        return [*wording.inversion_lines(self.inversions), *wording.constant_lines(self.summary)]
+        """A sentence where the run is not finished, where the order of the bounds inverts, or a constant is none."""
+        return [
+            *wording.unfinished_lines(self.measurements),
+            *wording.inversion_lines(self.inversions),
+            *wording.constant_lines(self.summary),
+        ]
 
 
 def find(
@@ -131,10 +135,6 @@ def find(
     chosen = list(all_claims().values()) if claims is None else list(claims)
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
-    ladder = common_examples(measurements)  # all rungs of the same examples
-    pairs = {
-        claim.id: envelope(ladder if claim.subject == "function" else measurements, claim) for claim in chosen
-    }
     return Findings(
         title=title,
         measurements=measurements,
@@ -147,6 +147,6 @@ def find(
         split=split(measurements),
         inversions=inversions(measurements, chosen),
         labels=certified_labels(measurements),
-        envelopes=distinct({name: pair for name, pair in pairs.items() if pair is not None}),
+        envelopes=find_envelopes(measurements, chosen),
         history=history,
     )

@@ -26,6 +26,7 @@ __all__ = [
     "power",
     "run_line",
     "span",
+    "unfinished_lines",
 ]
 
 VERDICTS_EXPLAINED = (
@@ -74,6 +75,16 @@ def run_line(measurements: xr.Dataset) -> str:
         f" {attributes['direction']}, {attributes['dtype']}, biases {moved}"
         f" ({attributes.get('versions', '')})."
     )
+
+
+def unfinished_lines(measurements: xr.Dataset) -> list[str]:
+    """A sentence where the run has not come to its end."""
+    if measurements.attrs.get("complete", "true") == "true":
+        return []
+    done, planned = measurements.sizes["checkpoint"], measurements.attrs["planned_checkpoints"]
+    return [
+        f"{done} of {planned} checkpoints measured: the run is not finished, and the same command continues it"
+    ]
 
 
 def noise_line(measurements: xr.Dataset) -> str:

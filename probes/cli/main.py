@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from probes.cli.commands.claims import claims
+from probes.cli.commands.compare import compare
 from probes.cli.commands.distance import distance
 from probes.cli.commands.export import export
 from probes.cli.commands.falsify import falsify
@@ -31,7 +32,7 @@ __all__ = ["main"]
 
 _SHARED = (run, limit)
 """The commands whose work the processes of torchrun can share."""
-_COMMANDS = (*_SHARED, layers, report, figure1, study, train, distance, claims, falsify, export)
+_COMMANDS = (*_SHARED, layers, report, compare, figure1, study, train, distance, claims, falsify, export)
 
 
 class _Group(click.Group):

@@ -25,7 +25,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         path: the folder that ``probe run`` wrote (also while it is still running).
 
     Returns:
-        The Dataset that docs/measurements.md describes; ``attrs["complete"]`` is ``false`` while some are missing.
+        The Dataset that docs/measurements.md describes. While some checkpoints are missing ``attrs["complete"]`` is
+        ``false``; ``attrs["planned_checkpoints"]`` is how many there will be.
 
     Raises:
         InputError: there is no run there, nothing is measured yet, or a file is damaged.
@@ -39,6 +40,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     joined = join(parts)
     expected = manifest["identity"].get("checkpoints", [])
     joined.attrs["complete"] = str(len(files) == len(expected)).lower()
+    joined.attrs["planned_checkpoints"] = len(expected)
     return joined
 
 
