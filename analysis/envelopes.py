@@ -30,7 +30,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     if any(name not in measurements for name in claim.needs):
         return None
     measured, bound = claim.measured(measurements), claim.bound(measurements)
-    if "eta" not in measured.dims:
+    if "eta" not in measured.dims or measured.size == 0:  # of no example
         return None
     worst = middle = measured
     if "example" in measured.dims:
