@@ -322,7 +322,7 @@ PATTERN_BOUND = _pattern(
     "pattern_bound",
     CEX,
     "an upper bound on ‖f̃(x) − f(x)‖₂ from the units that are or may become active, rounded up, "
-    "for chains of ReLU, leaky ReLU or linear layers",
+    "for chains of ReLU, leaky ReLU or linear layers, residual ones too",
     "output",
 )
 RESPONSE_BOUND = _pattern(

@@ -56,6 +56,7 @@ class SliceSettings:
             at every η too, ``none`` for neither.
         split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
             name of :data:`probes.choices.CHOICES`.
+        split_examples: the examples that the split looks at one by one (0: none).
         biases: ``move`` (the released protocol) or ``fixed``.
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
@@ -82,6 +83,7 @@ class SliceSettings:
     pattern: int = 0
     spectra: str = "weights"
     split: str = "small"
+    split_examples: int = 50
     biases: str = "move"
     batchnorm: str = "running"
     limit: bool = True
@@ -106,7 +108,7 @@ class SliceSettings:
         for name in ("perturb", "measure"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("samples", "jacobian", "pattern"):
+        for name in ("samples", "jacobian", "pattern", "split_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
         for field in fields(self):

@@ -13,7 +13,6 @@ from probes.data.losses import Loss
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.settings import SliceSettings
-from probes.measures.split import SPLIT_EXAMPLES
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
@@ -37,7 +36,7 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
     else:
         count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
     split = {"none": 0, "small": 1, "slice": etas}[settings.split]
-    count += split * (_SPLIT * examples + 2 * min(SPLIT_EXAMPLES, sample))
+    count += split * (_SPLIT * examples + 2 * min(settings.split_examples, examples))
     return count + _LADDER * etas * sample * settings.ladder
 
 

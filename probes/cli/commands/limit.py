@@ -17,7 +17,7 @@ from probes.errors import InputError
 @MEASURE
 @setting(
     "pattern",
-    "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers.",
+    "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers, residual ones too.",
 )
 @JSON
 def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @setting(
     "pattern",
     "Examples whose output is bounded by which units are active, whose labels are certified and whose loss's step is:"
-    " for chains of ReLU, leaky ReLU or linear layers. Takes a singular value an example, eta and layer.",
+    " for chains of ReLU, leaky ReLU or linear layers, residual ones too. Takes a singular value an example, eta and"
+    " layer.",
 )
 @setting(
     "spectra",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     "Take the gradient's change apart, into that of the Jacobians and that of the loss's residuals: at eta = 1e-4,"
     " along the whole slice (two more passes over the data an eta), or not at all.",
 )
+@setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")

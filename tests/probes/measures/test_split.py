@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import probes.measures.noise_floor
 from probes import InputError, SliceSettings, measure_slice
-from probes.measures.split import SPLIT_EXAMPLES
+from probes.measures import split as measure
 from tests.probes.measures.examples import CASES, ETAS, prepared
 from tests.probes.measures.problems import linear
 from tests.support.reference import make, make_data
@@ -209,16 +209,40 @@ def test_what_the_triangle_inequality_says(
 
 def test_factors_multiply_to_the_samples_own_change() -> None:
     found = measured(make((6, 8, 8, 3)), *make_data(70)).isel(eta=1)
-    assert int(found.split_examples) == SPLIT_EXAMPLES
+    assert int(found.split_examples) == 50
     known = found.sample_cancellation.notnull()
     logs = sum(np.log10(found[name].where(known)) for name in SAMPLE[:3])
     total = np.log10(found.sample_gradient_change.where(known))
     np.testing.assert_allclose(logs, total, atol=1e-13)
     assert int(known.sum()) == 5  # of all but the last bias, whose A is 0
-    few = measured(make((6, 8, 8, 3)), *(part[:SPLIT_EXAMPLES] for part in make_data(70)), samples=200)
+    few = measured(make((6, 8, 8, 3)), *(part[:50] for part in make_data(70)), samples=200)
     # the same examples, moved along the gradient of others
     assert float(few.gradient_change[1, 0]) != pytest.approx(float(found.sample_gradient_change[0]), rel=1e-3)
     np.testing.assert_allclose(few.sample_gradient_change[1], few.gradient_change[1], rtol=1e-8)
+
+
+def test_many_at_once_are_what_each_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in parts, and where vmap cannot go; and none are looked at if none are asked for."""
+
+    def never(*_: object) -> torch.Tensor:
+        raise RuntimeError("vmap: not this one")
+
+    network, data = make((6, 8, 8, 3), norm="batch"), make_data(20)
+    together = measured(network, *data, split_examples=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "_AT_ONCE", 500)
+        parts = measured(network, *data, split_examples=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "_one_by_one", never)
+        xr.testing.assert_identical(measured(network, *data, split_examples=20), together)
+    monkeypatch.setattr(measure, "_vectorised", never)
+    alone = measured(network, *data, split_examples=20)
+    for name in (*SAMPLE, "example_gradient_change", "examples_without_gradient"):
+        np.testing.assert_allclose(alone[name], together[name], rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(parts[name], together[name], rtol=1e-9, err_msg=name)
+    nothing = measured(network, *data, split_examples=0)
+    assert nothing.mean_example_change.isnull().all()
+    assert nothing.frozen_residual_change[1].notnull().all()
 
 
 @pytest.mark.parametrize(
