@@ -62,6 +62,7 @@ def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> di
     return {
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
+        "warnings": [line for one in findings for line in one.warnings],
         "figures": [str(path) for path in figures],
     }
 

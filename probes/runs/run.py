@@ -25,6 +25,7 @@ from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
 from probes.networks.series import NetworkRecord, NetworkSeries
+from probes.runs.config import write_config
 from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
@@ -251,7 +252,8 @@ def measure_run(
     """
     settings = SliceSettings() if settings is None else settings
     folder = RunFolder(Path(out))
-    run = prepare_run(Source.of(source), settings, folder.path, share=share)
+    chosen = Source.of(source)
+    run = prepare_run(chosen, settings, folder.path, share=share)
     order(run.order)
     details = {
         "versions": versions(),
@@ -262,6 +264,7 @@ def measure_run(
 
     def opened() -> list[int]:
         folder.open(run.identity, details)
+        write_config(folder.path, chosen, run.settings, shard=shard)
         missing = [place for place in range(len(run.records)) if not folder.has_slice(place)]
         if missing:
             _tell(run.seconds() * len(missing) / share.size, len(missing))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
-from probes.errors import InputError
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
@@ -25,15 +25,22 @@ if TYPE_CHECKING:
 def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool, **options: Any) -> None:
     """List the parameters of CHECKPOINT in the order of the forward pass, and how probe run will treat each.
 
+    Of a folder of checkpoints it is the last one, in training order.
+
     With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
     used; without any the order is that of registration.
     """
+    from probes.checkpoints.order import training_order
     from probes.measures.layers import treated
 
-    found = treated(_found_layers(source_of((checkpoint,), options)), perturb=perturb, biases=biases)
+    paths = training_order([Path(checkpoint)]).paths
+    source = source_of((str(paths[-1]),), options)
+    found = treated(_found_layers(source), perturb=perturb, biases=biases)
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
+    if len(paths) > 1:
+        click.echo(f"{paths[-1]}, the last of {len(paths)} checkpoints")
     click.echo(_lines(found))
 
 
@@ -52,10 +59,6 @@ def _found_layers(source: Source) -> list[Layer]:
 
     networks, order = read_networks(source)
     path = order.paths[0]
-    if len(networks) > 1:
-        raise InputError(
-            f"{source.checkpoints[0]}: holds {len(networks)} checkpoints; name one, such as {path}"
-        )
     frozen = networks.load(0)
     network, names = frozen.network, frozen.names
     if data_spec(source, frozen, path) is None:

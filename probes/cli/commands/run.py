@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probes.choices import CHOICES
+from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@CONFIG
 @SOURCE
 @setting(
     "etas",
     "Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
     " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
+    type=click.UNPROCESSED,  # text, or numbers from a file
 )
 @MEASURE
 @setting(
@@ -85,10 +88,12 @@ def run(
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from probes.cli.dry_run import dry_run
+    from probes.runs.folder import slice_files
     from probes.runs.history import copy_history
     from probes.runs.run import measure_run
 
     orders: list[TrainingOrder] = []
+    before = len(slice_files(out))
     with share_of(options["device"]) as share:
         settings = settings_of(options)
         source = source_of(checkpoints, options)
@@ -104,10 +109,10 @@ def run(
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], as_json=as_json)
+    _say_what_was_measured(out, orders[0], before, as_json=as_json)
 
 
-def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
+def _say_what_was_measured(out: Path, order: TrainingOrder, before: int, *, as_json: bool) -> None:
     from analysis import check_measurements
     from analysis.wording import noise_line
     from probes.cli.reports import self_check_lines
@@ -120,6 +125,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "measured_before": before,
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
                     for one in checks
@@ -131,6 +137,12 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         click.echo("\n".join(order.lines()))
     click.echo(self_check_lines(checks))
     click.echo(noise_line(measurements))
-    click.echo(
-        f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}"
-    )
+    click.echo(f"{_counted(measurements.sizes['checkpoint'], before, out)}; next: probe report {out}")
+
+
+def _counted(checkpoints: int, before: int, out: Path) -> str:
+    """How many were measured, and whether this run had anything left to do."""
+    several = f"{checkpoints} checkpoint{'s' * (checkpoints != 1)}"
+    if before == checkpoints:
+        return f"nothing was left to do, {out} holds {several} measured before"
+    return f"{several} measured into {out}" + (f", {before} of them before" if before else "")
