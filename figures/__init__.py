@@ -2,7 +2,7 @@
 
 A plot function takes labelled arrays and an optional ``ax``, returns the ``ax``, computes no statistics and
 changes nothing that it draws. A draw function makes a whole figure. Beside each stands a function that gives the
-numbers it draws as a tidy table.
+numbers it draws as a tidy table. One call from measurements to each figure: :mod:`studies.show`.
 
 * the paper's Figure 1: its panels along the slice, training accuracy, and the whole
 * bounds: the measured change beside them, along η and through training, of the output and of each layer's Jacobian

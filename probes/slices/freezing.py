@@ -82,7 +82,7 @@ def _check_movable(layers: Sequence[Layer]) -> None:
         raise InputError("the network has no weight matrix to perturb")
     if all(layer.treatment != PERTURBED for layer in weights):
         reasons = ", ".join(sorted({layer.treatment for layer in weights}))
-        raise InputError(f"no weight matrix is perturbed: {reasons}; see probe layers")
+        raise InputError(f"no weight matrix is perturbed: {reasons}; `perturb` chooses")
 
 
 def _measured(settings: SliceSettings, layers: Sequence[Layer]) -> list[str]:
