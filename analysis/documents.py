@@ -11,12 +11,13 @@ import xarray as xr
 
 from analysis.findings import Findings
 from analysis.overview import Overview
+from analysis.start import starts
 from analysis.statuses import Verdict
 from trust import measurements as variables
 from trust.claims import Claim
 from trust.claims.quantities import depth
 
-__all__ = ["claim_rows", "comparison_document", "limit_rows", "split_rows", "verdict_rows"]
+__all__ = ["claim_rows", "comparison_document", "limit_rows", "split_rows", "start_rows", "verdict_rows"]
 
 
 _LIMITS = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
@@ -68,6 +69,7 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
     with gradients) of all the others.
     """
     found = []
+    began = start_rows(measurements)
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers: dict[str, Any] = {name: _finite(float(one[name])) for name in _LIMITS}
@@ -83,6 +85,7 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
                 **numbers,
                 **counts,
                 "evaluations": evaluations,
+                **began[place],
             }
         )
     return found
@@ -104,6 +107,19 @@ def comparison_document(
     }
 
 
+def start_rows(measurements: xr.Dataset) -> list[dict[str, Any]]:
+    """Loss, accuracy and the loss of chance of each checkpoint, at η = 0."""
+    return [
+        {
+            "checkpoint": one.checkpoint,
+            "loss": _finite(one.loss),
+            "chance_loss": _finite(one.chance),
+            "accuracy": _finite(one.accuracy),
+        }
+        for one in starts(measurements)
+    ]
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -117,7 +133,10 @@ def claim_rows(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             "source": claim.source,
             "statement": claim.statement,
             "measures": claim.left,
-            "premises": {premise.name: premise.statement for premise in claim.premises},
+            "premises": {
+                premise.name: premise.statement + " (shown, not required)" * (not premise.gates)
+                for premise in claim.premises
+            },
             "needs": list(claim.needs),
             "proved": claim.proved,
         }

@@ -9,7 +9,6 @@ ReLU's kinks there is no limit as η → 0 to speak of before next to no example
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from probes.system.files import write_atomically
+from probes.system.terminal import say
 from studies.frame import Result, claim_study
 from trust import measurements as variables
 from trust.claims.quantities import effective_constant
@@ -148,7 +148,7 @@ def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> 
     for name, (depth, kind) in _NETWORKS.items():
         each = []
         for seed in range(seeds):
-            print(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", file=sys.stderr, flush=True)
+            say(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", err=True)
             folder = out / name / f"seed-{seed}"
             train(_training(size, name, made, data, seed), folder / "checkpoints", data=made, what=name)
             settings = SliceSettings(

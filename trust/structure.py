@@ -285,5 +285,5 @@ def parse_structure(text: str) -> Structure | None:
     try:
         rows: list[dict[str, Any]] = json.loads(text)
         return Structure(tuple(Step(**{**row, "inputs": tuple(row.get("inputs", ()))}) for row in rows))
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
 
 from probes.cli.spelling import spelled_in
+from probes.system.terminal import say
 
 __all__ = ["JSON", "print_json"]
 
@@ -18,6 +18,5 @@ JSON = click.option(
 
 
 def print_json(document: Any) -> None:
-    """Print the document, with settings as options; a number that JSON has no word for is refused."""
-    json.dump(spelled_in(document), sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    """Print the document, in ASCII and with settings as options; a number that JSON has no word for is refused."""
+    say(json.dumps(spelled_in(document), indent=1, allow_nan=False))

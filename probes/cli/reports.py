@@ -10,10 +10,12 @@ from typing import Any
 from analysis import Findings, find
 from analysis.documents import split_rows, verdict_rows
 from analysis.selfchecks import CheckOutcome
+from analysis.start import start_table
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
 from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
 from probes.cli.spelling import spelled, spelled_in
 from probes.cli.tables import plain
+from probes.errors import InputError, shown
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
@@ -28,7 +30,11 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findi
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
-    return find(load(folder), title=folder.resolve().name, claims=claims, history=read_history(folder))
+    measurements, history = load(folder), read_history(folder)
+    try:
+        return find(measurements, title=shown(folder.resolve().name), claims=claims, history=history)
+    except ValueError as error:  # no run writes what the mathematics refuses
+        raise InputError(f"{folder}: what is in it cannot be judged ({error}); measure again") from error
 
 
 def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
@@ -45,6 +51,8 @@ def terminal_summary(findings: Findings) -> str:
         plain(verdict_table(findings.verdicts)),
         "",
         plain(limits_table(findings.limits)),
+        "",
+        plain(start_table(findings.measurements)),
         "",
     ]
     if findings.slack is not None:

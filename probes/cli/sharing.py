@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from probes.cli.spelling import spelled
+from probes.system import terminal
 
 if TYPE_CHECKING:
     from probes.system.processes import Share
@@ -25,7 +26,7 @@ def share_of(device: str) -> Iterator[Share]:
 
     def say(line: str) -> None:
         with context.scope(cleanup=False):  # another thread may say it
-            click.echo(f"probe: {spelled(line)}", err=True)
+            terminal.say(f"probe: {spelled(line)}", err=True)
 
     debug = context.find_root().params["debug"]
     with from_environment(device, say=say, debug=debug) as share:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ __all__ = ["spelled", "spelled_in"]
 
 _MENTION = re.compile(r"`([A-Za-z_]+)(?:=([^`]*))?`")
 """A setting as :func:`probes.errors.mention` names it."""
+_QUOTED = re.compile(r"[^\w*?:;/.,=+@%#~!^{}\[\]-]")
+"""What a shell would take apart; globs are shown as they are."""
 
 
 def spelled(text: str, *, ticks: bool = False) -> str:
@@ -79,6 +82,8 @@ def _option(parameter: click.Parameter, value: str | None) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Text as it was typed, unless it cannot be shown on one line."""
+    """Text as it was typed, quoted where a shell wants that; as Python writes it where it cannot be shown."""
     text = str(value)
-    return text if text.isprintable() else repr(value)
+    if not text.isprintable():
+        return repr(value)
+    return shlex.quote(text) if _QUOTED.search(text) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, overload
 
-from probes.choices import CHOICES, check_choice
+from probes.choices import CHOICES, SEEDS, check_choice, check_count
 from probes.errors import InputError, mention
 
 if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
@@ -14,7 +14,12 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 
     from probes.measures.adversarial import Ascent
 
-__all__ = ["SliceSettings"]
+__all__ = ["LARGEST_ETA", "MOST_ETAS", "SliceSettings"]
+
+LARGEST_ETA = 1e30
+"""Beyond, float32 has no room for the perturbed weights."""
+MOST_ETAS = 10_000
+"""More can only be a mistake, which takes weeks."""
 
 
 class _Grid:
@@ -111,6 +116,7 @@ class SliceSettings:
         for name in ("samples", "jacobian", "pattern", "split_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
+        check_count("seed", self.seed, *SEEDS)
         for field in fields(self):
             if field.name in CHOICES:
                 check_choice(field.name, getattr(self, field.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
@@ -24,6 +25,8 @@ from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkSeries
 from probes.system.callables import is_callable_spec, load_callable, where
+
+_LONGEST = 4096  # letters of what a checkpoint says of its data, a path at most
 
 __all__ = ["Paths", "Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
 
@@ -43,6 +46,9 @@ class Source:
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
+        ignore_tensors: globs over names in the files, or one: tensors that are left out.
+        base: of adapters the folder of the network that they belong to.
+        merge_adapter: whether adapters become part of its weights.
         data: a name, file or where a callable is, or data as :func:`probes.data.loaders.read_batches` reads them; None
             takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
@@ -55,15 +61,19 @@ class Source:
     activation: str | None = None
     residual: bool = False
     key: str | None = None
+    ignore_tensors: tuple[str, ...] = ()
+    base: str | None = None
+    merge_adapter: bool = False
     data: Any = None
     examples: int | None = None
     loss: str | Loss | Callable[..., Tensor] | None = None
 
     def __post_init__(self) -> None:
-        """Take one checkpoint for a list of one."""
-        given: Any = self.checkpoints
-        paths = [given] if isinstance(given, str | os.PathLike) else given
-        object.__setattr__(self, "checkpoints", tuple(os.fspath(path) for path in paths))
+        """Take one checkpoint, or one glob, for a list of one."""
+        for name in ("checkpoints", "ignore_tensors"):
+            given: Any = getattr(self, name)
+            parts = [given] if isinstance(given, str | os.PathLike) else given
+            object.__setattr__(self, name, tuple(os.fspath(part) for part in parts))
 
     @classmethod
     def of(cls, source: Source | Paths) -> Source:
@@ -113,15 +123,26 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = _factory(source.network)
 
+    ignored: set[str] = set()
+
     def read(path: Path) -> FrozenNetwork:
+        checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        base = (
+            None if source.base is None else read_checkpoint(Path(source.base), ignore=source.ignore_tensors)
+        )
+        ignored.update(checkpoint.ignored, () if base is None else base.ignored)
         return load_network(
-            read_checkpoint(path, key=source.key),
+            checkpoint,
             network=factory,
             activation=source.activation,
             residual=source.residual,
+            base=base,
+            merged=source.merge_adapter,
         )
 
-    return NetworkSeries(read, order.paths), order
+    networks = NetworkSeries(read, order.paths)
+    refuse_unmatched(source.ignore_tensors, ignored)
+    return networks, order
 
 
 def _factory(network: str | nn.Module | Callable[[], nn.Module] | None) -> Callable[[], nn.Module] | None:
@@ -151,11 +172,14 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = _stated(details, "loss", path) if source.loss is None else source.loss
+    folders = [path, *([] if source.base is None else [Path(source.base)])]
+    tokenised = next((folder for folder in folders if is_tokenised_text(folder)), None)
     if not isinstance(spec, str):
         data = data_of(spec, examples=examples)
-    elif is_text_spec(spec) and is_tokenised_text(path):
+    elif is_text_spec(spec) and tokenised is not None:
         masks = type(frozen.network).__name__.endswith("ForMaskedLM")
-        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        windows = tokenised_windows(spec, tokenised, masks=masks)
+        data = DataSet(spec, Batches([Batch(*windows)])).head(examples)
         named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)
@@ -174,9 +198,12 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
         InputError: it names a Python callable, or is no text.
     """
     value = details.get(name)
-    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
-    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST:
+        raise InputError(f"{path}: its description is damaged ({name} {reprlib.repr(value)}); add --{name}")
+    if (name == "data" and value.startswith(("mnist:", "text:"))) or not is_callable_spec(value):
         return value
     raise InputError(
-        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
+        f"{path}: says {name} {reprlib.repr(value)}, which is code to run; add --{name} yourself if you trust it"
     )

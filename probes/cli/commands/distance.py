@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probes.cli.documents import JSON, print_json
+from probes.cli.options import IGNORE, KEY
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from probes.checkpoints.checkpoint import Checkpoint
 
 
 @click.command()
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path), required=False)
-@click.option("--key", help="Which state_dict to take where a file holds several.")
+@KEY
+@IGNORE
 @JSON
-def distance(before: Path, after: Path | None, key: str | None, as_json: bool) -> None:
+def distance(
+    before: Path, after: Path | None, key: str | None, ignore_tensors: tuple[str, ...], as_json: bool
+) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change.
 
     With a folder of checkpoints alone: from each to the next, in training order.
@@ -30,7 +35,7 @@ def distance(before: Path, after: Path | None, key: str | None, as_json: bool) -
     from probes.cli.tables import plain
 
     if after is None:
-        steps = distances_along(before, key=key)
+        steps = distances_along(before, key=key, ignore=ignore_tensors)
         if as_json:
             print_json({"steps": steps})
             return
@@ -39,19 +44,21 @@ def distance(before: Path, after: Path | None, key: str | None, as_json: bool) -
             most = max(step["layers"], key=lambda layer: layer["relative"])
             cells = (number(step["distance"], 6), number(most["relative"]), most["name"])
             rows.append([Path(step["before"]).name, Path(step["after"]).name, *cells])
-        click.echo(plain(rows))
+        say(plain(rows))
         return
-    found = distance_between_files(before, after, key=key)
+    found = distance_between_files(before, after, key=key, ignore=ignore_tensors)
     if as_json:
         print_json(found)
         return
     rows = [["weight matrix", "‖ΔW‖/‖W‖"]]
     rows += [[layer["name"], number(layer["relative"])] for layer in found["layers"]]
-    click.echo(plain(rows))
-    click.echo(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
+    say(plain(rows))
+    say(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
-def distance_between_files(before: Path, after: Path, *, key: str | None = None) -> dict[str, Any]:
+def distance_between_files(
+    before: Path, after: Path, *, key: str | None = None, ignore: Sequence[str] = ()
+) -> dict[str, Any]:
     """D(r) between two checkpoints of one architecture, in all and for each weight matrix.
 
     Returns:
@@ -70,10 +77,13 @@ def distance_between_files(before: Path, after: Path, *, key: str | None = None)
                 f"{path}: holds {len(found)} checkpoints; name one, such as {found[-1]}, or give the folder alone"
             )
         paths += found
-    return _between(paths[0], _tensors(paths[0], key), paths[1], _tensors(paths[1], key))
+    (step,) = _steps(paths, key, ignore)
+    return {name: step[name] for name in ("distance", "layers")}
 
 
-def distances_along(folder: Path, *, key: str | None = None) -> list[dict[str, Any]]:
+def distances_along(
+    folder: Path, *, key: str | None = None, ignore: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """D(r) from each checkpoint of a folder to the next, in training order, two in memory at a time.
 
     Returns:
@@ -87,32 +97,45 @@ def distances_along(folder: Path, *, key: str | None = None) -> list[dict[str, A
     paths = training_order([folder]).paths
     if len(paths) < 2:
         raise InputError(f"{folder}: is one checkpoint; give a second one, or a folder of several")
-    steps, first = [], _tensors(paths[0], key)
+    return _steps(paths, key, ignore)
+
+
+def _steps(paths: Sequence[Path], key: str | None, ignore: Sequence[str]) -> list[dict[str, Any]]:
+    """What lies between neighbours; each file is read once."""
+    from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
+
+    ignored: set[str] = set()
+
+    def read(path: Path) -> Checkpoint:
+        checkpoint = read_checkpoint(path, key=key, ignore=ignore)
+        ignored.update(checkpoint.ignored)
+        return checkpoint
+
+    steps, first = [], read(paths[0])
     for before, after in pairwise(paths):
-        second = _tensors(after, key)
-        steps.append({"before": str(before), "after": str(after), **_between(before, first, after, second)})
+        second = read(after)
+        steps.append({"before": str(before), "after": str(after), **_between(first, second)})
         first = second
+    refuse_unmatched(ignore, ignored)
     return steps
 
 
-def _tensors(path: Path, key: str | None) -> dict[str, Tensor]:
-    from probes.checkpoints.checkpoint import read_checkpoint
-
-    tensors = read_checkpoint(path, key=key).tensors
-    return {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-
-def _between(
-    before: Path, first: Mapping[str, Tensor], after: Path, second: Mapping[str, Tensor]
-) -> dict[str, Any]:
+def _between(before: Checkpoint, after: Checkpoint) -> dict[str, Any]:
+    from probes.checkpoints.state_dict import renamed_to_fit
     from trust.distance import deep_relative_trust, relative_perturbations
 
+    first, second = (
+        {name: tensor for name, tensor in checkpoint.tensors.items() if tensor.is_floating_point()}
+        for checkpoint in (before, after)
+    )
     try:
-        relative = relative_perturbations(first, second)
+        relative = relative_perturbations(first, renamed_to_fit(second, first))
     except ValueError as error:
-        raise InputError(f"{before} and {after}: {error}") from error
+        raise InputError(
+            f"{before.path} and {after.path}: {error}; --ignore-tensors GLOB leaves out what only one of them has"
+        ) from error
     if not relative:
-        raise InputError(f"{before}: there is no weight matrix in it")
+        raise InputError(f"{before.path}: there is no weight matrix in it")
     return {
         "distance": float(deep_relative_trust(list(relative.values()))),
         "layers": [{"name": name, "relative": float(value)} for name, value in relative.items()],

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from probes.system.terminal import say
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -23,5 +25,5 @@ def export(folder: Path, file: Path) -> None:
     measurements = load(folder)
     numbers = write(measurements, file)
     for line in unfinished_lines(measurements):
-        click.echo(f"WARNING: {line}", err=True)
-    click.echo(f"{numbers} numbers written to {file}")
+        say(f"WARNING: {line}", err=True)
+    say(f"{numbers} numbers written to {file}")

@@ -10,6 +10,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
@@ -40,8 +41,8 @@ def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool
         print_json([layer.to_json() for layer in found])
         return
     if len(paths) > 1:
-        click.echo(f"{paths[-1]}, the last of {len(paths)} checkpoints")
-    click.echo(_lines(found))
+        say(f"{paths[-1]}, the last of {len(paths)} checkpoints")
+    say(_lines(found))
 
 
 def _found_layers(source: Source) -> list[Layer]:
@@ -58,6 +59,8 @@ def _found_layers(source: Source) -> list[Layer]:
     from probes.runs.source import data_spec, read_data, read_networks
 
     networks, order = read_networks(source)
+    if (said := networks.conversion()) is not None:
+        click.echo(f"probe: {said}", err=True)
     path = order.paths[0]
     frozen = networks.load(0)
     network, names = frozen.network, frozen.names

@@ -10,6 +10,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.errors import InputError
+from probes.system.terminal import say
 
 
 @click.command()
@@ -31,6 +32,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
+    from analysis.start import chance_lines, start_table
     from analysis.tables import limits_table
     from analysis.wording import constant_lines, noise_line
     from probes.cli.spelling import spelled
@@ -51,11 +53,12 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if share.rank > 0:
         return
     limits = step_limits(measurements)
-    for line in constant_lines(summarise(measurements)):
-        click.echo(f"WARNING: {spelled(line)}", err=True)
+    for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
+        say(f"WARNING: {spelled(line)}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
-    click.echo(plain(limits_table(limits)))
+    say(plain(start_table(measurements)))
+    say(plain(limits_table(limits)))
     if options["precision"] != "full":
-        click.echo(noise_line(measurements))
+        say(noise_line(measurements))

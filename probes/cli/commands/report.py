@@ -8,6 +8,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
+from probes.system.terminal import say
 
 
 @click.command()
@@ -33,5 +34,5 @@ def report(
     if as_json:
         print_json(report_document([findings], figures))
         return
-    click.echo(terminal_summary(findings))
-    click.echo(f"figures, their numbers and report.md are in {target}")
+    say(terminal_summary(findings))
+    say(f"figures, their numbers and report.md are in {target}")

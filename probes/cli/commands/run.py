@@ -12,6 +12,7 @@ from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.checkpoints.order import TrainingOrder
@@ -103,7 +104,7 @@ def run(
                 if as_json:
                     print_json(found.to_json())
                 else:
-                    click.echo("\n".join(found.lines()))
+                    say("\n".join(found.lines()))
             return
         measure_run(source, out, settings=settings, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
@@ -114,18 +115,24 @@ def run(
 
 def _say_what_was_measured(out: Path, order: TrainingOrder, before: int, *, as_json: bool) -> None:
     from analysis import check_measurements
+    from analysis.documents import start_rows
+    from analysis.start import chance_lines, start_table
     from analysis.wording import noise_line
     from probes.cli.reports import self_check_lines
+    from probes.cli.tables import plain
     from probes.runs.results import load
 
     measurements = load(out)
     checks = check_measurements(measurements)
+    for line in chance_lines(measurements):
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
                 "measured_before": before,
+                "start": start_rows(measurements),
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
                     for one in checks
@@ -134,10 +141,11 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, before: int, *, as_j
         )
         return
     if len(order.paths) > 1:
-        click.echo("\n".join(order.lines()))
-    click.echo(self_check_lines(checks))
-    click.echo(noise_line(measurements))
-    click.echo(f"{_counted(measurements.sizes['checkpoint'], before, out)}; next: probe report {out}")
+        say("\n".join(order.lines()))
+    say(plain(start_table(measurements)))
+    say(self_check_lines(checks))
+    say(noise_line(measurements))
+    say(f"{_counted(measurements.sizes['checkpoint'], before, out)}; next: probe report {out}")
 
 
 def _counted(checkpoints: int, before: int, out: Path) -> str:

@@ -10,6 +10,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
 from probes.errors import InputError
+from probes.system.terminal import say
 
 _STUDIES = {"dropped-constant": "studies.dropped_constant"}
 """The module of each; it has ``PRESETS`` and ``study``."""
@@ -63,7 +64,7 @@ def study(
             }
         )
         return
-    click.echo(plain(result.table))
-    click.echo()
-    click.echo(result.answer)
-    click.echo(f"\nthe figure and its numbers are in {out}")
+    say(plain(result.table))
+    say()
+    say(result.answer)
+    say(f"\nthe figure and its numbers are in {out}")
