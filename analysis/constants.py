@@ -35,8 +35,9 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
         eta, layer); of each (checkpoint, layer) ``constant``, C_l at η → 0 by the rule of
         :func:`trust.claims.quantities.at_small_eta`, with the η that it was read off as ``constant_eta``, the
         breakdown there as ``constant_breakdown`` (from :data:`ORDER_ONE` on the constant is no limit), and
-        ``moves``, whether the tensor moves at all; where the float64 spot check was made ``change_error``
-        (checkpoint, eta, layer), what rounding may change of the breakdown at the η that were checked, NaN elsewhere;
+        ``moves``, whether the tensor moves at all; ``largest_constant`` (checkpoint), that of the worst of what moves;
+        where the float64 spot check was made ``change_error`` (checkpoint, eta, layer), what rounding may change of the
+        breakdown at the η that were checked, NaN elsewhere;
         where the split was measured ``frozen_above_noise`` (checkpoint, eta, layer), whether the breakdown with the
         residuals held is evidence.
     """
@@ -51,6 +52,7 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
     if variables.FROZEN_RESIDUAL_CHANGE in measurements:
         held = measurements[variables.FROZEN_RESIDUAL_CHANGE]
         optional["frozen_above_noise"] = beyond_noise(held, measurements)
+    moves = (measurements[variables.PERTURBATION_NORM] > 0).any("eta")
     return xr.Dataset(
         {
             "deep_relative_trust": 10.0 ** log10_trust(measurements),
@@ -59,7 +61,8 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
             "constant": constant,
             "constant_eta": eta,
             "constant_breakdown": at_small_eta(change.where(constants.notnull()))[0],
-            "moves": (measurements[variables.PERTURBATION_NORM] > 0).any("eta"),
+            "moves": moves,
+            "largest_constant": constant.where(moves).max("layer"),
             **optional,
         }
     )

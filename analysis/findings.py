@@ -12,7 +12,7 @@ from analysis import explained, tables, wording
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
-from analysis.envelopes import common_examples, distinct, envelope
+from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
 from analysis.memory import Memory
@@ -109,8 +109,9 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each network no better than chance, inverted order of bounds, and constant that is none."""
+        """A sentence for a run not finished, networks no better than chance, and what is odd in bounds or constants."""
         return [
+            *wording.unfinished_lines(self.measurements),
             *chance_lines(self.measurements),
             *wording.inversion_lines(self.inversions),
             *wording.constant_lines(self.summary),
@@ -136,10 +137,6 @@ def find(
     chosen = [memory.of(claim) for claim in (all_claims().values() if claims is None else claims)]
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
-    ladder = common_examples(measurements)  # all rungs of the same examples
-    pairs = {
-        claim.id: envelope(ladder if claim.subject == "function" else measurements, claim) for claim in chosen
-    }
     return Findings(
         title=title,
         measurements=measurements,
@@ -152,6 +149,6 @@ def find(
         split=split(measurements),
         inversions=inversions(measurements, chosen),
         labels=certified_labels(measurements),
-        envelopes=distinct({name: pair for name, pair in pairs.items() if pair is not None}),
+        envelopes=find_envelopes(measurements, chosen),
         history=history,
     )

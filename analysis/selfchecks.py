@@ -46,7 +46,7 @@ class Outcome(Enum):
     FINITE = "holds wherever the numbers are finite"
     FAILED = "is violated"
     NO_SLICE = "does not apply (no slice: every eta has a perturbation of its own)"
-    NOT_MEASURED = "was not measured (needs every layer's gradient: --layers all)"
+    NOT_MEASURED = "was not measured (needs every layer's gradient: `layers='all'`)"
 
 
 @dataclass(frozen=True)

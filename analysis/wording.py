@@ -31,6 +31,7 @@ __all__ = [
     "rounding_lines",
     "run_line",
     "span",
+    "unfinished_lines",
 ]
 
 
@@ -75,6 +76,16 @@ def run_line(measurements: xr.Dataset) -> str:
         f" {attributes['direction']}, {attributes['dtype']}, biases {moved}"
         f" ({attributes.get('versions', '')})."
     )
+
+
+def unfinished_lines(measurements: xr.Dataset) -> list[str]:
+    """A sentence where the run has not come to its end."""
+    if measurements.attrs.get("complete", "true") == "true":
+        return []
+    done, planned = measurements.sizes["checkpoint"], measurements.attrs["planned_checkpoints"]
+    return [
+        f"{done} of {planned} checkpoints measured: the run is not finished, and the same command continues it"
+    ]
 
 
 def noise_line(measurements: xr.Dataset) -> str:
@@ -132,7 +143,7 @@ def constant_lines(summary: xr.Dataset) -> list[str]:
                 f"C at η₀ is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
                 f" {one['layer'].values[at]} has already changed by {number(change, 2)} of its norm, so it is"
                 " the constant of that η alone"
-                + ("; --dtype float64 reads it off at a smaller one" if eta > SMALL_ETA else "")
+                + ("; `dtype='float64'` reads it off at a smaller one" if eta > SMALL_ETA else "")
             )
     return lines
 

@@ -16,6 +16,7 @@ from analysis.selfchecks import CheckOutcome
 from analysis.start import start_table
 from analysis.tables import checks_table, limits_table, silent_lines, slack_table, telling, verdict_table
 from analysis.wording import alarm_lines, rounding_lines
+from probes.cli.spelling import spelled, spelled_in
 from probes.cli.tables import paragraph, plain
 from probes.errors import InputError
 from probes.runs.history import read_history
@@ -131,6 +132,7 @@ def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> di
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
+        "warnings": [line for one in findings for line in one.warnings],
         "figures": [str(path) for path in figures],
     }
 
@@ -151,7 +153,7 @@ def write_report(
 
     remove_leftovers(make_folder(out))
     figures = write_report_figures(out, findings, formats=tuple(formats), write=write_atomically)
-    document = json.dumps(report_document(findings, figures), indent=1) + "\n"
+    document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
-    write_atomically(out / "report.md", page(findings, figures, out).encode())
+    write_atomically(out / "report.md", spelled(page(findings, figures, out), ticks=True).encode())
     return figures

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import click
 
+from probes.cli.spelling import spelled
+
 __all__ = ["WIDE", "paragraph", "plain", "room"]
 
 Rows = Sequence[Sequence[str]]
@@ -29,14 +31,16 @@ def room(*, wide: bool) -> int | None:
 def plain(rows: Rows, width: int | None = None, *, spare: Sequence[str] = ()) -> str:
     """Columns aligned with spaces, a rule below the heading, which is the first row.
 
-    Where that is wider than ``width``, columns that say nothing go first, headings are broken into lines, columns that
-    can be spared go next, and then what is widest is broken into lines. A line below names the columns that went.
+    Settings are spelled as options. Where that is wider than ``width``, columns that say nothing go first, headings
+    are broken into lines, columns that can be spared go next, and then what is widest is broken into lines. A line
+    below names the columns that went.
 
     Args:
         rows: of as many cells each.
         width: of a line; None for any.
         spare: headings of the columns that can be spared, in the order in which they go.
     """
+    rows = [[spelled(cell) for cell in row] for row in rows]
     if width is None:
         return _aligned(rows, [_length(rows, k) for k in range(len(rows[0]))])
     kept = list(range(len(rows[0])))
@@ -56,6 +60,7 @@ def plain(rows: Rows, width: int | None = None, *, spare: Sequence[str] = ()) ->
 
 def paragraph(text: str, width: int | None, *, head: str = "", indent: int = 0) -> str:
     """A sentence after its head, in lines of ``width`` characters; None for one line."""
+    text = spelled(text)
     if width is None:
         return head + text
     return textwrap.fill(

@@ -164,7 +164,7 @@ def update_direction(
     for name in names:
         if name not in following or following[name].shape != frozen[name].shape:
             raise InputError(
-                f"--direction update: the next checkpoint has another tensor {name}; order them by training"
+                f"`direction='update'`: the next checkpoint has another tensor {name}; order them by training"
             )
 
     def step(name: str) -> Tensor:
@@ -177,7 +177,7 @@ def update_direction(
     ]
     largest = max(sizes, default=0.0)
     if not largest > 0:
-        raise InputError("--direction update: no weight matrix differs between two consecutive checkpoints")
+        raise InputError("`direction='update'`: no weight matrix differs between two consecutive checkpoints")
     return Direction({name: Multiple(partial(step, name), 1 / largest) for name in names}), largest
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.directions import Direction, gradient_direction, noise_direction, update_direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.perturbed_weights import PerturbedWeights
@@ -88,7 +88,7 @@ def _check_movable(layers: Sequence[Layer]) -> None:
         raise InputError("the network has no weight matrix to perturb")
     if all(layer.treatment != PERTURBED for layer in weights):
         reasons = ", ".join(sorted({layer.treatment for layer in weights}))
-        raise InputError(f"no weight matrix is perturbed: {reasons}; see probe layers")
+        raise InputError(f"no weight matrix is perturbed: {reasons}; `perturb` chooses")
 
 
 def _measured(settings: SliceSettings, layers: Sequence[Layer]) -> list[str]:
@@ -102,11 +102,11 @@ def _measured(settings: SliceSettings, layers: Sequence[Layer]) -> list[str]:
     chosen = [layer for layer in layers if fnmatch.fnmatchcase(layer.reported, choice)]
     if not chosen:
         known = ", ".join(layer.reported for layer in layers[:6])
-        raise InputError(f"--layers {choice}: matches no layer (there are {known}, …)")
+        raise InputError(f"{mention('layers', choice)}: matches no layer (there are {known}, …)")
     names = [layer.name for layer in chosen if layer.trainable]
     if not names:
         raise InputError(
-            f"--layers {choice}: matches frozen parameters only, whose gradients are not measured"
+            f"{mention('layers', choice)}: matches frozen parameters only, whose gradients are not measured"
         )
     return names
 
@@ -128,6 +128,6 @@ def _direction(
     if settings.direction == "noise":
         return noise_direction(frozen, moving, seed=settings.seed), math.nan
     if following is None:
-        raise InputError("--direction update: needs the checkpoint that follows; give at least two")
+        raise InputError("`direction='update'`: needs the checkpoint that follows; give at least two")
     weights = [layer.name for layer in layers if layer.is_weight]
     return update_direction(frozen, following, moving, weights=weights)

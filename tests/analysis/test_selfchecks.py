@@ -12,9 +12,9 @@ import xarray as xr
 from analysis import check_measurements
 from analysis.selfchecks import Outcome
 from probes.evaluation.reductions import compare, norm
+from probes.measures.etas import parse_etas
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.slices.etas import parse_etas
 from probes.slices.slice import measure_slice
 from tests.analysis.synthetic import measured
 from trust.claims.resolution import slope_integral

@@ -137,7 +137,7 @@ RESOLVED = Premise(
     "the η do not leap, and the slope's integral is known to within half of ∫|slope|",
     _resolved,
     (variables.SLOPE, variables.SLOPE_AT_ZERO),
-    "a finer grid (--etas)",
+    "a finer grid (`etas`)",
 )
 
 LEMMA1 = Claim(
@@ -150,7 +150,7 @@ LEMMA1 = Claim(
     kind=Kind.LEMMA,
     premises=(RESOLVED,),
     needs=(variables.GRADIENT_DIFFERENCE, variables.SLOPE_AT_ZERO),
-    add="--layers all",
+    add="`layers='all'`",
     log10_allowance=_lemma1_allowance,
     number=40,
     subject="loss",
@@ -170,7 +170,7 @@ def _fitted_model(id: str, source: str, statement: str, model: Quantity, number:
         bound=partial(_out_of_sample, model=model),
         kind=Kind.MODEL,
         needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM, variables.GRADIENT_NORM),
-        add="--layers all and at least two η at which the gradient's change is above the noise",
+        add="`layers='all'` and at least two η at which the gradient's change is above the noise",
         log10_constant=partial(_fitted_constant, model=model),
         log10_allowance=partial(_fitted_allowance, model=model),
         number=number,

@@ -168,7 +168,7 @@ NO_FASTER = Premise(
         measurements, _calibrated(measurements), constant_at_small_eta(measurements)
     ),
     (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
-    "smaller η (--etas) and --layers all",
+    "smaller η (`etas`) and `layers='all'`",
     gates=False,
 )
 TRUSTED = Premise(
@@ -176,14 +176,14 @@ TRUSTED = Premise(
     "every moving tensor's breakdown is at most D(r) up to the limit",
     lambda measurements: _no_faster(measurements, lemma2_limit(measurements), 1.0),
     (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
-    "smaller η (--etas) and --layers all",
+    "smaller η (`etas`) and `layers='all'`",
 )
 SMALL_STEP = Premise(
     "small step",
     "the curvature is that at η = 0, or of slopes compared below half the limit, where the loss still falls",
     _small_step,
     (variables.SLOPE,),
-    "--layers all",
+    "`layers='all'`",
 )
 
 
@@ -197,7 +197,7 @@ def _claim(
     *,
     kind: Kind,
     needs: tuple[str, ...] = (),
-    add: str = "the search for the step limit (leave out --no-limit)",
+    add: str = "the search for the step limit (leave out `limit=False`)",
     **more: Any,
 ) -> Claim:
     return Claim(
@@ -274,7 +274,8 @@ CALIBRATED = _claim(
     53,
     kind=Kind.RULE,
     needs=(variables.GRADIENT_CHANGE,),
-    add="the search for the step limit (leave out --no-limit), and two η inside it beside that C is read from (--etas)",
+    add="the search for the step limit (leave out `limit=False`), and two η inside it beside that C is read from"
+    " (`etas`)",
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )
 

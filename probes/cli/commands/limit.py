@@ -42,6 +42,7 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
     from analysis.start import chance_lines, start_table
     from analysis.wording import constant_lines
     from probes.cli.reports import limits_shown, noise_lines
+    from probes.cli.spelling import spelled
     from probes.cli.tables import plain
 
     with share_of(options["device"]) as share:
@@ -54,7 +55,7 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
         return
     limits = step_limits(measurements)
     for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
-        say(f"WARNING: {line}", err=True)
+        say(f"WARNING: {spelled(line)}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
@@ -73,8 +74,8 @@ def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Da
     import numpy as np
 
     from analysis.constants import constants_known
+    from probes.measures.etas import parse_etas
     from probes.runs.run import measure
-    from probes.slices.etas import parse_etas
     from trust.measurements import SMALL_ETA
 
     for etas in (np.array([0.0, SMALL_ETA]), parse_etas("log")):

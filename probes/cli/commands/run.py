@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probes.choices import CHOICES
+from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@CONFIG
 @SOURCE
-@click.option(
-    "--etas",
-    default="log",
-    show_default=True,
-    help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
+@setting(
+    "etas",
+    "Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
     " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
+    type=click.UNPROCESSED,  # text, or numbers from a file
 )
 @MEASURE
 @setting(
@@ -97,13 +98,14 @@ def run(
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from probes.cli.dry_run import dry_run
+    from probes.runs.folder import slice_files
     from probes.runs.history import copy_history
     from probes.runs.run import measure_run
-    from probes.slices.etas import parse_etas
 
     orders: list[TrainingOrder] = []
+    before = len(slice_files(out))
     with share_of(options["device"]) as share:
-        settings = settings_of(options, etas=parse_etas(options["etas"]))
+        settings = settings_of(options)
         source = source_of(checkpoints, options)
         if dry:
             if share.rank == 0:
@@ -113,18 +115,19 @@ def run(
                 else:
                     say("\n".join(found.lines()))
             return
-        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
+        measure_run(source, out, settings=settings, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], wide=wide, as_json=as_json)
+    _say_what_was_measured(out, orders[0], before, wide=wide, as_json=as_json)
 
 
-def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_json: bool) -> None:
+def _say_what_was_measured(
+    out: Path, order: TrainingOrder, before: int, *, wide: bool, as_json: bool
+) -> None:
     from analysis import check_measurements
     from analysis.documents import start_rows
     from analysis.start import chance_lines, start_table
-    from analysis.wording import count_of
     from probes.cli.reports import noise_lines, self_check_lines
     from probes.cli.tables import plain
     from probes.runs.results import load
@@ -138,6 +141,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_js
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "measured_before": before,
                 "start": start_rows(measurements),
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
@@ -152,5 +156,12 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_js
     say(plain(start_table(measurements), width))
     say(self_check_lines(checks, width))
     say("\n".join(noise_lines(measurements, width)))
-    measured = count_of(measurements.sizes["checkpoint"], "checkpoint")
-    say(f"{measured} measured into {out}; next: probe report {out}")
+    say(f"{_counted(measurements.sizes['checkpoint'], before, out)}; next: probe report {out}")
+
+
+def _counted(checkpoints: int, before: int, out: Path) -> str:
+    """How many were measured, and whether this run had anything left to do."""
+    several = f"{checkpoints} checkpoint{'s' * (checkpoints != 1)}"
+    if before == checkpoints:
+        return f"nothing was left to do, {out} holds {several} measured before"
+    return f"{several} measured into {out}" + (f", {before} of them before" if before else "")

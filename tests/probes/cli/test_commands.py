@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import probes
 from analysis import Status, judge, step_limits
 from probes.checkpoints.checkpoint import read_checkpoint
 from tests.conftest import Probe
+from tests.probes.cli.refusals import one_line
 from trust import distance_between
 from trust.claims import all_claims
 
@@ -46,7 +49,7 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"summary", "verdicts", "split", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "warnings", "figures"}
     (short,) = document["summary"]
     assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
     assert (short["network"], short["alarms"]) == ("3 layers", [])
@@ -135,6 +138,27 @@ def test_distance(probe: Probe, trained: Path) -> None:
     )
     assert document["distance"] == pytest.approx(distance_between(before, after))
     assert "deep relative trust" in probe("distance", files[0], files[-1]).stdout
+
+
+def test_distance_along_a_folder(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    files = sorted(trained.glob("*.safetensors"))
+    steps = json.loads(probe("distance", trained, "--json").stdout)["steps"]
+    assert [(step["before"], step["after"]) for step in steps] == [
+        (str(before), str(after)) for before, after in pairwise(files)
+    ]
+    for step in steps:
+        alone = json.loads(probe("distance", step["before"], step["after"], "--json").stdout)
+        assert alone == {"distance": step["distance"], "layers": step["layers"]}
+    lines = probe("distance", trained).stdout.splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [[a.name, b.name] for a, b in pairwise(files)]
+    most = max(steps[0]["layers"], key=lambda layer: layer["relative"])
+    assert lines[2].endswith(most["name"])
+    one_line(probe("distance", files[0]), "is one checkpoint")
+    one_line(probe("distance", trained, files[0]), "holds 3 checkpoints; name one")
+    (tmp_path / "one").mkdir()
+    shutil.copy(files[1], tmp_path / "one")
+    alone = json.loads(probe("distance", tmp_path / "one", files[2], "--json").stdout)
+    assert alone["distance"] == steps[1]["distance"]
 
 
 def test_export_is_tidy_and_exact(probe: Probe, measured: Path, tmp_path: Path) -> None:

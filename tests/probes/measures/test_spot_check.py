@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from probes import SliceSettings, measure_slice
+from probes.measures.etas import parse_etas
 from probes.measures.spot_check import checked_rows, spot_check_examples
 from probes.runs.estimate import gradients_per_slice
-from probes.slices.etas import parse_etas
 from tests.support.reference import make, make_data
 from trust.claims.quantities import rounding_share
 

@@ -113,7 +113,7 @@ def test_what_one_cannot_use_ends_all_with_its_line(documents: list[dict[str, An
         assert document["refused"]["first"] == "process 0 cannot use it"
         assert document["refused"]["together"] == "process 2 cannot use it"
         assert document["refused"]["agree"] == "the processes do not have the same data; give others"
-        assert "--shard checkpoints" in document["refused"]["batch statistics"]
+        assert "`shard='checkpoints'`" in document["refused"]["batch statistics"]
         assert document["status"] == 2
     said = [line for document in documents for line in document["lines"]]
     assert said == ["process 1 cannot use it"]
@@ -126,7 +126,7 @@ def test_whole_checkpoints_are_measured_as_by_one_process(
     # every process went on only when all were done
     assert [document["written"] for document in documents] == [names] * SIZE
     (tmp_path / "source").mkdir()
-    measure_run(write_run(tmp_path / "source"), RUN, tmp_path / "alone")
+    measure_run(write_run(tmp_path / "source"), tmp_path / "alone", settings=RUN)
     found, expected = probes.load(folder / "apart"), probes.load(tmp_path / "alone")
     assert found["checkpoint"].values.tolist() == expected["checkpoint"].values.tolist()
     assert found.attrs["processes"] == 1

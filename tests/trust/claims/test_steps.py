@@ -67,7 +67,7 @@ def test_limits_without_a_search_say_so() -> None:
     for claim in ("lemma2", "lemma2-limit", "lemma2-with-constant", "lemma2-calibrated", "slice-curvature"):
         found = verdict(claim, measured(ETAS, drop=("step_limit", "step_limit_searched_to")))
         assert found.status is Status.NOT_MEASURED
-        assert "--no-limit" in found.remark
+        assert "`limit=False`" in found.remark
 
 
 def test_descent_premise() -> None:
@@ -139,7 +139,7 @@ def test_calibrated_limit_is_open_where_nothing_was_measured_below_it() -> None:
     steep = measured(ETAS, gradient_change=1e5 * ETAS[None, :, None], step_limit=1.0)  # limit far below 0.001
     found = verdict("lemma2-calibrated", steep)
     assert (found.status, found.premises["no faster than C·D"]) == (Status.NOT_MEASURED, None)
-    assert "--etas" in found.remark
+    assert "`etas`" in found.remark
     change = calibrated(0.0).gradient_change.values.copy()
     change[..., 1] = np.nan  # --layers first
     found = verdict("lemma2-calibrated", measured(ETAS, gradient_change=change, step_limit=1.0))
