@@ -13,6 +13,7 @@ __all__ = [
     "SLACK",
     "SLACK_BRIEFLY",
     "SPLIT",
+    "START",
     "VERDICTS",
 ]
 
@@ -27,17 +28,17 @@ VERDICTS = (
 LIMITS = (
     "A limit is the η below which the loss is said to be below its start. *measured*: where the loss is back at its"
     " start, as searched for; *Lemma 2*: (1 + cos θ)^(1/L) − 1, with θ the angle of the worst layer's step to its"
-    " negative gradient; *calibrated*: the same with cos θ / C, *C at η → 0* being the effective constant below;"
+    " negative gradient; *calibrated*: the same with cos θ / C, *C at η₀* being the effective constant below;"
     " *slice curvature*: 2|𝓛'|/𝓛'' at η = 0 (𝓛'' exact where `--curvature` measured it, else from slopes); *predicted*:"
     " from two gradients; *certified*: proved, for the mean loss of the sampled examples alone."
 )
 LIMITS_BRIEFLY = (
-    "C: the breakdown ‖g̃ − g‖/‖g‖ over what deep relative trust allows, in the worst layer; calibrated: Lemma 2's limit"
-    " with this C; predicted: from two gradients; measured: where the loss is back at its start."
+    "C: the breakdown ‖g̃ − g‖/‖g‖ over what deep relative trust allows at η₀ = 10⁻⁴, in the worst layer; calibrated:"
+    " Lemma 2's limit with this C; predicted: from two gradients; measured: where the loss is back at its start."
 )
 CONSTANTS = (
     "C is the breakdown ‖g̃ − g‖/‖g‖ of a layer's gradient over what deep relative trust allows it, ∏(1 + r_k) − 1 with"
-    " r_k = ‖ΔW_k‖/‖W_k‖, at η → 0; the model sets it to 1. The largest of all layers that move is *C at η → 0*."
+    " r_k = ‖ΔW_k‖/‖W_k‖, at η₀ = 10⁻⁴; the model sets it to 1. The largest of all layers that move is *C at η₀*."
 )
 GROWTH = (
     "Each model's one constant is fitted to the smaller half of the η; the number is how far off it then is on the"
@@ -54,12 +55,16 @@ CHECKS = (
     " above everything else here."
 )
 SPLIT = (
-    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η → 0: of the input layer, and of the weight matrix where"
-    " it is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
-    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples C is"
-    " also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels in their mean, and ‖v‖/‖A‖. Beside it"
-    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
-    " What is below the noise is in brackets."
+    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η₀: of the input layer, and of the weight matrix where it"
+    " is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
+    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples, whose C"
+    " may be another than that of all, it is also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels"
+    " in their mean, and ‖v‖/‖A‖. Beside it stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over"
+    " its product (with `--jacobian N`). What is below the noise is in brackets."
+)
+START = (
+    "The frozen networks as they are. Chance is the best output that is the same for every example, all labels being"
+    " alike."
 )
 SLACK = (
     "The gap between the measured change of the output and Theorem 1 as published, step by step, in orders of"

@@ -19,6 +19,7 @@ from analysis.memory import Memory
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
+from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
@@ -90,6 +91,7 @@ class Findings:
         found = [
             ("Verdicts", explained.VERDICTS, tables.verdict_table(self.verdicts)),
             ("Step limits", explained.LIMITS, tables.limits_table(self.limits)),
+            ("Where the slices start", explained.START, start_table(self.measurements)),
             ("Effective constants", explained.CONSTANTS, tables.constants_table(self.summary)),
             ("Which model of trust explains the slice", explained.GROWTH, tables.growth_table(self.growth)),
             ("What rounding does", explained.ROUNDING, tables.rounding_table(self.measurements)),
@@ -107,8 +109,12 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each place where the order of the bounds inverts, or a constant is none."""
-        return [*wording.inversion_lines(self.inversions), *wording.constant_lines(self.summary)]
+        """A sentence for each network no better than chance, inverted order of bounds, and constant that is none."""
+        return [
+            *chance_lines(self.measurements),
+            *wording.inversion_lines(self.inversions),
+            *wording.constant_lines(self.summary),
+        ]
 
 
 def find(

@@ -21,7 +21,7 @@ __all__ = ["draw_dropped_constant", "numbers_of_dropped_constant"]
 _SERIES = {
     "constant": ("effective constant C", "o", "-"),
     "frozen_constant": ("C, residuals held", "s", "-"),
-    "mean_example": ("mean single example", "^", "--"),
+    "mean_example": ("single examples, $C_{ex}$", "^", "--"),
     "median_example": ("median single example", "D", "-"),
     "theorem1b": ("Theorem 1b's own, median", "v", ":"),
 }
@@ -53,7 +53,7 @@ def draw_dropped_constant(found: xr.Dataset) -> Figure:
                 ax.set_axis_off()
                 continue
             if (row, column - 1) not in taken:  # labels stand at the edges, where there are gaps too
-                ax.set_ylabel(r"constant, $\eta \to 0$")
+                ax.set_ylabel(r"constant at $\eta_0 = 10^{-4}$")
                 ax.tick_params(labelleft=True)
             if (row + 1, column) not in taken:
                 ax.set_xlabel("share of training")

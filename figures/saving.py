@@ -30,8 +30,10 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside ``path``, then rename: the file is whole or not there.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written, or no plain file is there but a link, a device or the like.
     """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise FileExistsError(f"{path}: is not a plain file, and is left alone; name another file")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from probes.errors import InputError
 
-__all__ = ["CHOICES", "check_choice"]
+__all__ = ["CHOICES", "MOST_CHECKPOINTS", "SEEDS", "check_choice", "check_count"]
+
+MOST_CHECKPOINTS = 10_000
+"""Of a run or a training, whose files are numbered with four digits."""
+
+SEEDS = (-(2**63), 2**63 - 1)
+"""The smallest and the largest that a generator takes."""
 
 CHOICES: dict[str, dict[str, str]] = {
     "direction": {
@@ -66,3 +72,14 @@ def check_choice(setting: str, value: str) -> None:
     choices = CHOICES[setting]
     if value not in choices:
         raise InputError(f"--{setting} {value}: unknown; known are {', '.join(choices)}")
+
+
+def check_count(option: str, value: int, least: int, most: int) -> None:
+    """Refuse what is no whole number from ``least`` to ``most``.
+
+    Raises:
+        InputError: it names the option and the limits.
+    """
+    if not least <= value <= most:
+        limits = f"at least {least}" if value < least else f"at most {most}"
+        raise InputError(f"{option} {value}: must be {limits}")

@@ -1,8 +1,25 @@
-"""The one exception that the command line turns into a single line and exit status 2."""
+"""The one exception that the command line turns into a single line and exit status 2, and text that is safe to show."""
 
 import re
 
-__all__ = ["InputError", "lacks_derivative"]
+__all__ = ["InputError", "lacks_derivative", "shown"]
+
+_HEAD, _TAIL = 600, 250
+"""Characters that are kept of a message: in a longer one something from outside was put whole."""
+
+
+def shown(text: str) -> str:
+    """Text from outside as it may be shown: what is not printable is written as Python escapes it in quotes.
+
+    Names and descriptions may hold what a terminal obeys, or bytes that are no UTF-8. Ends of lines stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class InputError(ValueError):
@@ -12,8 +29,11 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep ``message`` on one line, whatever text of other libraries went into it."""
-        super().__init__(" ".join(message.split()))
+        """Keep ``message`` on one line that can be shown, whatever text of other libraries and files went into it."""
+        line = shown(" ".join(message.split()))
+        if len(line) > _HEAD + _TAIL:
+            line = f"{line[:_HEAD]} … {line[-_TAIL:]}"
+        super().__init__(line)
 
 
 _NO_DERIVATIVE = re.compile(r"derivative|differentia|double backward|forward AD|functorch|not implemented")

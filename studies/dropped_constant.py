@@ -2,13 +2,13 @@
 
 Perceptrons of 2, 16 and 50 layers, plain, with batch norm and residual, are trained on MNIST by Fromage from several
 seeds. At five checkpoints of each the effective constant is taken apart at η₀ = 1e-4, at the weight matrix where it is
-largest and at the input layer.
+largest and at the input layer, over all measured examples. C at a tenth and at ten times η₀ stands beside it: behind
+ReLU's kinks there is no limit as η → 0 to speak of before next to no example crosses one.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 import xarray as xr
 
 from analysis import split
+from analysis.completion import completed
+from analysis.constants import ORDER_ONE
 from analysis.wording import number
 from probes.data.dataset import DataSet, load_data
 from probes.measures.settings import SliceSettings
@@ -26,8 +28,10 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from probes.system.files import write_atomically
+from probes.system.terminal import say
 from studies.frame import Result, claim_study
 from trust import measurements as variables
+from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
 
 __all__ = ["NAME", "PRESETS", "QUANTITIES", "Preset", "study"]
@@ -38,10 +42,16 @@ PLACES = {"largest": "of the largest C", "input": "input"}
 QUANTITIES = {
     "constant": "C",
     "frozen_constant": "C, residuals held",
-    "mean_example": "mean single example",
+    "mean_example": "single examples, C_ex",
+    "cancellation": "× cancellation",
+    "residuals": "× residuals",
     "median_example": "median single example",
     "theorem1b": "Theorem 1b's own",
+    "constant_below": "C at 1e-5",
+    "constant_above": "C at 1e-3",
+    "breakdown": "breakdown",
 }
+_ETAS = np.array([0.0, 0.1 * SMALL_ETA, SMALL_ETA, 10 * SMALL_ETA])
 _STATISTICS = ("low", "median", "high")
 _CHECKPOINTS = 5
 
@@ -55,6 +65,7 @@ class Preset:
         batch_size: of training.
         epoch_steps: steps that count as an epoch (None: one pass over the data).
         examples: how many are measured; None for all.
+        split_examples: how many of them one by one.
         jacobian: of how many the Jacobians.
         schedule: for each network its epochs and the step size's decay.
     """
@@ -63,6 +74,7 @@ class Preset:
     batch_size: int
     epoch_steps: int | None
     examples: int | None
+    split_examples: int
     jacobian: int
     schedule: dict[str, tuple[int, float]]
 
@@ -80,6 +92,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         batch_size=125,
         epoch_steps=None,
         examples=2000,
+        split_examples=2000,
         jacobian=4,
         # what each takes to learn as well as it will at this width: deep plain ones are slow
         schedule=dict.fromkeys(_NETWORKS, (10, 0.9))
@@ -90,6 +103,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         batch_size=250,
         epoch_steps=240,
         examples=None,
+        split_examples=500,
         jacobian=4,
         schedule=dict.fromkeys(_NETWORKS, (10, 0.9)),
     ),
@@ -134,11 +148,12 @@ def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> 
     for name, (depth, kind) in _NETWORKS.items():
         each = []
         for seed in range(seeds):
-            print(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", file=sys.stderr, flush=True)
+            say(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", err=True)
             folder = out / name / f"seed-{seed}"
             train(_training(size, name, made, data, seed), folder / "checkpoints", data=made, what=name)
             settings = SliceSettings(
-                etas=np.array([0.0, SMALL_ETA]),
+                etas=_ETAS,
+                split_examples=size.split_examples,
                 jacobian=size.jacobian,
                 spectra="none",
                 limit=False,
@@ -187,13 +202,21 @@ def taken_apart(measurements: xr.Dataset) -> xr.Dataset:
     """
     found = split(measurements)
     assert found is not None, "the split is measured by default"
-    own = found.isel(layer=np.flatnonzero(found[variables.IS_WEIGHT].values), eta=0)
+    matrices = np.flatnonzero(found[variables.IS_WEIGHT].values)
+    own = found.isel(layer=matrices, eta=0)
+    whole = effective_constant(completed(measurements)).isel(layer=matrices)
+    factor = 10.0 ** own["log10_factor"]
     quantities = {
         "constant": own["constant"],
         "frozen_constant": own["frozen_constant"],
-        "mean_example": 10.0 ** own["log10_factor"].sel(factor="single examples"),
+        "mean_example": factor.sel(factor="single examples"),
+        "cancellation": factor.sel(factor="cancellation"),
+        "residuals": factor.sel(factor="residuals"),
         "median_example": own["example_constant"].sel(quantile=0.5),
         "theorem1b": own["jacobian_constant"],
+        "constant_below": whole.sel(eta=_ETAS[1]),
+        "constant_above": whole.sel(eta=_ETAS[3]),
+        "breakdown": measurements[variables.GRADIENT_CHANGE].sel(eta=SMALL_ETA).isel(layer=matrices),
     }
     largest = own["constant"].fillna(-np.inf).argmax("layer")
     values = [
@@ -202,7 +225,9 @@ def taken_apart(measurements: xr.Dataset) -> xr.Dataset:
         )
         for place in (largest, 0)
     ]
-    value = xr.concat(values, "place").assign_coords(place=list(PLACES), quantity=list(QUANTITIES))
+    value = xr.concat(values, "place", coords="minimal", compat="override").assign_coords(
+        place=list(PLACES), quantity=list(QUANTITIES)
+    )
     accuracy = measurements[variables.ACCURACY].isel(eta=0).reset_coords(drop=True)
     count = measurements.sizes["checkpoint"]
     return xr.Dataset({"value": value, "accuracy": accuracy}).assign_coords(checkpoint=np.arange(count))
@@ -275,7 +300,13 @@ def _answer(found: xr.Dataset, seeds: int) -> str:
         ]
         accuracy = number(float(one["accuracy"].isel(checkpoint=-1).sel(statistic="median")), 2)
         lines.append(f"{_title(one)} (to accuracy {accuracy}): {'; '.join(parts)}.")
+        worst = float(one["value"].sel(quantity="breakdown", statistic="high").max())
+        if worst >= ORDER_ONE:
+            lines.append(
+                f"There the gradient has already changed by up to {number(worst)} of its norm: C is cut off."
+            )
     heading = (
-        f"At the layer of the largest C, medians and (smallest–largest) over {seeds} seeds, through training:"
+        f"At the layer of the largest C at η₀ = {SMALL_ETA:g}, medians and (smallest–largest) over {seeds} seeds,"
+        " through training:"
     )
     return "\n".join([heading, *lines])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import Findings, find
+from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
@@ -21,6 +21,7 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from probes.slices.etas import parse_etas
+from probes.system.terminal import say
 from studies.frame import claim_study
 
 __all__ = ["PRESETS", "reproduce"]
@@ -96,8 +97,9 @@ def reproduce(
         device: for the slices.
 
     Raises:
-        InputError: another reproduction is in the folder, or it cannot be written.
+        InputError: another reproduction is in the folder, or it cannot be written; or no generator takes the seed.
     """
+    check_count("--seed", seed, *SEEDS)
     size = PRESETS[preset]()
     made = load_data(data)
     identity = {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}
@@ -109,7 +111,7 @@ def _reproduce(size: Preset, out: Path, made: DataSet, data: str, seed: int, dev
     found: list[Findings] = []
     for number, (name, (title, depth, residual)) in enumerate(_NETWORKS.items(), 1):
         checkpoints, measurements = out / name / "checkpoints", out / name / "measurements"
-        print(f"[{number}/{len(_NETWORKS)}] {title}: training, then probing", file=sys.stderr, flush=True)
+        say(f"[{number}/{len(_NETWORKS)}] {title}: training, then probing", err=True)
         train(
             _training(size, name, depth, residual, made, data, seed),
             checkpoints,

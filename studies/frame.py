@@ -10,6 +10,7 @@ from typing import Any
 
 from probes.errors import InputError
 from probes.system.files import write_atomically
+from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 
 __all__ = ["Result", "claim_study"]
@@ -63,7 +64,7 @@ def claim_study(out: Path, name: str, identity: Mapping[str, Any]) -> FolderLock
 def _refuse_another(out: Path, marker: Path, identity: Mapping[str, Any]) -> None:
     if marker.is_file():
         try:
-            existing = json.loads(marker.read_text("utf-8"))
+            existing = read_json(marker)
         except ValueError:
             existing = None
         if existing != identity:

@@ -84,7 +84,7 @@ def test_the_measures_of_ones_own_are_measured(probe: Probe, trained: Path, tmp_
     result = probe("run", trained, *options, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     found = probes.load(tmp_path / "out")
-    agreement, margin = found["agreement"], found["margin"]
+    agreement, margin = found["agreement"], found["mean_margin"]
     assert agreement.attrs["long_name"] == "agreement"
     np.testing.assert_array_equal(agreement.isel(eta=0), 1.0)
     assert ((agreement >= 0) & (agreement <= 1)).all()

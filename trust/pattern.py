@@ -1,14 +1,14 @@
 """Bounds on the change of a piecewise linear network's output that know which units are active, example by example.
 
-The network is a chain h_k = φ_k(z_k), z_k = W_k h_{k−1} + b_k, with φ_k(z) = max(z, a_k z): ReLU (a = 0), leaky
-ReLU (0 < a < 1) or the identity (a = 1). A tilde marks what belongs to the perturbed weights. u_k = ΔW_k h_{k−1}
-+ Δb_k is what the perturbation does to layer k's argument at the unperturbed input of that layer, so that with
-δ_k = h̃_k − h_k
+The network is a chain h_k = ι_k h_{k−1} + φ_k(z_k), z_k = W_k h_{k−1} + b_k, with φ_k(z) = max(z, a_k z): ReLU (a =
+0), leaky ReLU (0 < a < 1) or the identity (a = 1); ι_k is 1 in a residual block and 0 in a plain layer. A tilde marks
+what belongs to the perturbed weights. u_k = ΔW_k h_{k−1} + Δb_k is what the perturbation does to layer k's argument at
+the unperturbed input of that layer, so that with δ_k = h̃_k − h_k
 
     z̃_k − z_k = W̃_k δ_{k−1} + u_k.                                                                              (1)
 
-**The theorem** (`pattern_bound`). Let e_0 = 0, S_0 all inputs, and let w̃_i[S] be row i of W̃_k with the columns
-in S_{k−1}. No unit's argument grows by more than s_i = u_i + ‖w̃_i[S]‖ e_{k−1}. Let D_k be diagonal with
+**The theorem** (`pattern_bound`), for a plain layer. Let e_0 = 0, S_0 all inputs, and let w̃_i[S] be row i of W̃_k with
+the columns in S_{k−1}. No unit's argument grows by more than s_i = u_i + ‖w̃_i[S]‖ e_{k−1}. Let D_k be diagonal with
 
     1 where z_i ≥ 0;   a + (1 − a)(1 − |z_i|/s_i) where −s_i < z_i < 0;   a elsewhere,
 
@@ -26,7 +26,21 @@ settles z ≥ 0; for z < 0 the left side is a|ε| while z + ε ≤ 0, and beyond
 δ_{k−1} + u_k| entry by entry: it is 0 where D_ii = 0, and its norm is at most ‖D_k W̃_k[:, S_{k−1}]‖ ‖δ_{k−1}‖ +
 ‖D_k u_k‖. ∎
 
-It is never above the telescoped bound with its own norms: ‖D_k W̃_k[:, S]‖ ≤ ‖W̃_k‖ and ‖D_k u_k‖ ≤ ‖ΔW_k
+**A residual block.** Let D_k be as above, and E_k diagonal with
+
+    a where z_i ≤ 0;   a + (1 − a) z_i/s'_i where 0 < z_i < s'_i;   1 elsewhere,
+
+s'_i = −u_i + ‖w̃_i[S]‖ e_{k−1} how far the argument can fall, and M, R = (D ± E)/2. Then S_k is S_{k−1} and all units
+with D_ii > 0, and
+
+    e_k = min(‖I + M W̃_k[:, S_{k−1}]‖₂ + ‖R W̃_k[:, S_{k−1}]‖₂, 1 + ‖W̃_k‖₂) e_{k−1} + ‖D_k u_k‖₂.
+
+*Proof.* φ(z + ε) − φ(z) = Λε with φ's mean slope Λ between both, which is at most D_ii as above, and at least E_ii: for
+z > 0 it is 1 while z + ε ≥ 0, and beyond that [z − a(z + ε)]/(−ε) = a + (1 − a) z/|ε|, which falls with |ε| ≤ s'_i.
+So δ_k = (I + ΛW̃_k)δ_{k−1} + Λu_k, and Λ = M + Λ' with |Λ'| ≤ R. ∎ It is THEORY's certified gates for
+``residual-telescoped``, which it is never above.
+
+A plain chain's is never above the telescoped bound with its own norms: ‖D_k W̃_k[:, S]‖ ≤ ‖W̃_k‖ and ‖D_k u_k‖ ≤ ‖ΔW_k
 h_{k−1}‖ + ‖Δb_k‖. With D_k = 1 on S_k it is THEORY's form, which it improves: a unit far from its kink can move
 by a part of its argument only.
 
@@ -54,20 +68,22 @@ __all__ = ["FrozenChain", "Perturbed", "Stage", "pattern_bound"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One layer of a chain: φ(Wh + b) with φ(z) = max(z, az).
+    """One layer of a chain: φ(Wh + b), or the residual block h + φ(Wh + b), with φ(z) = max(z, az).
 
     Attributes:
         weight: W, (d_k, d_{k−1}).
         bias: b, (d_k,).
         slope: a of φ: 0 for ReLU, 1 for the identity, between them for leaky ReLU.
+        skip: ι: whether its input is added to what comes out.
     """
 
     weight: Array
     bias: Array
     slope: float
+    skip: bool = False
 
     @classmethod
-    def of(cls, weight: Numbers, bias: Numbers | None = None, *, slope: float) -> Stage:
+    def of(cls, weight: Numbers, bias: Numbers | None = None, *, slope: float, skip: bool = False) -> Stage:
         """A stage of any numbers; no bias is one of zeros.
 
         Raises:
@@ -81,7 +97,19 @@ class Stage:
             raise ValueError(f"bias has shape {b.shape}, expected {(len(W),)}")
         if not 0 <= slope <= 1:
             raise ValueError(f"slope {slope:g}: must be between 0 (ReLU) and 1 (identity)")
-        return cls(W, b, float(slope))
+        if skip and W.shape[0] != W.shape[1]:
+            raise ValueError(f"a residual block's weight must be square, got shape {W.shape}")
+        return cls(W, b, float(slope), skip)
+
+    def outputs(self, h: Array) -> tuple[Array, Array]:
+        """Z and what the stage makes of it, in floats, both (examples, d_k).
+
+        Args:
+            h: its inputs (examples, d_{k−1}).
+        """
+        z = h @ self.weight.T + self.bias
+        moved = np.where(z > 0, z, self.slope * z)
+        return z, h + moved if self.skip else moved
 
     @cached_property
     def row_norms(self) -> Array:
@@ -123,8 +151,10 @@ class FrozenChain:
         argument_errors: ζ_1, …, ζ_L: |z_k − ẑ_k| ≤ ζ_k entry by entry.
         gates: φ_k' at ẑ_k, a_k at 0 (examples, d_k).
         outputs: the floats for f(x) (examples, d_L); output_error: ‖f(x) − outputs‖ is at most that.
-        open: 1 where an entry of h_k can answer to a small change: where the gate is not 0; of the inputs none is shut.
-        norms: upper bounds on ‖Φ'_k W_k[:, open]‖₂ (examples,), the layer as these examples see it; 0 for the first.
+        open: 1 where an entry of h_k can answer to a small change: where the gate is not 0; of the inputs, and behind a
+            residual block, none is shut.
+        norms: upper bounds on ‖(ι_k I + Φ'_k W_k)[:, open]‖₂ (examples,), the layer as these examples see it; 0 for the
+            first.
     """
 
     def __init__(self, stages: Sequence[Stage], x: Numbers) -> None:
@@ -157,7 +187,7 @@ class FrozenChain:
             if stage.weight.shape[1] != h.shape[1]:
                 raise ValueError(f"a weight of shape {stage.weight.shape} is given {h.shape[1]} numbers")
             a = stage.slope
-            z = h @ stage.weight.T + stage.bias
+            z, after = stage.outputs(h)
             rounding = gamma(h.shape[1] + 3) * (
                 _products(norm_bound(h), stage.row_norms) + np.abs(stage.bias)
             )
@@ -169,19 +199,22 @@ class FrozenChain:
             self.arguments.append(z)
             self.argument_errors.append(doubt)
             self.gates.append(gate)
-            self.open.append((gate > 0).astype(np.float64))
+            self.open.append(np.ones(z.shape) if stage.skip else (gate > 0).astype(np.float64))
             self.norms.append(norms)
-            h = np.where(z > 0, z, a * z)
-            # h − ĥ = Φ'(W(h − ĥ) + rounding), but for units on whose sign rounding decides; they are added in full
-            passed = norms * error + stage.norm * unsure + norm_bound(gate * rounding)
-            unsure = norm_bound(np.where(np.abs(z) <= doubt, doubt, 0.0)) * (a < 1)
-            error = raised(passed + unsure + EPS * norm_bound(h) * (0 < a < 1), 8)
+            h = after
+            # h − ĥ = (ι + Φ'W)(h − ĥ) + Φ'rounding, but where rounding decides on a unit's sign: that is added in full
+            passed = norms * error + (stage.norm + stage.skip) * unsure + norm_bound(gate * rounding)
+            own = norm_bound(np.where(np.abs(z) <= doubt, doubt, 0.0)) * (a < 1)
+            error = raised(passed + own + EPS * norm_bound(h) * (0 < a < 1 or stage.skip), 8)
+            unsure = raised(own + stage.skip * unsure, 1)
         self.outputs, self.output_error = h, error
 
     @staticmethod
     def _norms(stage: Stage, gate: Array, given: Array) -> Array:
-        rows_and_columns = zip(gate, given, strict=True)
-        return np.array([masked_norm(stage.weight, rows, columns) for rows, columns in rows_and_columns])
+        norm = block_norm if stage.skip else masked_norm
+        return np.array(
+            [norm(stage.weight, rows, columns) for rows, columns in zip(gate, given, strict=True)]
+        )
 
     def perturbed(self, stages: Sequence[Stage]) -> Perturbed:
         """What a perturbation does to each layer, at the unperturbed layer's input.
@@ -193,9 +226,9 @@ class FrozenChain:
             ValueError: they are not those of the same network.
         """
         pairs = list(zip(self.stages, stages, strict=True))
-        if any(a.weight.shape != b.weight.shape or a.slope != b.slope for a, b in pairs):
-            raise ValueError("the perturbed network has other shapes or activations")
-        changes = [Stage(b.weight - a.weight, b.bias - a.bias, a.slope) for a, b in pairs]
+        if any(a.weight.shape != b.weight.shape or (a.slope, a.skip) != (b.slope, b.skip) for a, b in pairs):
+            raise ValueError("the perturbed network has other shapes, activations or skips")
+        changes = [Stage(b.weight - a.weight, b.bias - a.bias, a.slope, a.skip) for a, b in pairs]
         shifts, doubts = [], []
         with np.errstate(over="ignore", invalid="ignore"):
             for change, h, error in zip(changes, self.states, self.state_errors, strict=True):
@@ -228,7 +261,7 @@ class Perturbed:
 def pattern_bound(perturbed: Perturbed) -> Array:
     """e_L of the module's theorem: ‖f̃(x) − f(x)‖ ≤ e_L, with outward rounding.
 
-    Takes a singular value for each example and each layer but the first.
+    Takes a singular value for each example and each layer but the first, in a residual block two.
 
     Returns:
         (examples,), in the output's unit; 0 where nothing is perturbed, +∞ where a number overflows.
@@ -238,15 +271,23 @@ def pattern_bound(perturbed: Perturbed) -> Array:
     active = np.ones(chain.states[0].shape)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for k, stage in enumerate(perturbed.stages):
-            size = np.abs(perturbed.shifts[k]) + perturbed.doubts[k]
+            u, doubt = perturbed.shifts[k], perturbed.doubts[k]
+            size = np.abs(u) + doubt
             spread = stage.rows_over(active) * e[:, None]
-            room = perturbed.shifts[k] + perturbed.doubts[k] + spread + 8 * EPS * (size + spread)
-            D = _steepest(chain.arguments[k], chain.argument_errors[k], room, stage.slope)
-            rows = zip(D, active, e, strict=True)
-            norms = [masked_norm(stage.weight, d, s) if moved > 0 else 0.0 for d, s, moved in rows]
-            e = raised(np.array(norms) * e + norm_bound(D * size), 8)
+            beyond = doubt + spread + 8 * EPS * (size + spread)
+            D = _steepest(chain.arguments[k], chain.argument_errors[k], u + beyond, stage.slope)
+            given = [active, e]
+            if stage.skip:
+                given.insert(
+                    0, _flattest(chain.arguments[k], chain.argument_errors[k], beyond - u, stage.slope)
+                )
+            rows = zip(D, *given, strict=True)
+            passes = _block if stage.skip else masked_norm
+            norms = [passes(stage.weight, *row[:-1]) if row[-1] > 0 else 0.0 for row in rows]
+            most = 1 + stage.norm if stage.skip else np.inf
+            e = raised(np.minimum(norms, most) * e + norm_bound(D * size), 8)
             e = np.where(np.isnan(e), np.inf, e)
-            active = (D > 0).astype(np.float64)
+            active = np.maximum(active, D > 0) if stage.skip else (D > 0).astype(np.float64)
     return e
 
 
@@ -256,6 +297,32 @@ def _steepest(z: Array, doubt: Array, room: Array, slope: float) -> Array:
     part = raised((room + top) / room, 4)
     chord = np.where(top >= 0, 1.0, np.where(top + room <= 0, slope, slope + (1 - slope) * part))
     return np.where(np.isnan(chord), 1.0, np.minimum(raised(chord, 4), 1.0))
+
+
+def _flattest(z: Array, doubt: Array, room: Array, slope: float) -> Array:
+    """E_ii: the flattest chord of φ from z_i ≥ ẑ_i − ζ_i to anywhere down to z_i − s'_i, rounded down."""
+    low = z - doubt - 2 * EPS * (np.abs(z) + doubt)
+    chord = (slope + (1 - slope) * low / room) * (1 - 8 * EPS)
+    crossing = np.where((low > 0) & (chord < 1), np.maximum(chord, slope), slope)
+    return np.where((low > 0) & (low >= room), 1.0, crossing)
+
+
+def _block(matrix: Array, steepest: Array, flattest: Array, columns: Array) -> float:
+    """‖I + M W‖₂ + ‖R W‖₂, both over some columns, from above."""
+    middle = (steepest + flattest) / 2
+    rest = np.where(steepest == flattest, 0.0, (steepest - flattest) / 2 + 2 * EPS)
+    whole = block_norm(matrix, middle, columns)
+    return whole + masked_norm(matrix, np.minimum(rest, 1.0), columns) if rest.any() else whole
+
+
+def block_norm(matrix: Array, rows: Array, columns: Array) -> float:
+    """‖(I + diag(rows) W)[:, columns]‖₂ from above, W being square."""
+    part = matrix * rows[:, None]
+    part[np.diag_indices_from(part)] += 1
+    part = part[:, columns > 0]
+    # both roundings of an entry are up to u of it, and up to u more where 1 was added
+    missed = EPS * (2 * norm_bound(part.ravel()) + 2 * len(matrix) ** 0.5)
+    return float(raised(spectral_norm_bound(part) + missed, 2))
 
 
 def masked_norm(matrix: Array, rows: Array, columns: Array) -> float:

@@ -3,17 +3,17 @@
 For the chains, symbols and roundings of `trust.pattern`, and for every point W + tΔW, 0 < t ≤ 1, of the way to
 the perturbed weights. δ_k(t) is the change of h_k there, Φ'_k the gates at the frozen weights, and
 
-    y_k = Φ'_k (W_k y_{k−1} + u_k),   y_0 = 0,   u_k = ΔW_k h_{k−1} + Δb_k,
+    y_k = ι_k y_{k−1} + Φ'_k (W_k y_{k−1} + u_k),   y_0 = 0,   u_k = ΔW_k h_{k−1} + Δb_k,
 
 the linear response: y_L = ∂_W f · ΔW. Each argument moves by ε_k(t) = (W_k + tΔW_k) δ_{k−1} + t u_k, and φ is a
-convex piecewise linear function, so that δ_k = Φ'_k ε_k + q_k with
+convex piecewise linear function, so that δ_k = ι_k δ_{k−1} + Φ'_k ε_k + q_k with
 
     0 ≤ q_{k,i} ≤ (1 − a)(|ε_{k,i}| − |z_{k,i}|)_+ ,                                                               (1)
 
 0 unless the unit crosses its kink: |z_i| away, and on one side only. Put r_k = δ_k − t y_k. Inserting both
 definitions,
 
-    r_k = p_k + q_k,   p_k = Φ'_k [W_k r_{k−1} + t ΔW_k r_{k−1} + t² ΔW_k y_{k−1}],   r_0 = 0.                     (2)
+    r_k = p_k + q_k,   p_k = ι_k r_{k−1} + Φ'_k [W_k r_{k−1} + t ΔW_k r_{k−1} + t² ΔW_k y_{k−1}],   r_0 = 0.       (2)
 
 **The theorem** (`response_bound`). With P_0 = Q_0 = ν_0 = 0, all of the following speaks of numbers at t = 1:
 
@@ -22,10 +22,11 @@ definitions,
     κ_i = (1 − a)(s_i − |z_{k,i}|)_+/s_i ,   Q_{k,i} = κ_i s_i,
     T_k = ‖(|W_k y_{k−1} + u_k| + |ΔW_k y_{k−1}|)[κ > 0]‖ + (‖W_k‖₂ + ‖ΔW_k‖_F) R_{k−1},
     ν_k = min(‖Q_k‖, max_i κ_i T_k),
-    P_k = ‖Φ'_k W_k[:, A]‖₂ P_{k−1} + min(‖Φ'_k|W_k|Q_{k−1}‖, ‖W_k‖₂ν_{k−1})
+    P_k = ‖(ι_k I + Φ'_k W_k)[:, A]‖₂ P_{k−1} + min(‖ι_k Q_{k−1} + Φ'_k|W_k|Q_{k−1}‖, (ι_k + ‖W_k‖₂)ν_{k−1})
           + ‖Φ'_k ΔW_k‖_F R_{k−1} + ‖Φ'_k ΔW_k y_{k−1}‖,
 
-+ in s_i for units with z_i ≤ 0 and − for the others, A the units of layer k−1 whose gate is not 0. Then ‖p_k(t)‖
++ in s_i for units with z_i ≤ 0 and − for the others, A the units of layer k−1 whose gate is not 0 (all of
+them behind a residual block). Then ‖p_k(t)‖
 ≤ t P_k, q_k(t) ≤ t Q_k entry by entry, ‖q_k(t)‖ ≤ t ν_k, and ‖f(W + tΔW) − f(W)‖ ≤ t (‖y_L‖ + P_L + ν_L).
 
 *Proof.* By induction. p_{k−1} is 0 outside A, by its Φ'; so each entry of W_k r_{k−1} is at most t times the
@@ -41,7 +42,7 @@ where few units cross their kinks: as ΔW → 0 its ratio to the change goes to 
 arguments move by e instead of y.
 
 **The lemma** (`loss_rise_bound`). For a loss ℓ that is the cross-entropy of softmax, g = ∇ℓ(f), a_L = g, a_{k−1}
-= W_kᵀΦ'_k a_k (what backpropagation computes), for every 0 < t ≤ 1
+= ι_k a_k + W_kᵀΦ'_k a_k (what backpropagation computes), for every 0 < t ≤ 1
 
     ℓ(f(W + tΔW)) − ℓ(f(W)) ≤ t [⟨g, y_L⟩ + Σ_k K_k + (Σ_k ⟨a_k, Φ'_kΔW_k y_{k−1}⟩ + Σ_k C_k + c)_+]
 
@@ -60,10 +61,10 @@ t⟨v_k, r_{k−1}⟩ + t²⟨a_k, Φ'_kΔW_k y_{k−1}⟩ + ⟨a_k, q_k⟩, whe
 r_{k−1}⟩ ≤ t C_k. What is multiplied by t² is at most its positive part multiplied by t. ∎ Moreover ‖∇ℓ‖ ≤ √2, so
 that the bracket may be replaced by √2E where that is smaller.
 
-**Rounding.** y and a are floats ŷ, â, and every relation above is meant with the floats in it: what they miss,
-ŷ_k = Φ'_k(W_kŷ_{k−1} + u_k) + σ_k and â_{k−1} = W_kᵀΦ'_kâ_k + τ_k, adds ‖σ_k‖ to P_k, and ⟨â_k, σ_k⟩ and ⟨τ_k,
-r_{k−1}⟩ to the loss. Where ẑ is so small that its sign is not certain, |q_i| ≤ (1 − a)|ε_i| is all that is used.
-The softmax is that of the floats f̂: g errs by ½c_L and a few u, and H by a factor of e^{√2c_L}.
+**Rounding.** y and a are floats ŷ, â, and every relation above is meant with the floats in it: what they miss, ŷ_k =
+ι_kŷ_{k−1} + Φ'_k(W_kŷ_{k−1} + u_k) + σ_k and â_{k−1} = ι_kâ_k + W_kᵀΦ'_kâ_k + τ_k, adds ‖σ_k‖ to P_k, and ⟨â_k, σ_k⟩
+and ⟨τ_k, r_{k−1}⟩ to the loss. Where ẑ is so small that its sign is not certain, |q_i| ≤ (1 − a)|ε_i| is all that is
+used. The softmax is that of the floats f̂: g errs by ½c_L and a few u, and H by a factor of e^{√2c_L}.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ def loss_rise_bound(perturbed: Perturbed, labels: NDArray[np.integer[Any]]) -> A
             lost = gamma(a.shape[1] + 4) * norm_bound(gated) * rest
             wrong = wrong + error + norm_bound(a) * layer.missed
             wrong = wrong + lost * (_whole(chain.stages[k]) + _whole(change))
-            a = gated @ chain.stages[k].weight
+            back = gated @ chain.stages[k].weight
+            a = a + back if chain.stages[k].skip else back
+            wrong = wrong + EPS * norm_bound(a) * rest * chain.stages[k].skip
         spread = np.ptp(chain.outputs, axis=1)
         second = second + _curved(p, response, chain.output_error + EPS * spread)
         bracket = first + np.maximum(second, 0.0) + raised(wrong, 16 * len(chain.stages))
@@ -207,9 +210,11 @@ def _response(perturbed: Perturbed) -> _Response:
             share = raised((1 - stage.slope) * part, 8)
             crossed = raised(share * reach, 4)
             second = gate * bent
-            blurred = norm_bound(gate * missed)
+            answer = y + gate * linear if stage.skip else gate * linear
+            blurred = norm_bound(gate * missed) + EPS * norm_bound(answer) * stage.skip
             passed = chain.norms[k] * P
-            passed = passed + np.fmin(norm_bound(gate * through), stage.norm * length)
+            kinks = raised(gate * through + Q, 2) if stage.skip else gate * through
+            passed = passed + np.fmin(norm_bound(kinks), (stage.norm + stage.skip) * length)
             passed = passed + change.rows_over_gates(gate) * R
             passed = passed + norm_bound(np.abs(second) + gate * lost) + blurred
             own = norm_bound((np.abs(linear) + np.abs(bent) + missed + lost) * (share > 0))
@@ -218,7 +223,7 @@ def _response(perturbed: Perturbed) -> _Response:
             layers.append(_Layer(second, crossed, unsure, rounded, share, moved, (P, Q, length)))
             P = raised(passed, 12)
             y, Q, length = (
-                gate * linear,
+                answer,
                 crossed,
                 raised(np.fmin(norm_bound(crossed), share.max(1) * moved), 4),
             )

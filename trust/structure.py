@@ -13,7 +13,7 @@ from typing import Any
 
 from trust.activations import activation, transmission
 
-__all__ = ["Step", "Structure", "parse_structure"]
+__all__ = ["Block", "Step", "Structure", "parse_structure"]
 
 KINDS = ("input", "weight", "batch norm", "activation", "map", "sum", "join", "normalisation", "other")
 
@@ -73,6 +73,23 @@ class Step:
         if self.kind == "activation":
             return activation(self.name).zero_at_zero
         return not self.bias and not self.norm and self.kind != "batch norm"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer φ(Wh + b), or the residual block h + φ(Wh + b).
+
+    Attributes:
+        weight: name of W.
+        bias: name of b, empty where there is none.
+        activation: name of φ.
+        skip: whether h is added.
+    """
+
+    weight: str
+    bias: str
+    activation: str
+    skip: bool
 
 
 @dataclass(frozen=True)
@@ -147,6 +164,36 @@ class Structure:
         if self.is_chain is not True:
             return self.is_chain
         return all(step.kind != "map" and step.form in ("", "vector") for step in self.steps)
+
+    @cached_property
+    def blocks(self) -> list[Block] | None:
+        """Its layers and residual blocks, one after another, if it is a chain of these and nothing else.
+
+        Each has a matrix of its own, applied to one vector an example. None where it is no such chain.
+        """
+        if self.repeats or self.has_norms or len(self.steps) < 2:
+            return None
+        found: list[Block] = []
+        at, place = 0, 1
+        while place < len(self.steps):
+            weight, φ, skip = self.steps[place], "identity", False
+            if weight.kind != "weight" or weight.form not in ("", "vector") or weight.inputs != (at,):
+                return None
+            end = place
+            if self._follows(end, "activation", {end}):
+                end += 1
+                φ = self.steps[end].name
+            if self._follows(end, "sum", {at, end}):
+                end += 1
+                skip = True
+            found.append(Block(weight.name, weight.bias, φ, skip))
+            at, place = end, end + 1
+        return found
+
+    def _follows(self, place: int, kind: str, inputs: set[int]) -> bool:
+        """Whether the next step is of a kind and takes just these."""
+        after = self.steps[place + 1 : place + 2]
+        return bool(after) and after[0].kind == kind and sorted(after[0].inputs) == sorted(inputs)
 
     @property
     def has_biases(self) -> bool | None:
@@ -238,5 +285,5 @@ def parse_structure(text: str) -> Structure | None:
     try:
         rows: list[dict[str, Any]] = json.loads(text)
         return Structure(tuple(Step(**{**row, "inputs": tuple(row.get("inputs", ()))}) for row in rows))
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import torch
 
-from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.budget import Budget, UnreadableError
 from probes.checkpoints.tensor_tree import TensorTree, Unsuitable
 from probes.checkpoints.tensors import StorageRef, TensorReader, TensorRef
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
+from probes.system.json_files import parse_json
 
 __all__ = ["is_exported", "open_exported"]
 
@@ -45,17 +45,17 @@ def open_exported(archive: Archive) -> TensorTree:
         raise UnreadableError("an exported program without weights")
     models = {name.rsplit("/", 1)[-1].removesuffix(_CONFIG): _model(archive, name) for name in configs}
     tree = next(iter(models.values())) if len(models) == 1 else models
-    return TensorTree(tree, TensorReader(_Weights(archive)).tensor, ordered=True)
+    return TensorTree(tree, TensorReader(_Weights(archive), Budget(archive.size)).tensor, ordered=True)
 
 
 def _model(archive: Archive, config: str) -> dict[str, Any]:
     folder = config.rsplit("/", 1)[0]
     try:
-        entries = json.loads(archive.read(config, limit=1 << 26))["config"]
+        entries = parse_json(archive.read(config, limit=1 << 26))["config"]
         return {name: _leaf(archive, folder, entry) for name, entry in entries.items()}
     except UnreadableError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnreadableError(f"the list of its weights is damaged ({type(error).__name__})") from error
 
 
@@ -75,7 +75,7 @@ def _leaf(archive: Archive, folder: str, entry: dict[str, Any]) -> TensorRef | U
 
 
 def _whole(value: Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << 62:
+    if type(value) is not int or not 0 <= value < 1 << 62:
         raise UnreadableError("a tensor of the exported program has an impossible shape")
     return value
 
@@ -84,7 +84,7 @@ class _Weights:
     """The entries with the weights."""
 
     def __init__(self, archive: Archive) -> None:
-        self.archive, self.size = archive, archive.size
+        self.archive = archive
 
     def storage(self, key: str, length: int) -> bytearray:
         """The entry's bytes."""

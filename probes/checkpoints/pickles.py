@@ -11,16 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from probes.checkpoints.budget import Budget, UnreadableError
+
 __all__ = ["Called", "HoldsCodeError", "Name", "UnreadableError", "Window", "read_pickle"]
 
 LARGEST_PICKLE = 1 << 28  # bytes; the weights are not among them
-MOST_OPCODES = 2_000_000  # each makes at most some 70 bytes
+MOST_OPCODES = 2_000_000
 _LONGEST_LINE = 1 << 16
-_DEEPEST_KEY = 8
-
-
-class UnreadableError(ValueError):
-    """The bytes are not what their format asks for; the message says where they differ."""
+_LONGEST_NAME = 1000  # characters of a class's or function's
+_STEP, _ITEM, _CALL = 64, 16, 320  # bytes that an opcode, a copied item and the record of a call take at most
 
 
 class HoldsCodeError(UnreadableError):
@@ -67,6 +66,7 @@ class Window:
 
 def read_pickle(
     stream: Window | IO[bytes],
+    budget: Budget,
     *,
     allowed: Callable[[str], bool],
     make: Callable[[str, tuple[Any, ...]], Any],
@@ -76,6 +76,7 @@ def read_pickle(
 
     Args:
         stream: bytes, left just after the pickle.
+        budget: of the file; everything that is made is paid for from it.
         allowed: whether a dotted name may be in it; any other ends the reading.
         make: what stands for a call of a name with arguments (it may return :class:`Called`).
         persistent: what stands for a reference to something outside of the pickle.
@@ -86,7 +87,7 @@ def read_pickle(
     """
     if not isinstance(stream, Window):
         stream = Window(stream, LARGEST_PICKLE)
-    machine = _Machine(allowed, make, persistent)
+    machine = _Machine(budget, allowed, make, persistent)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
             if opcode.name == "STOP":
@@ -122,6 +123,7 @@ class _Machine:
 
     def __init__(
         self,
+        budget: Budget,
         allowed: Callable[[str], bool],
         make: Callable[[str, tuple[Any, ...]], Any],
         persistent: Callable[[Any], Any],
@@ -129,11 +131,13 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.spend = budget.spend
         self.allowed, self.make, self.persistent = allowed, make, persistent
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one opcode."""
         stack = self.stack
+        self.spend(_STEP + (len(argument) if isinstance(argument, str | bytes | bytearray) else 0))
         if name in _VALUES:
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
@@ -174,7 +178,7 @@ class _Machine:
             self.call(called, arguments)
         elif name == "NEWOBJ_EX":
             called, arguments, named = self.take(3)
-            self.call(called, (*arguments, named))
+            self.call(called, arguments, named)
         elif name == "BUILD":
             (state,) = self.take(1)
             if isinstance(self.stack[-1], Called):
@@ -193,8 +197,8 @@ class _Machine:
         elif name in ("INST", "OBJ"):
             items = self.since_mark()
             called = Name(".".join(argument.split(" ", 1))) if name == "INST" else items.pop(0)
-            if name == "INST" and not self.allowed(called.path):
-                raise HoldsCodeError(called.path)
+            if name == "INST":
+                self.check(called.path)
             self.call(called, tuple(items))
         elif name not in _SAME:
             raise UnreadableError(f"its pickle has an opcode {name}, which no weights need")
@@ -221,7 +225,7 @@ class _Machine:
             raise UnreadableError(f"its pickle appends to a {type(target).__name__}")
 
     def fill(self, items: list[Any]) -> None:
-        """Put pairs into the mapping; keys are such as hash quickly."""
+        """Put pairs into the mapping."""
         target = self.stack[-1]
         if isinstance(target, Called):
             target = target.items
@@ -230,30 +234,38 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_plain_key(key)] = value
 
-    def refer(self, path: str) -> None:
-        """A name, if it may be there."""
+    def check(self, path: str) -> None:
+        """See that a name may be there."""
+        self.spend(len(path))
+        if len(path) > _LONGEST_NAME:
+            raise UnreadableError(f"its pickle has a name of {len(path)} letters")
         if not self.allowed(path):
             raise HoldsCodeError(path)
+
+    def refer(self, path: str) -> None:
+        """A name, if it may be there."""
+        self.check(path)
         self.stack.append(Name(path))
 
-    def call(self, called: Any, arguments: Any) -> None:
-        """A record of a call."""
+    def call(self, called: Any, arguments: Any, *more: Any) -> None:
+        """A record of a call, whose arguments may be copied."""
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
             raise UnreadableError(f"its pickle calls a {type(called).__name__}")
-        self.stack.append(self.make(called.path, arguments))
+        copied = len(arguments) + sum(len(one) for one in arguments if isinstance(one, list))
+        self.spend(_CALL + _ITEM * copied)
+        self.stack.append(self.make(called.path, (*arguments, *more)))
 
 
-def _plain_key(key: Any, depth: int = 0) -> Any:
-    """The key itself, unless hashing it could take long, or more stack than there is.
+def _plain_key(key: Any) -> Any:
+    """The key itself where it hashes at once; something that stands for it where that could take long.
 
     Raises:
-        UnreadableError: it is no number, text, name, object, or shallow tuple of these.
+        UnreadableError: it is of a kind that no key is.
     """
-    if isinstance(key, tuple):
-        if depth > _DEEPEST_KEY or len(key) > 64:
-            raise UnreadableError("its pickle has a mapping with a tuple too large for a key")
-        for part in key:
-            _plain_key(part, depth + 1)
-    elif not (key is None or isinstance(key, str | bytes | int | float | Name | Called)):
-        raise UnreadableError(f"its pickle has a mapping with a {type(key).__name__} for a key")
-    return key
+    if key is None or isinstance(key, str | bytes | float | Name | Called):
+        return key
+    if isinstance(key, int):
+        return key if abs(key) < 1 << 63 else Called("int", (key,))
+    if isinstance(key, tuple):  # the same ones may be in it again and again, at every level
+        return Called("tuple", (key,))
+    raise UnreadableError(f"its pickle has a mapping with a {type(key).__name__} for a key")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf
 
-__all__ = ["clean_names", "find_state", "renamed_to_fit", "training_position"]
+__all__ = ["LONGEST_NAME", "clean_names", "find_state", "renamed_to_fit", "training_position"]
 
 _WRAPPERS = (
     "model_state_dict", "state_dict", "model_state", "model", "net", "network", "module", "params", "weights",
@@ -24,6 +24,9 @@ _FIRST = ("model", "net", "network")
 _STEPS = ("global_step", "step", "iteration", "iterations", "global_iteration", "iter", "num_steps")
 _EPOCHS = ("epoch", "epochs", "current_epoch")
 _DEEPEST = 50
+_WANTED = "give a file of names and tensors, such as torch.save(model.state_dict(), …) makes"
+LONGEST_NAME = 1000
+"""Letters of a tensor's name; what is done with names takes their length several times over."""
 
 T = TypeVar("T")
 
@@ -44,15 +47,15 @@ def find_state(tree: Any, key: str | None = None) -> dict[str, Leaf]:
         not isinstance(tree, Mapping) and not _children(tree)
     ):
         kind = "Tensor" if isinstance(tree, Leaf) else type(tree).__name__
-        raise UnreadableError(f"holds a {kind}, not a state_dict; save model.state_dict()")
-    found = _search(tree, "", 0, set())
+        raise UnreadableError(f"holds a {kind}, not a state_dict; {_WANTED}")
+    found = _search(tree, (), set())
     if not found:
         if isinstance(tree, Mapping):
             names = ", ".join(str(name)[:40] for name in list(tree)[:6] if isinstance(name, str | int))
-            raise UnreadableError(f"no state_dict in it (keys: {names}); save model.state_dict()")
-        raise UnreadableError(f"holds a {type(tree).__name__}, not a state_dict; save model.state_dict()")
+            raise UnreadableError(f"no state_dict in it (keys: {names}); {_WANTED}")
+        raise UnreadableError(f"holds a {type(tree).__name__}, not a state_dict; {_WANTED}")
     if len(found) > 1:
-        names = ", ".join(path for path, _ in found[:8])
+        names = ", ".join("/".join(part[:100] for part in path) for path, _ in found[:8])
         raise UnreadableError(f"several state_dicts in it ({names}); choose one with --key NAME")
     return _tensors_alone(found[0][1])
 
@@ -77,10 +80,12 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     return []
 
 
-def _search(node: Any, path: str, depth: int, seen: set[int]) -> list[tuple[str, Mapping[Any, Any]]]:
+def _search(
+    node: Any, path: tuple[str, ...], seen: set[int]
+) -> list[tuple[tuple[str, ...], Mapping[Any, Any]]]:
     """Every state_dict below ``node``; a wrapper's usual name goes before all others."""
-    if depth > _DEEPEST:
-        raise UnreadableError("its mappings are nested too deeply; save model.state_dict()")
+    if len(path) > _DEEPEST:
+        raise UnreadableError(f"its mappings are nested too deeply; {_WANTED}")
     if id(node) in seen:
         return []
     seen.add(id(node))
@@ -96,18 +101,14 @@ def _search(node: Any, path: str, depth: int, seen: set[int]) -> list[tuple[str,
     named = dict(children)
     for name in _WRAPPERS:
         if name in named:
-            found = _search(named[name], _join(path, name), depth + 1, seen)
+            found = _search(named[name], (*path, name), seen)
             if found:
                 return found
     found = []
     for name, value in children:
         if name not in _ASIDE and name not in _WRAPPERS:
-            found += _search(value, _join(path, name), depth + 1, seen)
+            found += _search(value, (*path, name), seen)
     return found
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
 
 
 def _is_state(value: Any) -> bool:
@@ -128,13 +129,15 @@ def _tensors_alone(state: Mapping[Any, Any]) -> dict[str, Leaf]:
     """The tensors, once it is clear that nothing else stands where a tensor should."""
     for name, item in state.items():
         shown = name if len(name) <= 80 else f"{name[:80]}…"
+        if len(name) > LONGEST_NAME:
+            raise UnreadableError(
+                f"a tensor's name has {len(name)} letters ({shown!r}); give it a shorter one"
+            )
         if not name or not name.isprintable():
-            raise UnreadableError(f"a tensor's name is no text ({shown!r}); save model.state_dict()")
+            raise UnreadableError(f"a tensor's name is no text ({shown!r}); {_WANTED}")
         parameter = "." in name or name in ("weight", "bias")
         if parameter and not isinstance(item, Leaf) and not _is_extra(name):
-            raise UnreadableError(
-                f"{shown} is no tensor but a {type(item).__name__}; save model.state_dict()"
-            )
+            raise UnreadableError(f"{shown} is no tensor but a {type(item).__name__}; {_WANTED}")
     return {name: item for name, item in state.items() if isinstance(item, Leaf) and not _is_extra(name)}
 
 
@@ -166,7 +169,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
-    """The file's tensors under the network's names, where only wrappers' names or one prefix differ.
+    """The file's tensors under the network's names, where only wrappers' names or one prefix of either differ.
 
     Args:
         found: names in the file, wrappers taken off, to anything.
@@ -179,6 +182,9 @@ def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
     for name in list(found)[:3]:
         prefixes = {other.removesuffix(name) for other in own if other.endswith(f".{name}")}
         ways += [{name.removeprefix(prefix): name for name in own} for prefix in sorted(prefixes)[:9]]
+    for name in own[:3]:
+        prefixes = {other.removesuffix(name) for other in found if other.endswith(f".{name}")}
+        ways += [{f"{prefix}{name}": name for name in own} for prefix in sorted(prefixes)[:9]]
     best = max(ways, key=lambda way: len(way.keys() & found.keys()))
     renamed = {best.get(name, name): value for name, value in found.items()}
     return renamed if len(renamed) == len(found) else dict(found)

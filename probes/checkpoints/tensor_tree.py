@@ -42,6 +42,7 @@ class TensorTree:
         details: what ``probe train`` wrote beside the tensors.
         mapped: the tensor of a leaf, mapped from the file where its numbers lie in it as they are; None in
             formats where they never do.
+        digest: of all tensors, as ``probe train`` wrote it; None where the file has none.
     """
 
     tree: Any
@@ -49,3 +50,4 @@ class TensorTree:
     ordered: bool
     details: Mapping[str, Any] = field(default_factory=dict)
     mapped: Callable[[Any], Tensor] | None = None
+    digest: Any = None

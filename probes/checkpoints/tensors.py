@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probes.checkpoints.pickles import UnreadableError
+from probes.checkpoints.budget import Budget, UnreadableError
 from probes.checkpoints.tensor_tree import Leaf
 
 __all__ = ["Buffer", "StorageRef", "StorageSource", "TensorReader", "TensorRef"]
@@ -18,8 +18,8 @@ __all__ = ["Buffer", "StorageRef", "StorageSource", "TensorReader", "TensorRef"]
 Buffer: TypeAlias = "bytearray | npt.NDArray[np.uint8]"
 """Bytes that may be written to: in memory, or privately mapped."""
 
-_SMALL = 1 << 26  # bytes that tensors may always take
-_SHARED = 32  # how many times the file's size they may claim by sharing storages
+_TENSOR = 1000  # bytes that a tensor takes beside its numbers
+_COPY = 4  # how many shared numbers one that is copied counts for
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class TensorRef(Leaf):
 
 
 class StorageSource(Protocol):
-    """Where the bytes of torch's storages come from; ``size`` is how many bytes the file has."""
-
-    size: int
+    """Where the bytes of torch's storages come from."""
 
     def storage(self, key: str, length: int) -> Buffer:
         """All bytes of a storage, of which the first ``length`` are needed."""
@@ -54,11 +52,15 @@ class StorageSource(Protocol):
 class TensorReader:
     """Reads tensors of one file, those that share a storage into shared memory."""
 
-    def __init__(self, source: StorageSource) -> None:
-        """Nothing is read yet."""
-        self._source = source
+    def __init__(self, source: StorageSource, budget: Budget) -> None:
+        """Nothing is read yet.
+
+        Args:
+            source: of the bytes.
+            budget: of the file, from which every tensor is paid for.
+        """
+        self._source, self._budget = source, budget
         self._storages: dict[str, Tensor] = {}
-        self._claimed = self._copied = 0
 
     def tensor(self, ref: TensorRef) -> Tensor:
         """Read a tensor; one whose numbers do not lie together (an expanded one, say) is copied out.
@@ -75,34 +77,28 @@ class TensorReader:
         width = ref.dtype.itemsize
         storage = ref.storage
         numbers = storage.count * storage.dtype.itemsize // width
+        self._budget.spend(_TENSOR)
         if ref.count == 0:
             return torch.empty(ref.shape, dtype=ref.dtype)
-        if ref.offset + sum((n - 1) * step for n, step in zip(ref.shape, ref.stride, strict=True)) >= numbers:
+        extent = 1 + sum((n - 1) * step for n, step in zip(ref.shape, ref.stride, strict=True))
+        if ref.offset + extent > numbers:
             raise UnreadableError(f"a tensor of shape {ref.shape} lies outside of its storage")
         dense = _is_dense(ref.shape, ref.stride)
-        self._count(ref, dense)
+        self._budget.spend((1 if dense else 1 + _COPY) * ref.count * width)
         if storage.key not in self._storages:
             buffer = self._source.storage(
                 storage.key, (storage.start + storage.count) * storage.dtype.itemsize
             )
             self._storages[storage.key] = torch.frombuffer(buffer, dtype=torch.uint8)
-        begin = storage.start * storage.dtype.itemsize
-        whole = self._storages[storage.key][begin : begin + numbers * width]
-        if len(whole) != numbers * width:
+        begin = storage.start * storage.dtype.itemsize + ref.offset * width
+        part = self._storages[storage.key][begin : begin + extent * width]
+        if len(part) != extent * width:
             raise UnreadableError(f"storage {storage.key[:40]} is shorter than a tensor in it")
-        if whole.data_ptr() % width:
-            whole = whole.clone()
-        view = whole.view(ref.dtype).as_strided(ref.shape, ref.stride, ref.offset)
+        if part.data_ptr() % width or begin % width:
+            self._budget.spend(_COPY * len(part))
+            part = part.clone()
+        view = part.view(ref.dtype).as_strided(ref.shape, ref.stride)
         return view if dense else view.contiguous()
-
-    def _count(self, ref: TensorRef, dense: bool) -> None:
-        length, size = ref.count * ref.dtype.itemsize, self._source.size
-        self._claimed += length
-        self._copied += 0 if dense else length
-        if self._claimed > _SMALL + _SHARED * size or self._copied > _SMALL + size:
-            raise UnreadableError(
-                f"its tensors claim more memory than {size} bytes can mean (one has shape {ref.shape})"
-            )
 
 
 def _is_dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:

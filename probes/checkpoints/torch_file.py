@@ -9,7 +9,9 @@ from typing import IO, Any
 
 import torch
 
+from probes.checkpoints.budget import Budget
 from probes.checkpoints.pickles import Called, Name, UnreadableError, Window, read_pickle
+from probes.checkpoints.scripted import state_of_module
 from probes.checkpoints.tensor_tree import Unsuitable
 from probes.checkpoints.tensors import Buffer, StorageRef, TensorReader, TensorRef
 from probes.checkpoints.zip_archive import Archive
@@ -17,6 +19,7 @@ from probes.checkpoints.zip_archive import Archive
 __all__ = ["TorchFile", "is_harmless", "make_plain"]
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_LONGEST_KEY = 1000  # letters of a storage's
 _DTYPES = {
     "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
@@ -56,14 +59,18 @@ class TorchFile:
     """What a file of ``torch.save`` says, and its tensors on demand.
 
     Attributes:
-        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
+        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`;
+            of a TorchScript archive its module's state_dict.
         tensor: reads a tensor (see :meth:`probes.checkpoints.tensors.TensorReader.tensor`).
         mapped: the same, mapped from the file where that can be.
-        scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], budget: Budget | None = None) -> None:
         """Describe the file; no tensor is read.
+
+        Args:
+            stream: the file.
+            budget: what it may cost, where it is a part of another; else that of a file of its size.
 
         Raises:
             probes.checkpoints.pickles.HoldsCodeError: loading it would run code.
@@ -71,23 +78,22 @@ class TorchFile:
         """
         head = stream.read(4)
         stream.seek(0)
-        self.scripted = False
         source: _Zipped | _Legacy
-        if head.startswith(b"PK"):
-            source = _Zipped(Archive(stream))
-            self.scripted = source.scripted
-        else:
-            source = _Legacy(stream)
+        if budget is None:
+            budget = Budget(stream.seek(0, io.SEEK_END))
+            stream.seek(0)
+        source = _Zipped(Archive(stream), budget) if head.startswith(b"PK") else _Legacy(stream, budget)
         self.tree = source.tree
-        self.tensor = TensorReader(source).tensor
-        self.mapped = TensorReader(_Mapped(source)).tensor if isinstance(source, _Zipped) else self.tensor
+        self.tensor = self.mapped = TensorReader(source, budget).tensor
+        if isinstance(source, _Zipped):
+            self.mapped = TensorReader(_Mapped(source), budget).tensor
 
 
 class _Zipped:
     """A zip archive of torch 1.6 and later, or of TorchScript."""
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive, self.size = archive, archive.size
+    def __init__(self, archive: Archive, budget: Budget) -> None:
+        self.archive = archive
         names = archive.names()
         roots = [name.removesuffix("data.pkl") for name in names if name.count("/") == 1]
         self.root = next((root for root in roots if f"{root}data.pkl" in archive), None) or ""
@@ -96,11 +102,12 @@ class _Zipped:
         order = f"{self.root}byteorder"
         if order in archive and archive.read(order, limit=16) != b"little":
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
-        self.scripted = f"{self.root}constants.pkl" in archive
         pickled = archive.read(f"{self.root}data.pkl", limit=1 << 28)
         self.tree = read_pickle(
-            io.BytesIO(pickled), allowed=is_harmless, make=make_plain, persistent=self._persistent
+            io.BytesIO(pickled), budget, allowed=is_harmless, make=make_plain, persistent=self._persistent
         )
+        if f"{self.root}constants.pkl" in archive:
+            self.tree = state_of_module(archive, self.root, self.tree)
 
     def _persistent(self, reference: Any) -> StorageRef:
         found = _storage_ref(reference)
@@ -121,7 +128,7 @@ class _Mapped:
     """The storages of a zip archive where they are in the file."""
 
     def __init__(self, zipped: _Zipped) -> None:
-        self.zipped, self.size = zipped, zipped.size
+        self.zipped = zipped
 
     def storage(self, key: str, length: int) -> Buffer:
         found = self.zipped.archive.mapped(f"{self.zipped.root}data/{key}")
@@ -131,8 +138,8 @@ class _Mapped:
 class _Legacy:
     """Pickles one after another and then the storages, as torch wrote before 1.6."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+        self.stream, self.budget = stream, budget
         self.size = stream.seek(0, io.SEEK_END)
         stream.seek(0)
         window = Window(stream, min(self.size, 1 << 28))
@@ -145,11 +152,13 @@ class _Legacy:
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
         self.tree = self._pickle(window)
         keys = self._pickle(window)
-        if not isinstance(keys, list) or len(set(map(str, keys))) != len(keys):
+        if not isinstance(keys, list):
             raise UnreadableError("its list of storages is damaged")
         self.places: dict[str, tuple[int, int]] = {}
         place = stream.tell()
-        for key in map(str, keys):
+        for key in map(_storage_key, keys):
+            if key in self.places:
+                raise UnreadableError("its list of storages is damaged")
             stream.seek(place)
             head = stream.read(8)
             if key not in self.widths or len(head) < 8:
@@ -164,7 +173,9 @@ class _Legacy:
             place += 8 + length
 
     def _pickle(self, window: Window) -> Any:
-        return read_pickle(window, allowed=is_harmless, make=make_plain, persistent=self._persistent)
+        return read_pickle(
+            window, self.budget, allowed=is_harmless, make=make_plain, persistent=self._persistent
+        )
 
     def _persistent(self, reference: Any) -> Any:
         if isinstance(reference, tuple) and reference[:1] == ("module",):
@@ -194,7 +205,14 @@ class _Legacy:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and 0 <= value < 1 << 62
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _storage_key(value: Any) -> str:
+    """The name of a storage, which is short text or a number."""
+    if (isinstance(value, str) and len(value) <= _LONGEST_KEY) or _is_size(value):
+        return str(value)
+    raise UnreadableError("the name of a storage is damaged")
 
 
 def _storage_ref(reference: Any) -> StorageRef:
@@ -203,9 +221,9 @@ def _storage_ref(reference: Any) -> StorageRef:
         raise UnreadableError("a reference to a storage is damaged")
     _, kind, key, _, count = reference
     name = kind.path.rsplit(".", 1)[-1].removesuffix("Storage") if isinstance(kind, Name) else ""
-    if name not in _DTYPES or not isinstance(key, str | int) or not _is_size(count):
+    if name not in _DTYPES or not _is_size(count):
         raise UnreadableError("a reference to a storage is damaged")
-    return StorageRef(str(key), _DTYPES[name], count)
+    return StorageRef(_storage_key(key), _DTYPES[name], count)
 
 
 def make_plain(name: str, arguments: tuple[Any, ...]) -> Any:
@@ -224,14 +242,15 @@ def make_plain(name: str, arguments: tuple[Any, ...]) -> Any:
             return arguments[0]
         if short == "_rebuild_from_type_v2":
             function, kind, inner, _ = arguments
-            if kind.path in _REBUILT and function.path.startswith("torch._utils."):
+            nested = function.path.endswith("_from_type_v2")
+            if kind.path in _REBUILT and function.path.startswith("torch._utils.") and not nested:
                 return make_plain(function.path, inner)
             return Unsuitable((), f"a {kind.path}")
         if short.startswith("_rebuild_"):
             return Unsuitable((), _UNSUITABLE.get(short, "of an unusual kind"))
         if name in ("collections.OrderedDict", "collections.Counter", "collections.defaultdict"):
             pairs = arguments[0] if arguments and isinstance(arguments[0], list) else []
-            return {key: value for key, value in pairs if isinstance(key, str | int)}
+            return {key: value for key, value in pairs if isinstance(key, str) or _is_size(key)}
         if name in ("torch.Size", "torch.jit._pickle.restore_type_tag"):
             return arguments[0] if arguments else ()
         return Called(name, arguments)

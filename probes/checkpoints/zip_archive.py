@@ -62,6 +62,11 @@ class Archive:
             raise UnreadableError("its zip archive is encrypted")
         if entry.header_offset < 0 or entry.header_offset + entry.compress_size > self.size:
             raise UnreadableError(f"an entry of its zip archive is longer than the file ({name[:60]})")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # the library unpacks the others' blocks whole, however much that is
+            raise UnreadableError(
+                f"an entry of its zip archive is compressed in an unusual way ({name[:60]})"
+            )
         if entry.compress_type == zipfile.ZIP_STORED:
             if entry.file_size != entry.compress_size:
                 raise UnreadableError(f"an entry of its zip archive has two sizes ({name[:60]})")
@@ -115,7 +120,7 @@ class Archive:
         except Exception as error:  # a damaged entry raises many types
             raise UnreadableError(f"entry {name[:60]} is damaged ({str(error)[:80]})") from error
 
-    def read(self, name: str, *, limit: int) -> bytes:
+    def read(self, name: str, *, limit: int, may_be_compressed: bool = False) -> bytes:
         """The bytes of an entry of at most ``limit``.
 
         Raises:
@@ -127,7 +132,7 @@ class Archive:
                 f"entry {name[:60]} has {size} bytes, more than the {limit} that it may have"
             )
         buffer = bytearray(size)
-        self.read_into(name, memoryview(buffer))
+        self.read_into(name, memoryview(buffer), may_be_compressed=may_be_compressed)
         return bytes(buffer)
 
     def mapped(self, name: str) -> npt.NDArray[np.uint8] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
+
+from probes.system.terminal import say
 
 __all__ = ["JSON", "print_json"]
 
@@ -16,6 +17,5 @@ JSON = click.option(
 
 
 def print_json(document: Any) -> None:
-    """Print the document; a number that JSON has no word for is refused."""
-    json.dump(document, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    """Print the document, in ASCII; a number that JSON has no word for is refused."""
+    say(json.dumps(document, indent=1, allow_nan=False))

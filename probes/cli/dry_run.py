@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class DryRun:
         out: the folder that it would write.
         run: checkpoints, data, loss and settings.
         measured: for every checkpoint whether the folder holds it already.
-        seconds: about how long the others will take; None where there are none.
+        seconds: about how long the others will take; None where there are none, or it is not known.
         parameters: how many tensors the network has.
         perturbed: how many of them move.
         weights: how many are weight matrices.
@@ -65,8 +66,15 @@ class DryRun:
             f"{len(run.data)} examples of {run.data.spec}, {run.loss.name}, {settings.dtype} on"
             f" {settings.device}, {settings.chunk} at once",
             f"{self.remaining} of {len(self.measured)} checkpoints to measure into {self.out}{known}",
-            "nothing is left to measure" if self.seconds is None else about(self.seconds, self.remaining),
+            self._time(),
         ]
+
+    def _time(self) -> str:
+        if self.remaining == 0:
+            return "nothing is left to measure"
+        return (
+            "how long it takes is not known" if self.seconds is None else about(self.seconds, self.remaining)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """One document."""
@@ -111,14 +119,14 @@ def dry_run(source: Source, settings: SliceSettings, out: Path) -> DryRun:
     run = prepare_run(source, settings, out)
     measured = _measured_already(run, out)
     remaining = measured.count(False)
-    seconds = run.seconds() * remaining if remaining else None
+    seconds = run.seconds() * remaining if remaining else math.nan
     tried = _tried(run)
     weights, moved = tried["is_weight"].values, tried["treatment"].values == PERTURBED
     return DryRun(
         out,
         run,
         measured,
-        seconds,
+        None if math.isnan(seconds) else seconds,
         parameters=len(weights),
         perturbed=int(moved.sum()),
         weights=int(weights.sum()),

@@ -5,8 +5,10 @@ Heavy libraries are imported inside the commands, so that ``probe --help`` answe
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -25,6 +27,7 @@ from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
 from probes.errors import InputError
 from probes.system.signals import exit_status, farewell, interrupted, interruptible
+from probes.system.terminal import open_streams, say, stop_saying
 
 __all__ = ["main"]
 
@@ -38,8 +41,28 @@ class _Group(click.Group):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Be the whole process."""
+        open_streams()
         with interruptible():
             return super().__call__(*args, **kwargs)
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As ever, but what is wrong with options is said like everything else, and so is a help that nobody takes."""
+        call: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return call(*args, standalone_mode=False, **extra)
+        try:
+            result = call(*args, standalone_mode=False, **extra)
+            status = result if isinstance(result, int) else 0
+        except click.ClickException as error:
+            text = io.StringIO()
+            error.show(text)
+            say(text.getvalue().rstrip(), err=True)
+            status = error.exit_code
+        except click.Abort:
+            status = 1
+        except OSError as error:  # of the help, which is printed before there is a command
+            status = _unread(error)
+        sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -47,18 +70,18 @@ class _Group(click.Group):
         except InputError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"probe: {error}", err=True)
+            say(f"probe: {error}", err=True)
+            stop_saying()
             ctx.exit(2)
-        except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has gone; nothing is left to say
-            ctx.exit(0)
+        except BrokenPipeError as error:
+            ctx.exit(_unread(error))
         except KeyboardInterrupt:
-            click.echo(farewell(), err=True)
+            farewell()
             ctx.exit(exit_status())
         except (MemoryError, OSError, RuntimeError) as error:
             if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _ran_out(error)):
                 raise
-            click.echo(f"probe: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
+            say(f"probe: {InputError(f'{type(error).__name__}: {error}')}", err=True)
             ctx.exit(2)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -68,6 +91,15 @@ class _Group(click.Group):
             if interrupted():  # some library made another error of it
                 raise KeyboardInterrupt from error
             raise
+
+
+def _unread(error: OSError) -> int:
+    """Say that standard output was not taken, unless whoever read it has simply gone; the exit status."""
+    stop_saying()
+    if isinstance(error, BrokenPipeError):
+        return 0
+    say(f"probe: standard output cannot be written ({error.strerror or error})", err=True)
+    return 2
 
 
 def _ran_out(error: RuntimeError) -> bool:

@@ -21,6 +21,8 @@ __all__ = [
     "CLAIMS",
     "DATA",
     "FORMAT",
+    "IGNORE",
+    "KEY",
     "MEASURE",
     "NETWORK",
     "OUT",
@@ -106,6 +108,17 @@ FORMAT = click.option(
     help="Figure formats; give it again for more than one.",
 )
 
+KEY = click.option(
+    "--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."
+)
+
+IGNORE = click.option(
+    "--ignore-tensors",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out the file's tensors of these names, which the network does not need; give it again for more.",
+)
+
 NETWORK = _together(
     click.option(
         "--network", help="package.module:callable or file.py:callable that returns the torch module."
@@ -114,7 +127,16 @@ NETWORK = _together(
         "--activation", help="Activation of a foreign perceptron, e.g. relu, leaky_relu:0.1, tanh, gelu."
     ),
     click.option("--residual", is_flag=True, help="A foreign perceptron's hidden layers add their input."),
-    click.option("--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."),
+    KEY,
+    IGNORE,
+    click.option(
+        "--base", type=click.Path(), help="The base network's checkpoint, for a folder with a PEFT adapter."
+    ),
+    click.option(
+        "--merge-adapter",
+        is_flag=True,
+        help="Probe the base network's weights with the adapter merged into them, not the adapter's own matrices.",
+    ),
 )
 
 DATA = _together(
@@ -182,7 +204,7 @@ def source_of(checkpoints: tuple[str, ...], options: Mapping[str, Any]) -> Sourc
     """Checkpoints, network, data and loss."""
     from probes.runs.source import Source
 
-    names = ("network", "activation", "residual", "key", "data", "examples", "loss")
+    names = [field.name for field in fields(Source) if field.name != "checkpoints"]
     return Source(checkpoints, **{name: options[name] for name in names})
 
 
@@ -194,8 +216,9 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
     settings = SliceSettings(**given)
-    counts = (("--samples", settings.samples, 1), ("--jacobian", settings.jacobian, 0))
-    for option, value, least in (*counts, ("--pattern", settings.pattern, 0)):
+    counts = {"samples": 1, "jacobian": 0, "pattern": 0, "split_examples": 0}
+    for name, least in counts.items():
+        option, value = f"--{name.replace('_', '-')}", getattr(settings, name)
         if value < least:
             raise InputError(f"{option} {value}: must be at least {least}")
     return settings

@@ -13,9 +13,11 @@ from analysis import Findings, explained, find
 from analysis.documents import split_rows, summary_rows, verdict_rows
 from analysis.in_short import network_name
 from analysis.selfchecks import CheckOutcome
+from analysis.start import start_table
 from analysis.tables import checks_table, limits_table, silent_lines, slack_table, telling, verdict_table
 from analysis.wording import alarm_lines, rounding_lines
 from probes.cli.tables import paragraph, plain
+from probes.errors import InputError, shown
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
@@ -43,9 +45,12 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None, title: s
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
-    measurements = load(folder)
-    name = network_name(measurements) if title is None else title
-    return find(measurements, title=name, claims=claims, history=read_history(folder))
+    measurements, history = load(folder), read_history(folder)
+    try:
+        name = shown(network_name(measurements) if title is None else title)
+        return find(measurements, title=name, claims=claims, history=history)
+    except ValueError as error:  # no run writes what the mathematics refuses
+        raise InputError(f"{folder}: what is in it cannot be judged ({error}); measure again") from error
 
 
 def self_check_lines(checks: Sequence[CheckOutcome], width: int | None = None) -> str:
@@ -61,15 +66,17 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
         width: of the terminal, for which what says little is gathered or left out; None: all of it, as wide as it is.
     """
     fits = width is not None
-    shown = telling(findings.verdicts) if fits else findings.verdicts
+    verdicts = telling(findings.verdicts) if fits else findings.verdicts
     parts = [f"── {findings.title} ──", *_alarms(findings.alarms, width)]
     parts += [
         paragraph(said, width, head=f"{word:>9}: ", indent=11 * fits) for word, said in findings.in_short
     ]
-    parts += ["", plain(verdict_table(shown), width, spare=_SPARE_VERDICTS)]
+    parts += ["", plain(verdict_table(verdicts), width, spare=_SPARE_VERDICTS)]
     if fits:
         parts += [paragraph(line, width, indent=2) for line in silent_lines(findings.verdicts)]
     parts += ["", limits_shown(findings.limits, width), ""]
+    start = _with_short_names(findings.measurements) if fits else findings.measurements
+    parts += [plain(start_table(start), width), ""]
     if findings.slack is not None:
         last = findings.slack.isel(checkpoint=[-1])
         table = slack_table(_with_short_names(last) if fits else last)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from probes.system import terminal
+
 if TYPE_CHECKING:
     from probes.system.processes import Share
 
@@ -20,7 +22,7 @@ def share_of(device: str) -> Iterator[Share]:
     from probes.system.processes import from_environment
 
     def say(line: str) -> None:
-        click.echo(f"probe: {line}", err=True)
+        terminal.say(f"probe: {line}", err=True)
 
     debug = click.get_current_context().find_root().params["debug"]
     with from_environment(device, say=say, debug=debug) as share:

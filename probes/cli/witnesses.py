@@ -10,6 +10,7 @@ from analysis.falsifier import Outcome, Replay, UnsupportedError, WitnessError, 
 from probes.cli.claims import claim_named
 from probes.errors import InputError
 from probes.system.files import write_atomically
+from probes.system.json_files import read_json
 from trust.claims import Claim
 
 __all__ = ["replay_file", "write_witness"]
@@ -42,15 +43,11 @@ def replay_file(path: Path, specs: Sequence[str] = ()) -> Replay:
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file" if not path.exists() else f"{path}: is not a plain file")
-        with path.open("rb") as stream:
-            text = stream.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise InputError(f"{path}: is too large for a witness")
-        document = json.loads(text.decode())
+        document = read_json(path, largest=_MOST_BYTES)
     except InputError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"as JSON: {error}"
         raise InputError(f"{path}: cannot be read ({reason})") from error
     if isinstance(document, dict) and isinstance(document.get("witness"), dict):
         document = document["witness"]  # what probe falsify --json printed

@@ -22,7 +22,8 @@ __all__ = ["embedded_mnist", "idx_mnist"]
 
 
 _MEAN, _STD = 0.1307, 0.3081
-_LARGEST_UNPACKED = 1 << 30  # bytes of an IDX file that has to be read
+_SMALL = 1 << 24  # bytes that a zipped file may always grow to
+_RATIO = 100  # and how many times its own size beyond that
 _SHUFFLE_SEED = 20200210  # fixed: the embedded file is sorted by label, and every subset must be mixed
 
 
@@ -82,23 +83,40 @@ def _find_idx(folder: Path, stem: str) -> Path:
 
 def _idx_array(path: Path, *, dimensions: int) -> tuple[np.ndarray[Any, Any], FileState]:
     """An IDX file of bytes, mapped unless it is zipped; its header's sizes are compared with what is there."""
-    header = 4 + 4 * dimensions
     try:
         state = FileState.of(path)
-        content: Any = None
-        if path.suffix != ".gz":
-            with path.open("rb") as stream:
-                content = mapped_bytes(stream, 0, path.stat().st_size)
-        if content is None:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-                content = bytearray(stream.read(_LARGEST_UNPACKED))
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            shape = _shape(stream.read(4 + 4 * dimensions), path, dimensions)
+            count = prod(shape)
+            size, content = path.stat().st_size, None
+            if isinstance(stream, gzip.GzipFile):
+                whole = count <= max(_SMALL, _RATIO * size)
+            else:
+                whole = count == size - stream.tell()
+                content = mapped_bytes(stream, stream.tell(), count) if whole else None
+            if whole and content is None:
+                content = np.frombuffer(bytearray(stream.read(count)), np.uint8)
+                whole = len(content) == count and not stream.read(1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as IDX ({error}); fetch the file again") from error
-    if len(content) < header or bytes(content[:4]) != bytes([0, 0, 8, dimensions]):
-        raise InputError(f"{path}: not an IDX file of {dimensions}-dimensional bytes; fetch the file again")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
-    if prod(shape) != len(content) - header:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if content is None or not whole:
         raise InputError(
             f"{path}: its header says {shape}, which its size does not match; fetch the file again"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape), state
+    return content.reshape(shape), state
+
+
+def _shape(header: bytes, path: Path, dimensions: int) -> tuple[int, ...]:
+    """The sizes that an IDX header of bytes tells.
+
+    Raises:
+        InputError: it is none, or one of nothing.
+    """
+    if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
+        raise InputError(f"{path}: not an IDX file of {dimensions}-dimensional bytes; fetch the file again")
+    shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+    if 0 in shape:
+        raise InputError(f"{path}: there is nothing in it, its header says {shape}; fetch the file again")
+    return shape

@@ -78,6 +78,8 @@ def _topics() -> bytes:
 
 def _read(path: Path, spec: str) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"--data {spec}: is not a plain file")
         with path.open("rb") as stream:
             content = stream.read(_LARGEST + 1)
     except OSError as error:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import gc
 import re
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
 from probes.errors import InputError
+from probes.system.terminal import say
 
 __all__ = ["default_chunk", "halving", "is_out_of_memory"]
 
@@ -40,7 +40,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _report(line: str) -> None:
-    print(f"probe: {line}", file=sys.stderr, flush=True)
+    say(f"probe: {line}", err=True)
 
 
 def halving(

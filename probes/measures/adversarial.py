@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probes.choices import check_choice
+from probes.choices import check_choice, check_count
 from probes.errors import InputError
 from probes.evaluation.directions import noise_direction
 from probes.evaluation.evaluator import Evaluator
@@ -58,10 +58,8 @@ class Ascent:
         check_choice("objective", self.objective)
         if self.examples < 1:
             raise InputError(f"examples {self.examples}: the objective needs at least 1")
-        if self.steps < 1:
-            raise InputError(f"--ascent-steps {self.steps}: must be at least 1")
-        if self.restarts < 0:
-            raise InputError(f"--restarts {self.restarts}: must be at least 0")
+        check_count("--ascent-steps", self.steps, 1, 1_000_000)
+        check_count("--restarts", self.restarts, 0, 10_000)
 
 
 @dataclass(frozen=True)

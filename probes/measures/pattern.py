@@ -1,4 +1,4 @@
-"""Bounds from which units are active, labels and losses, example by example, for chains of ReLU layers.
+"""Bounds from which units are active, labels and losses, example by example, for chains of ReLU layers and blocks.
 
 All of it in float64 at the very weights that were evaluated. A singular value is taken for each example, η and layer.
 """
@@ -24,7 +24,7 @@ from trust.measurements import Variable
 from trust.norms import EPS
 from trust.pattern import FrozenChain, Stage, pattern_bound
 from trust.response import loss_rise_bound, response_bound
-from trust.structure import Structure
+from trust.structure import Block, Structure
 
 __all__ = ["ChainLayer", "Pattern", "chain_of"]
 
@@ -37,25 +37,24 @@ _MOST_TRIALS = 24
 
 @dataclass(frozen=True)
 class ChainLayer:
-    """One layer of a chain: names of its tensors, and the slope of φ(z) = max(z, az) behind it."""
+    """One layer or residual block of a chain, and the slope of φ(z) = max(z, az) in it."""
 
-    weight: str
-    bias: str | None
+    block: Block
     slope: float
 
 
 def chain_of(structure: Structure | None) -> list[ChainLayer] | None:
-    """The layers of a plain chain of ReLU, leaky ReLU or linear layers; None for any other network."""
-    if structure is None or structure.is_perceptron is not True:
+    """The layers of a chain of ReLU, leaky ReLU or linear layers and residual blocks; None for any other network."""
+    blocks = structure.blocks if structure is not None else None
+    if not blocks:
         return None
     found = []
-    for step in structure.steps:
-        if step.kind == "weight":
-            name, parameter = parse_activation(structure.activations[step.name])
-            slope = {"identity": 1.0, "relu": 0.0, "leaky_relu": parameter}.get(name)
-            if slope is None or not 0 <= slope <= 1:
-                return None
-            found.append(ChainLayer(step.name, step.bias or None, slope))
+    for block in blocks:
+        name, parameter = parse_activation(block.activation)
+        slope = {"identity": 1.0, "relu": 0.0, "leaky_relu": parameter}.get(name)
+        if slope is None or not 0 <= slope <= 1:
+            return None
+        found.append(ChainLayer(block, slope))
     return found
 
 
@@ -85,8 +84,8 @@ class Pattern(Measure):
         self.chain = FrozenChain(self._stages(evaluator.frozen), x)
         labels = [piece.targets for piece in pieces]
         self.labels = _classes(labels, self.chain.outputs.shape[1])
-        if evaluator.loss_function is not cross_entropy:
-            self.labels = None
+        if evaluator.loss_function is not cross_entropy or self.layers[-1].slope != 1:
+            self.labels = None  # the loss's bound is of softmax behind a linear layer
         self.sampled = {name: frozen.table(frozen.samples) for name in (*_BY_ETA, *_LOSSES)}
 
     @classmethod
@@ -107,11 +106,13 @@ class Pattern(Measure):
         """
         return [
             Stage.of(
-                tensors[layer.weight],
-                None if layer.bias is None else tensors[layer.bias],
+                tensors[block.weight],
+                tensors[block.bias] if block.bias else None,
                 slope=layer.slope,
+                skip=block.skip,
             )
             for layer in self.layers
+            for block in (layer.block,)
         ]
 
     def record(self, point: Point) -> None:
@@ -184,8 +185,7 @@ def _falls(rises: Floats) -> bool:
 def _outputs(stages: Sequence[Stage], x: Floats) -> Floats:
     h = x
     for stage in stages:
-        z = h @ stage.weight.T + stage.bias
-        h = np.where(z > 0, z, stage.slope * z)
+        _, h = stage.outputs(h)
     return h
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from probes.choices import CHOICES, check_choice
+from probes.choices import CHOICES, SEEDS, check_choice, check_count
 from probes.errors import InputError
 
 if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
@@ -14,7 +14,12 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 
     from probes.measures.adversarial import Ascent
 
-__all__ = ["SliceSettings"]
+__all__ = ["LARGEST_ETA", "MOST_ETAS", "SliceSettings"]
+
+LARGEST_ETA = 1e30
+"""Beyond, float32 has no room for the perturbed weights."""
+MOST_ETAS = 10_000
+"""More can only be a mistake, which takes weeks."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class SliceSettings:
             at every η too, ``none`` for neither.
         split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
             name of :data:`probes.choices.CHOICES`.
+        split_examples: the examples that the split looks at one by one (0: none).
         biases: ``move`` (the released protocol) or ``fixed``.
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
@@ -60,6 +66,7 @@ class SliceSettings:
     pattern: int = 0
     spectra: str = "weights"
     split: str = "small"
+    split_examples: int = 50
     biases: str = "move"
     batchnorm: str = "running"
     limit: bool = True
@@ -87,6 +94,9 @@ class SliceSettings:
         etas = self.etas
         if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
             raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
+        if len(etas) > MOST_ETAS or etas[-1] > LARGEST_ETA:
+            raise InputError(f"etas: at most {MOST_ETAS} points, none above {LARGEST_ETA:g}")
+        check_count("--seed", self.seed, *SEEDS)
         for field in fields(self):
             if field.name in CHOICES:
                 check_choice(field.name, getattr(self, field.name))

@@ -4,30 +4,27 @@ With r_i = ∂ℓ/∂f(x_i) and J_i = ∂f(x_i)/∂W_l a layer's gradient is g =
 
     A = mean_i r_iᵀ(J̃_i − J_i), the residuals held, plus B = mean_i (r̃_i − r_i)ᵀJ̃_i, the rest.
 
-A takes one more gradient of all examples. What single examples do is measured on a few of them, each in a pass of
-its own, which any network can do.
+A takes one more gradient of all examples. What single examples do is measured on a few of them, by default so few that
+it takes a tenth of a slice's time at most.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from probes.data.batch import Batch
 from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.evaluation.reductions import compare
 from probes.measures.breakdown import ratio
+from probes.measures.example_gradients import example_norms
 from probes.measures.forward_passes import numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.noise_floor import in_parts
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 
-__all__ = ["SPLIT_EXAMPLES", "Split"]
+__all__ = ["Split"]
 
-SPLIT_EXAMPLES = 50
-"""The most examples that are looked at one by one: with them a split takes a tenth of a slice's time at most."""
 _QUANTILES = (0.5, 0.9, 1.0)
 _WHOLE = (variables.FROZEN_RESIDUAL_CHANGE, variables.RESIDUAL_CHANGE)
 _SAMPLE = (
@@ -64,7 +61,7 @@ class Split(Measure):
         self.quantiles = frozen.table(len(frozen.names), len(_QUANTILES))
         self.without: dict[str, float] = {}
         self.small = variables.small_eta_place(frozen.etas.tolist())
-        self.count = 0 if frozen.mixed else min(SPLIT_EXAMPLES, frozen.samples)
+        self.count = 0 if frozen.mixed else min(frozen.settings.split_examples, len(frozen.evaluator))
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:
@@ -106,7 +103,7 @@ class Split(Measure):
         few = whole.on(whole.data[: self.count], dtype=whole.dtype, chunk=whole.chunk)
         for names in in_parts(whole, frozen.measured):
             norms = _means(few, point.moved, names)
-            sizes, changes = _examples(few, point.moved, names)
+            sizes, changes = example_norms(few, point.moved, names)
             for k, name in enumerate(names):
                 self._put(point.row, name, norms[k], sizes[:, k], changes[:, k])
 
@@ -151,35 +148,3 @@ def _means(few: Evaluator, moved: Parameters, names: list[str]) -> Floats:
         for name in names
     ]
     return numpy_of(torch.stack(rows))
-
-
-def _examples(few: Evaluator, moved: Parameters, names: list[str]) -> tuple[Floats, Floats]:
-    """‖g_i‖ and ‖A_i‖ of every example and tensor, both (examples, names), as parts of the mean."""
-    rows: list[Tensor] = []
-    for _, batch in few.data.chunks(1):
-        one = batch.to(few.device, few.dtype)
-        outputs, before = _leaves(few, few.frozen, names, one)
-        residual = few.residuals(outputs, one)
-        first = _pulled_back(outputs, before, residual)
-        second = _pulled_back(*_leaves(few, moved, names, one), residual)
-        pairs = [compare(a, b) for a, b in zip(first, second, strict=True)]
-        rows.append(torch.stack([torch.stack([pair.norm, pair.difference]) for pair in pairs]))
-    found = numpy_of(torch.stack(rows))
-    return found[..., 0], found[..., 1]
-
-
-def _leaves(
-    evaluator: Evaluator, parameters: Parameters, names: list[str], batch: Batch
-) -> tuple[Tensor, list[Tensor]]:
-    """A batch's outputs, and the tensors that they can be differentiated by."""
-    leaves = {name: parameters[name].detach().requires_grad_(True) for name in names}
-    with torch.enable_grad():
-        outputs = evaluator.call({**parameters, **leaves}, batch.inputs)
-    return outputs, list(leaves.values())
-
-
-def _pulled_back(outputs: Tensor, leaves: list[Tensor], residual: Tensor) -> tuple[Tensor, ...]:
-    """rᵀJ for each tensor; zero for one that the outputs do not depend on."""
-    if not outputs.requires_grad:  # of a part of the tensors, which these examples do not use
-        return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    return torch.autograd.grad(outputs, leaves, residual, allow_unused=True, materialize_grads=True)

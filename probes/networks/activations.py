@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +11,8 @@ from torch.nn import functional
 
 from probes.errors import InputError
 from trust.activations import DEFAULT_PARAMETERS, activation
+
+_SMALLEST, _LARGEST = 1e-30, 1e30  # parameters that float32 has room for, and for their squares
 
 __all__ = ["activation_function", "named_activation", "parse_activation"]
 
@@ -30,10 +31,13 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
         return name, default
     try:
         parameter = float(text)
+        if default is None or not (parameter == 0 or _SMALLEST <= abs(parameter) <= _LARGEST):
+            raise ValueError
+        activation(f"{name}:{parameter!r}")  # which knows the parameters that make one
     except ValueError:
-        parameter = math.nan
-    if default is None or not math.isfinite(parameter):
-        raise InputError(f"--activation {spec}: write it as name, or name:number where it has a parameter")
+        raise InputError(
+            f"--activation {spec}: write it as name, or name:number where it has a parameter that makes one"
+        ) from None
     return name, parameter
 
 

@@ -18,7 +18,7 @@ __all__ = ["build", "read_spec", "spec_of"]
 
 
 _KINDS: dict[str, tuple[type[Any], type[nn.Module]]] = {
-    "perceptron": (PerceptronSpec, Perceptron),
+    PerceptronSpec.kind: (PerceptronSpec, Perceptron),
     ConvSpec.kind: (ConvSpec, ConvNet),
     ResidualSpec.kind: (ResidualSpec, ResidualNet),
     TransformerSpec.kind: (TransformerSpec, CharTransformer),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import reprlib
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from probes.choices import check_choice
 from probes.errors import InputError
 from probes.networks.activations import activation_function, parse_activation
+from probes.networks.specs import Description, check_sizes
 
 __all__ = ["Perceptron", "PerceptronSpec"]
 
 
 @dataclass(frozen=True)
-class PerceptronSpec:
+class PerceptronSpec(Description):
     """What a perceptron is: f(x) = W_L h_{L−1} + b_L, h_k = [h_{k−1} +] φ(norm(W_k h_{k−1} + b_k)).
 
     Attributes:
@@ -25,6 +27,8 @@ class PerceptronSpec:
         norm: ``none``, ``batch`` or ``layer``, before φ.
         biases: for each layer whether it has a bias.
     """
+
+    kind: ClassVar[str] = "perceptron"
 
     widths: tuple[int, ...]
     activation: str
@@ -38,13 +42,21 @@ class PerceptronSpec:
         Raises:
             InputError: a value that makes no network.
         """
-        if len(self.widths) < 2 or any(not 1 <= width <= 1_000_000 for width in self.widths):
-            raise InputError(f"a perceptron needs at least an input and an output width, got {self.widths}")
-        check_choice("norm", self.norm)
-        if len(self.biases) != self.depth:
+        if not isinstance(self.widths, tuple) or len(self.widths) < 2:
             raise InputError(
-                f"a perceptron of {self.depth} layers needs as many bias flags, got {len(self.biases)}"
+                f"a perceptron needs at least an input and an output width, got {reprlib.repr(self.widths)}"
             )
+        check_sizes("widths", self.widths, 1_000_000)
+        if not isinstance(self.norm, str) or not isinstance(self.activation, str):
+            raise InputError("a perceptron's norm and activation are named by text")
+        check_choice("norm", self.norm)
+        flags = self.biases if isinstance(self.biases, tuple) else ()
+        if len(flags) != self.depth:
+            raise InputError(
+                f"a perceptron of {self.depth} layers needs as many bias flags, got {len(flags)}"
+            )
+        if not all(type(flag) is bool for flag in (*flags, self.residual)):
+            raise InputError("a perceptron's flags must be true or false")
         parse_activation(self.activation)
 
     @property
@@ -71,32 +83,6 @@ class PerceptronSpec:
     def widest(self) -> int:
         """The largest width."""
         return max(self.widths)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready mapping that :meth:`from_json` reads back."""
-        return {"kind": "perceptron", **asdict(self)}
-
-    @classmethod
-    def from_json(cls, content: Any) -> PerceptronSpec:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            InputError: it is not a perceptron's description.
-        """
-        try:
-            if content["kind"] != "perceptron":
-                raise InputError(f"unknown kind of network {content['kind']!r}")
-            return cls(
-                widths=tuple(int(width) for width in content["widths"]),
-                activation=str(content["activation"]),
-                residual=bool(content["residual"]),
-                norm=str(content["norm"]),
-                biases=tuple(bool(flag) for flag in content["biases"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the checkpoint's description of its network is damaged ({error})") from error
 
 
 class Perceptron(nn.Module):

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
+from probes.networks.specs import MOST_LAYERS
 from probes.system.files import natural_key
 
 __all__ = ["recover_perceptron"]
+
+_MOST_STEPS = 3_000_000  # matrices that are looked at in search of their order
 
 
 def recover_perceptron(
@@ -41,6 +44,12 @@ def recover_perceptron(
         raise InputError(f"no plain perceptron has a tensor {odd[0]}; give the network with --network")
     names = list(tensors)
     matrices = [name for name in names if tensors[name].ndim == 2]
+    if len(matrices) > MOST_LAYERS:
+        raise InputError(f"it has more than {MOST_LAYERS} matrices; give the network with --network")
+    if len(names) > 2 * len(matrices) > 0:
+        raise InputError(
+            "it has more vectors than biases (norm layers, perhaps); give the network with --network"
+        )
     if not matrices:
         raise InputError("there is no weight matrix in it; give the network with --network")
     if not (ordered and _chains(tensors, matrices)):
@@ -76,27 +85,32 @@ def _unique_chain(tensors: Mapping[str, Tensor], matrices: list[str]) -> list[st
         InputError: there is none, or more than one.
     """
     found: list[list[str]] = []
+    parts = {name: (_words(name), _numbers(name)) for name in matrices}
     earlier = {
-        name: {
-            other for other in matrices if _words(other) == _words(name) and _numbers(other) < _numbers(name)
-        }
-        for name in matrices
+        name: {other for other in matrices if parts[other][0] == words and parts[other][1] < numbers}
+        for name, (words, numbers) in parts.items()
     }
-    stack: list[list[str]] = [[name] for name in matrices if not earlier[name]]
+    path: list[str] = []
+    levels = [iter([name for name in matrices if not earlier[name]])]  # what may come at each place
     steps = 0
-    while stack and len(found) < 2 and steps < 100_000:
-        steps += 1
-        path = stack.pop()
-        if len(path) == len(matrices):
-            found.append(path)
+    while levels and len(found) < 2 and steps < _MOST_STEPS:
+        steps += len(matrices)
+        following = next(levels[-1], None)
+        if following is None:
+            levels.pop()
+            del path[-1:]
             continue
-        rows = tensors[path[-1]].shape[0]
-        stack += [
-            [*path, name]
+        path.append(following)
+        if len(path) == len(matrices):
+            found.append(path.copy())
+        rows, before = tensors[following].shape[0], set(path)
+        fits = [
+            name
             for name in matrices
-            if name not in path and tensors[name].shape[1] == rows and earlier[name] <= set(path)
+            if name not in before and tensors[name].shape[1] == rows and earlier[name] <= before
         ]
-    if len(found) == 1 and not stack:
+        levels.append(iter(fits))
+    if len(found) == 1 and not levels:
         return found[0]
     shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in matrices[:4])
     why = "in more than one order" if found else "in no order"
@@ -129,15 +143,16 @@ def _bias_owners(
     owners: dict[str, str] = {}
     by_prefix = {name.rpartition(".")[0]: name for name in matrices}
     weights = {"gamma", "scale", "weight", *(_leaf(name) for name in matrices)}
+    numbers = {name: _numbers(name) for name in matrices}
     for position, vector in enumerate(names):
         if tensors[vector].ndim != 1:
             continue
         prefix = vector.rpartition(".")[0]
         owner = by_prefix.get(prefix) if prefix and len(by_prefix) == len(matrices) else None
         if owner is None:
-            owner = _similar_owner(vector, tensors, matrices)
+            owner = _similar_owner(vector, tensors, numbers)
         if owner is None and ordered:
-            owner = next((name for name in reversed(names[:position]) if name in matrices), None)
+            owner = next((name for name in reversed(names[:position]) if name in numbers), None)
         if owner is None:
             fits = [name for name in matrices if tensors[name].shape[0] == tensors[vector].shape[0]]
             owner = fits[0] if len(fits) == 1 else None
@@ -151,12 +166,10 @@ def _bias_owners(
     return owners
 
 
-def _similar_owner(vector: str, tensors: Mapping[str, Tensor], matrices: list[str]) -> str | None:
+def _similar_owner(
+    vector: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, list[int]]
+) -> str | None:
     """The one matrix with the vector's length and the same numbers in its name (W1 and b1)."""
-    numbers = _numbers(vector)
-    fits = [
-        name
-        for name in matrices
-        if numbers and tensors[name].shape[0] == tensors[vector].shape[0] and _numbers(name) == numbers
-    ]
-    return fits[0] if len(fits) == 1 else None
+    own, length = _numbers(vector), tensors[vector].shape[0]
+    fits = [name for name, other in numbers.items() if own == other and tensors[name].shape[0] == length]
+    return fits[0] if own and len(fits) == 1 else None

@@ -13,7 +13,6 @@ from probes.data.losses import Loss
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.settings import SliceSettings
-from probes.measures.split import SPLIT_EXAMPLES
 from probes.measures.spot_check import checked_rows, spot_check_examples
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
@@ -38,17 +37,24 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
     else:
         count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
     split = {"none": 0, "small": 1, "slice": etas}[settings.split]
-    count += split * (_SPLIT * examples + 2 * min(SPLIT_EXAMPLES, sample))
+    count += split * (_SPLIT * examples + 2 * min(settings.split_examples, examples))
     if settings.spot_check:  # float64 is worth two
         count += 3 * (1 + len(checked_rows(settings.etas))) * spot_check_examples(examples)
     return count + _LADDER * etas * sample * settings.ladder
 
 
 def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: SliceSettings) -> float:
-    """Time a gradient of a few examples, or of more until the clock can tell, up to a chunk; and multiply.
+    """Time a gradient of a few examples, or of more until the clock can tell; and multiply.
 
-    Good to a factor of two or three: the first slice's own time tells better.
+    Good to a factor of two or three: the first slice's own time tells better. What a call costs beside its examples
+    is told from two timings, since a chunk pays it once.
+
+    Returns:
+        Seconds; NaN where a gradient of a part of the data cannot be taken, which the slice itself will say.
     """
+    chunk = min(settings.chunk or len(data), len(data))
+    if mixes_examples(network, settings.batchnorm) and (chunk < len(data) or chunk < 2):
+        return math.nan
     wanted = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
     def gradient(count: int) -> float:
@@ -59,23 +65,32 @@ def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: S
             loss,
             dtype=getattr(torch, settings.dtype),
             device=settings.device,
-            chunk=count,
+            chunk=min(count, chunk),
             precision=settings.precision,
         )
-        start = time.perf_counter()
-        _ = evaluator.evaluate(evaluator.frozen, wanted=wanted).loss  # reading it waits for a GPU
-        return time.perf_counter() - start
 
-    if len(data) < 2 and mixes_examples(network, settings.batchnorm):
-        return math.nan  # which the slice refuses, and says why
-    most = min(len(data), settings.chunk or len(data))
-    count = min(_FEW, most)
+        def once() -> float:
+            start = time.perf_counter()
+            _ = evaluator.evaluate(evaluator.frozen, wanted=wanted).loss  # reading it waits for a GPU
+            return time.perf_counter() - start
+
+        once()  # the first call prepares what later ones find ready
+        return min(once(), once())  # another process may take the machine for a moment
+
     with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
-        gradient(count)  # the first call prepares what later ones find ready
-        # the better of two, for another process may take the machine for a moment
-        while (seconds := min(gradient(count), gradient(count))) < _ENOUGH and count < most:
-            count = min(4 * count, most)
-    return seconds / count * gradients_per_slice(settings, len(data))
+        try:
+            count = min(_FEW, len(data))
+            while (seconds := gradient(count)) < _ENOUGH and count < len(data):
+                count = min(4 * count, len(data))
+            per_example = seconds / count
+            if count < chunk:  # its one call cost as much as a chunk's will, beside its examples
+                fewer = max(count // 2, 2)
+                slope = (seconds - gradient(fewer)) / max(count - fewer, 1)
+                slope = min(max(slope, 0.0), per_example)
+                per_example = slope + (seconds - slope * count) / chunk
+        except Exception:  # of anybody's network, on a part of its data; an estimate ends no run
+            return math.nan
+    return per_example * gradients_per_slice(settings, len(data))
 
 
 def about(seconds: float, checkpoints: int) -> str:

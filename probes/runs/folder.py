@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,16 +19,18 @@ from typing import Any, Self
 import xarray as xr
 
 from probes.errors import InputError
-from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
+from probes.runs.slice_form import check_form
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
+from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
-from trust import measurements as variables
+from probes.system.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 
 __all__ = ["SCHEMA", "RunFolder", "read_manifest", "read_slice", "slice_files"]
 
 SCHEMA = 2
 """What is written, and read."""
 
+_SLICE = re.compile(r"[0-9]{4}\.nc")
 _RUN = "run_hash"  # the slice's attribute that says which run it is of, by the digest of its identity
 
 
@@ -197,19 +200,36 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder}: holds no results of probe run (no run.json in it)")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
         schema = content["schema"]
         if type(schema) is not int or schema < SCHEMA:
             raise ValueError(f"schema {schema!r}")
         if (schema == SCHEMA or ATTRIBUTE in content) and content[ATTRIBUTE] != digest_of(content):
             raise ValueError("its checksum does not fit")
-        if schema == SCHEMA and not isinstance(content["identity"], dict):
-            raise TypeError("identity")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if schema == SCHEMA:
+            _check_identity(content["identity"])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); {_without_manifest(folder)}") from error
     if schema > SCHEMA:
         raise InputError(f"{path}: written by a newer version (schema {schema}); upgrade deep-relative-trust")
     return content  # type: ignore[no-any-return]
+
+
+def _check_identity(identity: Any) -> None:
+    """Refuse what says of no run which one it is.
+
+    Raises:
+        ValueError: it is no mapping, or its checkpoints or its chunk are none.
+    """
+    if not isinstance(identity, dict):
+        raise ValueError("identity")
+    checkpoints = identity.get("checkpoints", [])
+    if not isinstance(checkpoints, list) or not all(isinstance(one, str) for one in checkpoints):
+        raise ValueError("checkpoints")
+    if type(identity.get("chunk", 1)) not in (int, type(None)):
+        raise ValueError("chunk")
 
 
 def _without_manifest(folder: Path) -> str:
@@ -222,14 +242,12 @@ def _without_manifest(folder: Path) -> str:
 
 def slice_files(folder: Path) -> list[Path]:
     """The files of all checkpoints that are measured, in training order."""
-    return sorted((folder / "slices").glob("[0-9][0-9][0-9][0-9].nc"))
+    slices = folder / "slices"
+    return sorted(path for path in slices.iterdir() if _SLICE.fullmatch(path.name)) if slices.is_dir() else []
 
 
 def _is_sealed(path: Path) -> bool:
-    try:
-        return seal_holds(path.read_bytes()) is not None
-    except OSError:
-        return False
+    return path.is_file() and seal_holds(path.read_bytes()) is not None
 
 
 def _counted(count: int) -> str:
@@ -243,6 +261,8 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         InputError: the file is damaged, of another run, or a newer version wrote it.
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is not a plain file")
         content = path.read_bytes()
         holds = seal_holds(content)
         if not holds:
@@ -250,9 +270,9 @@ def read_slice(path: Path, identity: Mapping[str, Any]) -> xr.Dataset:
         dataset = xr.load_dataset(io.BytesIO(content), engine="scipy")
         schema = int(dataset.attrs.pop("schema"))
         if schema <= SCHEMA:
-            missing = {"checkpoint", "eta", "layer"} - set(dataset.dims)
-            if missing or variables.NOISE_FLOOR not in dataset:
-                raise KeyError(f"no {', '.join(sorted(missing)) or variables.NOISE_FLOOR}")
+            check_form(dataset)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # the parser's own errors for a truncated or edited file are of many types
         raise InputError(f"{path}: is damaged ({_reason(error)}); {_without(path)}") from error
     if schema > SCHEMA:
@@ -269,6 +289,6 @@ def _reason(error: Exception) -> str:
 
 def _without(path: Path) -> str:
     """What to do about one slice that cannot be used."""
-    others = len([file for file in path.parent.glob("[0-9][0-9][0-9][0-9].nc") if file != path])
+    others = len([file for file in slice_files(path.parent.parent) if file != path])
     kept = f"; the other {others} {'is' if others == 1 else 'are'} kept" if others else ""
     return f"delete it and run the same command again{kept}"

@@ -36,7 +36,12 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     if not files:
         raise InputError(f"{folder}: nothing is measured in it yet; run the same command again")
     parts = [read_slice(file, manifest["identity"]) for file in files]
-    joined = join(parts)
+    try:
+        joined = join(parts)
+    except ValueError as error:
+        raise InputError(
+            f"{folder}: its slices differ in more than their checkpoints ({error}); measure into another folder"
+        ) from error
     expected = manifest["identity"].get("checkpoints", [])
     joined.attrs["complete"] = str(len(files) == len(expected)).lower()
     return joined

@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
-from probes.errors import InputError
+from probes.choices import MOST_CHECKPOINTS
+from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
@@ -27,8 +28,9 @@ from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
 from probes.runs.source import Prepared, Source, prepare
-from probes.slices.slice import evaluations_per_slice, measure_slice
+from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed
 from probes.system.processes import ALONE, Share
+from probes.system.terminal import has_terminal, say
 
 __all__ = ["PreparedRun", "measure", "measure_run", "prepare_run", "slices", "versions"]
 
@@ -69,8 +71,15 @@ def prepare_run(
     """
     share.together(lambda: chosen_measures(settings))  # refused before there is a folder
     settings, prepared = _prepared_together(source, settings, share)
+    if share.rank == 0 and (said := prepared.networks.conversion()) is not None:
+        print(f"probe: {said}", file=sys.stderr, flush=True)
     records = _measured_networks(prepared.networks, settings.direction)
-    settings = replace(settings, chunk=share.first(lambda: _settled_chunk(settings, prepared, out)))
+    if out is not None and len(records) > MOST_CHECKPOINTS:
+        raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
+    chunk = share.first(lambda: _settled_chunk(settings, prepared, out))
+    if mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
+        refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
+    settings = replace(settings, chunk=chunk)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
     identity |= {
@@ -168,7 +177,7 @@ def slices(
     todo = [place for place in range(len(records)) if places is None or place in places]
     each = evaluations_per_slice(settings)
     total, done = len(records) * each, (len(records) - len(todo)) * each
-    hidden = True if quiet else None  # None: hidden where there is no terminal
+    hidden = quiet or not has_terminal()
     with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
         for place in todo:
             record = records[place]
@@ -203,12 +212,13 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
     dataset = dataset.assign_coords(weights_hash=("checkpoint", [record.digest]))
     dataset.attrs |= {
         "loss": prepared.loss.name,
-        "data": prepared.data.spec,
+        "data": shown(prepared.data.spec),
         "data_hash": prepared.data.digest(),
         "data_note": prepared.data.note,
+        "converted": f"{record.converted} to float32" if record.converted else "",
         "noise_floor": float(dataset["noise_floor"].max()),
         "versions": versions(),
-        "command": " ".join(sys.argv),
+        "command": shown(" ".join(sys.argv)),
         "threads": torch.get_num_threads(),
     }
     return dataset
@@ -287,7 +297,7 @@ def measure_run(
         for done, (place, dataset) in enumerate(measured, 1):
             if together.rank == 0:
                 folder.write_slice(place, dataset)
-            if done == 1 and share.rank == 0 and not sys.stderr.isatty():  # where a bar would say it
+            if done == 1 and share.rank == 0 and not has_terminal():  # where a bar would say it
                 _tell((time.perf_counter() - begun) * (len(mine) - 1), len(mine) - 1)
         share.wait()
     return folder
@@ -296,4 +306,4 @@ def measure_run(
 def _tell(seconds: float, checkpoints: int) -> None:
     """Say beforehand what takes long."""
     if seconds > WORTH_SAYING:
-        print(f"probe: {about(seconds, checkpoints)}", file=sys.stderr, flush=True)
+        say(f"probe: {about(seconds, checkpoints)}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probes.choices import MOST_CHECKPOINTS
 from probes.errors import InputError
 
 __all__ = ["checkpoint_steps"]
@@ -30,8 +31,11 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
     try:
         if text.isdecimal():
             count = int(text)
-            if not 1 <= count <= total + 1:
-                raise InputError(f"--checkpoints {spec}: from 1 to {total + 1} fit into {total} steps")
+            if not 1 <= count <= min(total + 1, MOST_CHECKPOINTS):
+                fit = (
+                    f"from 1 to {total + 1} fit into {total} steps, and at most {MOST_CHECKPOINTS} are saved"
+                )
+                raise InputError(f"--checkpoints {spec}: {fit}")
             if count == 1:
                 return [total]
             return sorted({round(place * total / (count - 1)) for place in range(count)})

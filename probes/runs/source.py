@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
@@ -20,6 +21,8 @@ from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkSeries
 from probes.system.callables import is_callable_spec, load_callable
+
+_LONGEST = 4096  # letters of what a checkpoint says of its data, a path at most
 
 __all__ = ["Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
 
@@ -34,6 +37,9 @@ class Source:
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
+        ignore_tensors: globs over names in the files: tensors that are left out.
+        base: of adapters the folder of the network that they belong to.
+        merge_adapter: whether adapters become part of its weights.
         data: a name, file or callable; None takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
         loss: a name or callable; None means cross-entropy for labels.
@@ -44,6 +50,9 @@ class Source:
     activation: str | None = None
     residual: bool = False
     key: str | None = None
+    ignore_tensors: tuple[str, ...] = ()
+    base: str | None = None
+    merge_adapter: bool = False
     data: str | None = None
     examples: int | None = None
     loss: str | None = None
@@ -86,15 +95,26 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
 
+    ignored: set[str] = set()
+
     def read(path: Path) -> FrozenNetwork:
+        checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        base = (
+            None if source.base is None else read_checkpoint(Path(source.base), ignore=source.ignore_tensors)
+        )
+        ignored.update(checkpoint.ignored, () if base is None else base.ignored)
         return load_network(
-            read_checkpoint(path, key=source.key),
+            checkpoint,
             network=factory,
             activation=source.activation,
             residual=source.residual,
+            base=base,
+            merged=source.merge_adapter,
         )
 
-    return NetworkSeries(read, order.paths), order
+    networks = NetworkSeries(read, order.paths)
+    refuse_unmatched(source.ignore_tensors, ignored)
+    return networks, order
 
 
 def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
@@ -117,9 +137,12 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = source.loss or _stated(details, "loss", path)
-    if is_text_spec(spec) and is_tokenised_text(path):
+    folders = [path, *([] if source.base is None else [Path(source.base)])]
+    tokenised = next((folder for folder in folders if is_tokenised_text(folder)), None)
+    if is_text_spec(spec) and tokenised is not None:
         masks = type(frozen.network).__name__.endswith("ForMaskedLM")
-        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        windows = tokenised_windows(spec, tokenised, masks=masks)
+        data = DataSet(spec, Batches([Batch(*windows)])).head(examples)
         named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)
@@ -138,9 +161,12 @@ def _stated(details: Mapping[str, Any], name: str, path: Path) -> str | None:
         InputError: it names a Python callable, or is no text.
     """
     value = details.get(name)
-    ours = name == "data" and isinstance(value, str) and value.startswith(("mnist:", "text:"))
-    if value is None or ours or (isinstance(value, str) and not is_callable_spec(value)):
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST:
+        raise InputError(f"{path}: its description is damaged ({name} {reprlib.repr(value)}); add --{name}")
+    if (name == "data" and value.startswith(("mnist:", "text:"))) or not is_callable_spec(value):
         return value
     raise InputError(
-        f"{path}: says {name} {value}, which is code to run; add --{name} yourself if you trust it"
+        f"{path}: says {name} {reprlib.repr(value)}, which is code to run; add --{name} yourself if you trust it"
     )

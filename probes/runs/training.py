@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from probes.checkpoints.checkpoint import write_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
+from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
@@ -28,10 +29,14 @@ from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
+from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
+from probes.system.seals import sealed, unsealed
+from probes.system.terminal import has_terminal, say
 
 __all__ = ["TrainingSettings", "train"]
 _STATE = ".training-state"
+_MOST_STEPS = 10**7  # every one is kept in memory, for the curve
 _WORTH_THREADS = (
     400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
 )
@@ -80,11 +85,14 @@ class TrainingSettings:
         for option, value in (("--lr", self.lr), ("--lr-decay", self.lr_decay)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{option} {value}: must be a positive number")
-        for option, count in (("--epochs", self.epochs), ("--batch-size", self.batch_size)):
-            if count < 1:
-                raise InputError(f"{option} {count}: must be at least 1")
-        if self.epoch_steps is not None and self.epoch_steps < 1:
-            raise InputError(f"--epoch-steps {self.epoch_steps}: must be at least 1")
+        for option, count in (
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--epoch-steps", self.epoch_steps),
+        ):
+            if count is not None:
+                check_count(option, count, 1, _MOST_STEPS)
+        check_count("--seed", self.seed, *SEEDS)
 
 
 @dataclass
@@ -111,7 +119,7 @@ class _State:
         }
         stream = io.BytesIO()  # of a full disk torch.save would say something else
         torch.save(content, stream)
-        write_atomically(path, stream.getbuffer())
+        write_atomically(path, sealed(stream.getbuffer()))
 
     def restore(self, content: Mapping[str, Any]) -> None:
         """Take up what :meth:`save` wrote."""
@@ -144,6 +152,11 @@ def train(
     if settings.network.vocabulary is None:
         data = data.in_floats()
     epoch_steps = settings.epoch_steps or math.ceil(len(data) / settings.batch_size)
+    if settings.epochs * epoch_steps > _MOST_STEPS:
+        raise InputError(
+            f"--epochs {settings.epochs}: of {epoch_steps} steps each are more than the {_MOST_STEPS} that can be"
+            " trained"
+        )
     shallow = settings.network.depth <= 2 or settings.network.residual
     steps = checkpoint_steps(
         settings.checkpoints, epochs=settings.epochs, epoch_steps=epoch_steps, shallow=shallow
@@ -171,7 +184,14 @@ def train(
     with (
         _open_folder(out, identity, state, steps),
         _few_threads(settings),
-        tqdm(total=total, initial=state.step, desc=what, unit="step", disable=None, file=sys.stderr) as bar,
+        tqdm(
+            total=total,
+            initial=state.step,
+            desc=what,
+            unit="step",
+            disable=not has_terminal(),
+            file=sys.stderr,
+        ) as bar,
     ):
         while True:
             if state.step in steps:
@@ -247,7 +267,7 @@ def _refuse_another(out: Path, identity: str) -> None:
     manifest = out / "training.json"
     if manifest.is_file():
         try:
-            same = json.loads(manifest.read_text("utf-8")) == json.loads(identity)
+            same = read_json(manifest) == json.loads(identity)
         except ValueError:
             same = False
         if not same:
@@ -262,15 +282,45 @@ def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None
     path = out / _STATE
     if not path.is_file():
         return
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = [out / _checkpoint_name(step) for step in steps if step < content["step"]]
-        if content["identity"] == identity and all(file.is_file() for file in saved):
+    with _damage_told(path):
+        whole = unsealed(path.read_bytes())
+        if whole is None:
+            raise ValueError("its checksum does not fit")
+        content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+        same, reached = content["identity"] == identity, int(content["step"])
+    lost = [step for step in steps if step < reached and not _is_whole(out / _checkpoint_name(step), step)]
+    if lost:
+        path = out / _checkpoint_name(lost[0])
+        say(f"probe: {path}: is missing or damaged; training from the start", err=True)
+    elif same:
+        with _damage_told(path):
             state.restore(content)
-    except Exception as error:  # a damaged file: unpickling raises anything
-        raise InputError(
-            f"{path}: is damaged ({type(error).__name__}); delete it to train from the start"
-        ) from error
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say what to do about a state that cannot be taken up."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # of a file that somebody else made: unpickling raises anything
+        raise InputError(f"{path}: is damaged ({error}); delete it to train from the start") from error
+
+
+def _is_whole(path: Path, step: int) -> bool:
+    """Whether the checkpoint of a step is as it was saved.
+
+    Raises:
+        OSError: it is there and cannot be read.
+    """
+    if not path.is_file():
+        return False
+    path.open("rb").close()
+    try:
+        return read_checkpoint(path).details.get("step") == step
+    except InputError:
+        return False
 
 
 def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:

@@ -43,6 +43,12 @@ def _check(measure: Measure, found: Found, frozen: Frozen) -> None:
     for name, values in found.items():
         if name not in measure.finds:
             raise InputError(f"measure {measure.name}: finds {name}, which it does not declare")
+        known = variables.ALL.get(str(name), name)
+        if known.dims != name.dims:
+            raise InputError(
+                f"measure {measure.name}: {name} is in the vocabulary with the dims {', '.join(known.dims)}; name"
+                " another variable"
+            )
         dims = [dim for dim in name.dims if dim != "checkpoint"]
         shape = np.shape(values)
         wanted = tuple(sizes.get(dim, size) for dim, size in zip(dims, shape, strict=False))

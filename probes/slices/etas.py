@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.errors import InputError
+from probes.measures.settings import LARGEST_ETA, MOST_ETAS
 from trust.measurements import SMALL_ETA
 
 __all__ = ["parse_etas"]
@@ -37,8 +38,10 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
         if ":" in text:
             first, last, count = text.split(":")
             number = int(count)
-            if not 1 <= number <= 1_000_000:
-                raise InputError(f"--etas {spec}: the number of points must be from 1 to 1000000; {fix}")
+            if not 1 <= number < MOST_ETAS:
+                raise InputError(
+                    f"--etas {spec}: the number of points must be from 1 to {MOST_ETAS - 1}; {fix}"
+                )
             values = np.linspace(float(first), float(last), number)
         else:
             values = np.array([float(part) for part in text.split(",") if part.strip()])
@@ -50,6 +53,8 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
         raise InputError(f"--etas {spec!r}: the grid is empty; {fix}")
     if not all(math.isfinite(value) for value in values):
         raise InputError(f"--etas {spec}: every eta must be finite; {fix}")
+    if values.max() > LARGEST_ETA:
+        raise InputError(f"--etas {spec}: every eta must be at most {LARGEST_ETA:g}; {fix}")
     if values.min() < 0:
         raise InputError(f"--etas {spec}: eta is a relative size and cannot be negative; {fix}")
     if np.any(np.diff(values) <= 0):

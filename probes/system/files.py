@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,17 @@ from filelock import lock_descriptor
 from probes.errors import InputError
 
 __all__ = [
+    "NO_LINK",
     "make_folder",
     "natural_key",
+    "refuse_irregular",
     "remove_leftovers",
     "write_atomically",
     "writing_errors",
 ]
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Opens the file of a name itself: no link is followed, and no pipe waited for."""
 
 _ENDING = ".part"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # .NAME.RANDOM.part, as mkstemp names them for us
@@ -79,6 +85,22 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def refuse_irregular(path: Path, *, remedy: str = "name another file") -> None:
+    """Refuse to write where something else than a plain file is: only plain files are ever replaced.
+
+    Raises:
+        InputError: there is a link, a folder, a device or a pipe.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing there, or nothing that can be looked at, which writing will say
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"))
+        kind = next((word for test, word in kinds if test(mode)), "device")
+        raise InputError(f"{path}: is a {kind}, not a plain file, and is left alone; {remedy}")
+
+
 def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[bytes]], None]) -> None:
     """Write ``content`` (or what it writes into the stream) to ``path``, all of it or nothing.
 
@@ -86,8 +108,10 @@ def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[byte
     disk too.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written; no temporary file is left.
+        InputError: the disk is full, the folder cannot be written, or no plain file is at ``path`` but a link, a
+            device or the like; no temporary file is left.
     """
+    refuse_irregular(path)
     with writing_errors(path):
         descriptor, temporary = _temporary_file(path)
         try:
@@ -101,6 +125,7 @@ def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[byte
                 os.chmod(temporary, 0o666 & ~_umask())
                 if os.name == "nt":
                     stream.close()  # Windows renames closed files only
+                refuse_irregular(path)  # writing may have taken long
                 os.replace(temporary, path)
             _sync_folder(path.parent)
         except BaseException:
@@ -118,7 +143,7 @@ def remove_leftovers(folder: Path) -> None:
         if not _TEMPORARY.fullmatch(path.name) or path.is_symlink() or not path.is_file():
             continue
         try:
-            descriptor = os.open(path, os.O_RDWR)
+            descriptor = os.open(path, os.O_RDWR | NO_LINK)
         except OSError:
             continue  # another process was faster, or it is not ours
         try:

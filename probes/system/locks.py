@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from probes.errors import InputError
-from probes.system.files import make_folder, remove_leftovers, writing_errors
+from probes.system.files import NO_LINK, make_folder, refuse_irregular, remove_leftovers, writing_errors
+from probes.system.terminal import say
 
 __all__ = ["FolderLock", "claim_folder"]
+
+_REMEDY = "remove it, or choose another --out"
 
 
 def claim_folder(folder: Path, check: Callable[[], object]) -> FolderLock:
@@ -65,8 +68,9 @@ class FolderLock:
         """Take the lock on an existing folder; where the file system has none, say so and go on.
 
         Raises:
-            InputError: another process has it, or nothing can be written there.
+            InputError: another process has it, nothing can be written there, or its name is taken by something else.
         """
+        refuse_irregular(self.path, remedy=_REMEDY)
         try:
             self._lock.acquire()
         except Timeout:
@@ -75,14 +79,15 @@ class FolderLock:
                 " choose another --out"
             ) from None
         except OSError:
+            refuse_irregular(self.path, remedy=_REMEDY)
             with writing_errors(self.folder):
-                self.path.open("ab").close()  # the file can be written, so it is the lock that failed
+                # the file can be written, so it is the lock that failed
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | NO_LINK, 0o666))
                 self.path.unlink()
-            print(
+            say(
                 f"probe: {self.folder}: its file system has no locks; start no second command on this folder"
                 " before this one has ended",
-                file=sys.stderr,
-                flush=True,
+                err=True,
             )
 
     def release(self) -> None:
@@ -107,10 +112,13 @@ class FolderLock:
         """Write into the locked file whose it is.
 
         Raises:
+            InputError: the file has another name too, whose content is not ours to write.
             Timeout: the holder before has removed this file. (The library sees to that itself where the file has
                 no name left; on NFS it still has a hidden one.)
         """
         self._file = os.fstat(descriptor)
+        if not stat.S_ISREG(self._file.st_mode) or self._file.st_nlink > 1:
+            raise InputError(f"{self.path}: is a link to another file, which is left alone; {_REMEDY}")
         if not self._is_there():
             raise Timeout(str(self.path))
         with suppress(OSError):  # a full disk: the lock holds without a name on it
@@ -120,7 +128,7 @@ class FolderLock:
     def _is_there(self) -> bool:
         """Whether the locked file is still the one of that name."""
         try:
-            return self._file is not None and os.path.samestat(self._file, self.path.stat())
+            return self._file is not None and os.path.samestat(self._file, self.path.lstat())
         except FileNotFoundError:
             return False
 
@@ -128,7 +136,8 @@ class FolderLock:
 def _holder(path: Path) -> str:
     """What the lock's file says of its holder, in brackets."""
     try:
-        words = path.read_bytes()[:300].decode("utf-8", "replace").split()
+        with open(os.open(path, os.O_RDONLY | NO_LINK), "rb") as stream:
+            words = stream.read(300).decode("utf-8", "replace").split()
     except OSError:
         return ""
     if len(words) != 2 or not words[0].isdecimal():

@@ -32,6 +32,8 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _PATIENCE = timedelta(days=1)
 """How long a process waits for another, which may be hashing or measuring: a dead one is seen by its closed
 connection, however long this is."""
+_MEETING = timedelta(minutes=10)
+"""How long processes wait for each other before they have met, when nothing yet tells a dead one from a late one."""
 _MEETINGS = itertools.count()
 """How often this process has met the others: each time needs names of its own in what they can all write to."""
 _SMALL = 2**18
@@ -239,6 +241,8 @@ def from_environment(
         try:
             backend = _backend(device, _number("LOCAL_RANK"))
             try:
+                failures.store.set(f"met/{rank}", "yes")
+                failures.store.wait([f"met/{other}" for other in range(size)], _MEETING)
                 dist.init_process_group(
                     backend, store=failures.store, rank=rank, world_size=size, timeout=_PATIENCE
                 )
@@ -257,7 +261,7 @@ def from_environment(
 
 def _store() -> Store:
     try:
-        store: Store = next(rendezvous("env://", timeout=_PATIENCE))[0]
+        store: Store = next(rendezvous("env://", timeout=_MEETING))[0]
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise InputError(

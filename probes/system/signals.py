@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from probes.system.terminal import say
+
 __all__ = ["exit_status", "farewell", "interrupted", "interruptible", "watched"]
 
 Handler = Callable[[int, FrameType | None], object]
@@ -87,6 +89,8 @@ class _State:
 
 
 _STATE = _State()
+_SAYING = threading.Lock()
+"""Held while the line is said, so that nobody ends the process half-way."""
 
 
 def interrupted() -> bool:
@@ -94,10 +98,12 @@ def interrupted() -> bool:
     return _STATE.received is not None
 
 
-def farewell() -> str:
-    """What to say; whoever asks says it, for it is said once."""
-    _STATE.said = True
-    return _LINE
+def farewell() -> None:
+    """Say how to go on; it is said once."""
+    with _SAYING:
+        if not _STATE.said:
+            say(_LINE, err=True)
+        _STATE.said = True
 
 
 def exit_status() -> int:
@@ -144,11 +150,10 @@ def _end_soon(number: int) -> None:
 
 def _end() -> None:
     """End the process: no finalisers, no waiting for threads, no traceback."""
-    if not _STATE.said:
+    saying = _SAYING.acquire(timeout=_GRACE)  # the main thread may be about it, or stuck in it
+    if saying and not _STATE.said:
         with suppress(OSError):  # nobody reads it
-            os.write(
-                2, f"{chr(10) * os.isatty(2)}{farewell()}\n".encode()
-            )  # on a terminal below the progress bar
+            os.write(2, f"{chr(10) * os.isatty(2)}{_LINE}\n".encode())  # on a terminal below the progress bar
     if threading.current_thread() is threading.main_thread():  # others would wait for what it holds
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

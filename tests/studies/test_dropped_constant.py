@@ -22,7 +22,13 @@ NETWORKS = {"2-layer": (2, "plain"), "3-layer-batch-norm": (3, "batch norm")}
 def tiny() -> dropped.Preset:
     schedule = dict.fromkeys(NETWORKS, (2, 0.9))
     return dropped.Preset(
-        width=6, batch_size=50, epoch_steps=None, examples=80, jacobian=2, schedule=schedule
+        width=6,
+        batch_size=50,
+        epoch_steps=None,
+        examples=80,
+        split_examples=80,
+        jacobian=2,
+        schedule=schedule,
     )
 
 
@@ -71,20 +77,22 @@ def test_its_numbers_are_those_of_its_runs(probe: Probe, small: list[Any], tmp_p
     assert (document["study"], document["preset"], document["seeds"]) == ("dropped-constant", "quick", 2)
     assert all(Path(figure).is_file() for figure in document["figures"])
     numbers = document["numbers"]
-    assert len(numbers) == 2 * 3 * (2 * 5 * 3 + 3)
+    assert len(numbers) == 2 * 3 * (2 * 10 * 3 + 3)
     for network, (depth, kind) in NETWORKS.items():
         runs = [probes.load(tmp_path / "out" / network / f"seed-{k}" / "measurements") for k in range(2)]
         assert runs[0].sizes["checkpoint"] == 3
         for place, share in enumerate(("0", "0.5", "1")):
-            largest, held, accuracy = [], [], []
+            largest, held, sample, accuracy = [], [], [], []
             for run in runs:
-                at = run.isel(checkpoint=place, eta=1)
+                at = run.isel(checkpoint=place).sel(eta=1e-4)
                 weights = at.isel(layer=np.flatnonzero(at["is_weight"].values))
                 trust = float(np.prod(1 + weights["relative_perturbation"])) - 1
                 k = int(np.argmax(weights["gradient_change"].values))
                 largest.append(float(weights["gradient_change"][k]) / trust)
                 held.append(float(weights["frozen_residual_change"][k]) / trust)  # of the same layer
+                sample.append(float(weights["sample_gradient_change"][k]) / trust)
                 accuracy.append(float(run["accuracy"].isel(checkpoint=place, eta=0)))
+            assert sample == pytest.approx(largest, rel=1e-3)  # all examples are the split's
             for name, values in (
                 ("largest/constant", largest),
                 ("largest/frozen_constant", held),

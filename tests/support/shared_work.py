@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,9 @@ from probes.measures.settings import SliceSettings
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.slices.slice import measure_slice
+from probes.system import failures
 from probes.system.processes import Share, from_environment
+from tests.support import processes
 from tests.support.reference import make, make_data
 
 EXACT = torch.float64
@@ -248,6 +251,8 @@ def work(rank: int, size: int, port: int, folder: Path) -> None:
         "TORCHELASTIC_USE_AGENT_STORE": "True",  # as torchrun says: the starter keeps the store
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
+    # on a busy machine others may take their time to answer
+    failures._HEARD, failures._ROLL_CALL = timedelta(seconds=processes.LONG), processes.LONG
     lines: list[str] = []
     with from_environment(say=lines.append) as share:
         results = {name: case(share) for name, case in CASES.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trust.structure import Step, Structure, parse_structure
+from trust.structure import Block, Step, Structure, parse_structure
 
 CHAIN = Structure(
     (
@@ -65,6 +65,48 @@ def test_what_is_unclear_is_empty() -> None:
     shared = (*two[:3], Step("weight", (2,), "a"))
     assert Structure(shared).activations == {"a": ""}
     assert Structure(shared).gates == {}
+
+
+RESIDUAL = (
+    Step("input"),
+    Step("weight", (0,), "a", "a.bias", form="vector"),
+    Step("activation", (1,), "relu"),
+    Step("weight", (2,), "b"),
+    Step("activation", (3,), "relu"),
+    Step("sum", (2, 4)),
+    Step("weight", (5,), "c"),
+    Step("sum", (5, 6)),
+    Step("weight", (7,), "d"),
+)
+
+
+def test_layers_and_residual_blocks_are_told_apart() -> None:
+    assert Structure(RESIDUAL).blocks == [
+        Block("a", "a.bias", "relu", False),
+        Block("b", "", "relu", True),
+        Block("c", "", "identity", True),
+        Block("d", "", "identity", False),
+    ]
+    assert Structure((Step("input"), Step("weight", (0,), "a"))).blocks == [Block("a", "", "identity", False)]
+
+
+@pytest.mark.parametrize(
+    ("place", "other"),
+    [
+        (2, Step("map", (1,), "pool")),
+        (3, Step("weight", (2,), "a")),  # used twice
+        (3, Step("weight", (2,), "b", norm="n")),
+        (3, Step("weight", (2,), "b", form="convolution")),
+        (3, Step("weight", (0,), "b")),
+        (5, Step("sum", (3, 4))),  # not its own input
+        (5, Step("sum", (2, 2, 4))),
+        (7, Step("sum", (2, 6))),
+        (8, Step("weight", (6,), "d")),
+    ],
+)
+def test_anything_else_is_no_chain_of_blocks(place: int, other: Step) -> None:
+    assert Structure((*RESIDUAL[:place], other, *RESIDUAL[place + 1 :])).blocks is None
+    assert CHAIN.blocks is BLOCK.blocks is Structure((Step("input"),)).blocks is None
 
 
 def test_biases() -> None:

@@ -8,7 +8,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.claims.claim import Claim, Kind, Measurements, Premise
 from trust.claims.pattern import PIECEWISE_LINEAR
-from trust.claims.premises import CHAIN
+from trust.claims.premises import BLOCKS
 from trust.claims.quantities import log10, perturbed
 
 __all__ = ["CERTIFIED_STEP"]
@@ -51,12 +51,12 @@ CERTIFIED_STEP = Claim(
     bound=_returned,
     kind=Kind.LEMMA,
     premises=(
-        CHAIN,
+        BLOCKS,
         PIECEWISE_LINEAR,
         Premise("cross-entropy", "the loss is the cross-entropy of labels", _cross_entropy),
     ),
     needs=(variables.CERTIFIED_STEP, variables.LOSS_RISE, variables.LOSS),
-    add="--pattern N (for the cross-entropy of plain chains of ReLU, leaky ReLU or linear layers)",
+    add="--pattern N (for the cross-entropy of chains of ReLU, leaky ReLU or linear layers, residual ones too)",
     number=55,
     subject="step",
     proved=True,

@@ -9,12 +9,12 @@ from trust.activations import activation
 from trust.claims.claim import Measurements, Premise, Quantity
 from trust.claims.forms import pattern as forms
 from trust.claims.output import output_claim, relative_to_output
-from trust.claims.premises import CHAIN
+from trust.claims.premises import BLOCKS
 from trust.claims.quantities import activations, log10, perturbed
 
 __all__ = ["PATTERN_TELESCOPED", "PIECEWISE_LINEAR", "RESPONSE"]
 
-_ADD = "--pattern N (for plain chains of ReLU, leaky ReLU or linear layers)"
+_ADD = "--pattern N (for chains of ReLU, leaky ReLU or linear layers, residual ones too)"
 
 
 def _piecewise_linear(measurements: Measurements) -> xr.DataArray:
@@ -44,7 +44,7 @@ PATTERN_TELESCOPED = output_claim(
     "‖f̃(x) − f(x)‖ ≤ e_L, e_k = ‖D_kW̃_k[:, S_{k−1}]‖₂ e_{k−1} + ‖D_k(ΔW_kh_{k−1} + Δb_k)‖, S_k the units that are or"
     " may become active, D_k the steepest chords of φ_k that they can reach",
     _measured_bound(variables.PATTERN_BOUND),
-    (CHAIN, PIECEWISE_LINEAR),
+    (BLOCKS, PIECEWISE_LINEAR),
     78,
     (variables.PATTERN_BOUND, variables.OUTPUT_NORM),
     add=_ADD,
@@ -57,7 +57,7 @@ RESPONSE = output_claim(
     "this toolkit: the linear response, and all that units which cross their kinks can add",
     "‖f(W + tΔW) − f(W)‖ ≤ t(‖∂_W f·ΔW‖ + P_L + ν_L) for 0 < t ≤ 1 (trust.response has the recursion)",
     _measured_bound(variables.RESPONSE_BOUND),
-    (CHAIN, PIECEWISE_LINEAR),
+    (BLOCKS, PIECEWISE_LINEAR),
     79,
     (variables.RESPONSE_BOUND, variables.OUTPUT_NORM),
     add=_ADD,

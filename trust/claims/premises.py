@@ -24,6 +24,7 @@ from trust.claims.quantities import (
 )
 
 __all__ = [
+    "BLOCKS",
     "CHAIN",
     "DESCENT",
     "EQUAL_SIGNS",
@@ -72,6 +73,13 @@ def told(measurements: Measurements, truth: bool | None) -> xr.DataArray:
 def _is_perceptron(measurements: Measurements) -> xr.DataArray:
     found = structure(measurements)
     return told(measurements, _unless_odd(measurements, None if found is None else found.is_perceptron))
+
+
+def _is_blocks(measurements: Measurements) -> xr.DataArray:
+    found = structure(measurements)
+    known = found is not None and (found.blocks is not None or found.understood)
+    truth = found is not None and found.blocks is not None if known else None
+    return told(measurements, _unless_odd(measurements, truth))
 
 
 def _is_chain(measurements: Measurements) -> xr.DataArray:
@@ -247,6 +255,13 @@ CHAIN = Premise(
     "plain chain",
     "f is a multilayer perceptron: each matrix is used once, nothing is skipped, normalised, convolved or pooled",
     _is_perceptron,
+    add=_READABLE,
+)
+BLOCKS = Premise(
+    "chain of layers or blocks",
+    "f is made of layers φ(Wh + b) and residual blocks h + φ(Wh + b), one after another, each matrix used once: nothing"
+    " is normalised, convolved or pooled",
+    _is_blocks,
     add=_READABLE,
 )
 LAYERS = Premise(

@@ -6,6 +6,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS
+from probes.system.terminal import say
 
 
 @click.command()
@@ -21,13 +22,13 @@ def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
         print_json(found)
         return
     for claim in found:
-        click.echo(f"{click.style(claim['claim'], bold=True)} ({claim['kind']})")
-        click.echo(f"    {claim['statement']}")
-        click.echo(f"    measures: {claim['measures']}")
+        say(f"{claim['claim']} ({claim['kind']})", bold=True)
+        say(f"    {claim['statement']}")
+        say(f"    measures: {claim['measures']}")
         for name, statement in claim["premises"].items():
-            click.echo(f"    premise {name}: {statement}")
+            say(f"    premise {name}: {statement}")
         if not claim["premises"]:
-            click.echo("    no premises")
+            say("    no premises")
         if claim["kind"] in ("theorem", "lemma"):
-            click.echo(f"    {'proved under its premises' if claim['proved'] else 'no proof is known'}")
-        click.echo(f"    source: {claim['source']}\n")
+            say(f"    {'proved under its premises' if claim['proved'] else 'no proof is known'}")
+        say(f"    source: {claim['source']}\n")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from probes.system.terminal import say
+
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -15,4 +17,4 @@ def export(folder: Path, file: Path) -> None:
     from probes.runs.results import export_csv, load
 
     rows = export_csv(load(folder), file)
-    click.echo(f"{rows} rows written to {file}")
+    say(f"{rows} rows written to {file}")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from probes.choices import SEEDS, check_count
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from analysis.falsifier import Outcome
@@ -116,7 +118,7 @@ def _replay(path: Path, user_claims: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"claim": again.claim, "refuted": again.refutes})
     else:
-        click.echo(replay_lines(again))
+        say(replay_lines(again))
 
 
 def _searched(claim: Claim, search: _Search) -> Outcome:
@@ -130,8 +132,7 @@ def _searched(claim: Claim, search: _Search) -> Outcome:
 
     if not (math.isfinite(search.budget) and search.budget > 0):
         raise InputError(f"--budget {search.budget:g}: must be a positive number of seconds")
-    if search.seed < 0:
-        raise InputError(f"--seed {search.seed}: must not be negative")
+    check_count("--seed", search.seed, 0, SEEDS[1])
     try:
         return refute(
             claim,
@@ -164,7 +165,7 @@ def _search_one(
     if out is not None:
         write_witness(claim, outcome, out)
     if not as_json:
-        click.echo(outcome_lines(claim, outcome))
+        say(outcome_lines(claim, outcome))
     return claim, outcome
 
 
@@ -194,9 +195,9 @@ def _search_all(
             if claim.form is not None:
                 raise
             left_out.append(str(error).partition(": ")[2])
-            click.echo(str(error), err=as_json)
+            say(str(error), err=as_json)
             continue
-        click.echo(outcome_lines(claim, outcome), err=as_json)
+        say(outcome_lines(claim, outcome), err=as_json)
         found.append((claim, outcome))
         write_witness(claim, outcome, out)
     page = outcomes_page(found, left_out, seed=search.seed, budget=search.budget)

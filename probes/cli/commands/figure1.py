@@ -9,6 +9,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
 from probes.cli.tables import WIDE, room
+from probes.system.terminal import say
 
 
 @click.command()
@@ -53,6 +54,6 @@ def figure1(
         print_json(report_document(findings, figures))
         return
     for one in findings:
-        click.echo(terminal_summary(one, room(wide=wide)))
-        click.echo()
-    click.echo(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")
+        say(terminal_summary(one, room(wide=wide)))
+        say()
+    say(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")

@@ -11,6 +11,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
 from probes.cli.tables import WIDE, room
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
@@ -38,7 +39,7 @@ def layers(
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
-    click.echo(_lines(found, room(wide=wide)))
+    say(_lines(found, room(wide=wide)))
 
 
 def _found_layers(source: Source) -> list[Layer]:
@@ -55,6 +56,8 @@ def _found_layers(source: Source) -> list[Layer]:
     from probes.runs.source import data_spec, read_data, read_networks
 
     networks, order = read_networks(source)
+    if (said := networks.conversion()) is not None:
+        click.echo(f"probe: {said}", err=True)
     path = order.paths[0]
     if len(networks) > 1:
         raise InputError(

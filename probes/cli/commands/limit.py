@@ -12,6 +12,7 @@ from probes.cli.options import MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.cli.tables import WIDE, room
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @MEASURE
 @setting(
     "pattern",
-    "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers.",
+    "Examples whose mean loss's step is certified, for chains of ReLU, leaky ReLU or linear layers, residual ones too.",
 )
 @WIDE
 @JSON
@@ -38,8 +39,10 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
     """
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
+    from analysis.start import chance_lines, start_table
     from analysis.wording import constant_lines
     from probes.cli.reports import limits_shown, noise_lines
+    from probes.cli.tables import plain
 
     with share_of(options["device"]) as share:
         if options["direction"] == "adversarial":
@@ -50,14 +53,15 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
     if share.rank > 0:
         return
     limits = step_limits(measurements)
-    for line in constant_lines(summarise(measurements)):
-        click.echo(f"WARNING: {line}", err=True)
+    for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
-    click.echo(limits_shown(limits, room(wide=wide)))
+    say(plain(start_table(measurements), room(wide=wide)))
+    say(limits_shown(limits, room(wide=wide)))
     if options["precision"] != "full":
-        click.echo("\n".join(noise_lines(measurements, room(wide=wide))))
+        say("\n".join(noise_lines(measurements, room(wide=wide))))
 
 
 def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Dataset:

@@ -9,6 +9,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
 from probes.cli.tables import WIDE, room
+from probes.system.terminal import say
 
 
 @click.command()
@@ -42,5 +43,5 @@ def report(
     if as_json:
         print_json(report_document([findings], figures))
         return
-    click.echo(terminal_summary(findings, room(wide=wide)))
-    click.echo(f"figures, their numbers and report.md are in {target}")
+    say(terminal_summary(findings, room(wide=wide)))
+    say(f"figures, their numbers and report.md are in {target}")

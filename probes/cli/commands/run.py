@@ -12,6 +12,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.cli.tables import WIDE, room
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.checkpoints.order import TrainingOrder
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 @setting(
     "pattern",
     "Examples whose output is bounded by which units are active, whose labels are certified and whose loss's step is:"
-    " for chains of ReLU, leaky ReLU or linear layers. Takes a singular value an example, eta and layer.",
+    " for chains of ReLU, leaky ReLU or linear layers, residual ones too. Takes a singular value an example, eta and"
+    " layer.",
 )
 @setting(
     "spectra",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     "Take the gradient's change apart, into that of the Jacobians and that of the loss's residuals: at eta = 1e-4,"
     " along the whole slice (two more passes over the data an eta), or not at all.",
 )
+@setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
 @setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
@@ -108,7 +111,7 @@ def run(
                 if as_json:
                     print_json(found.to_json())
                 else:
-                    click.echo("\n".join(found.lines()))
+                    say("\n".join(found.lines()))
             return
         measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
@@ -119,17 +122,23 @@ def run(
 
 def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_json: bool) -> None:
     from analysis import check_measurements
+    from analysis.documents import start_rows
+    from analysis.start import chance_lines, start_table
     from analysis.wording import count_of
     from probes.cli.reports import noise_lines, self_check_lines
+    from probes.cli.tables import plain
     from probes.runs.results import load
 
     measurements = load(out)
     checks = check_measurements(measurements)
+    for line in chance_lines(measurements):
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "start": start_rows(measurements),
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
                     for one in checks
@@ -138,9 +147,10 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, wide: bool, as_js
         )
         return
     if len(order.paths) > 1:
-        click.echo("\n".join(order.lines()))
+        say("\n".join(order.lines()))
     width = room(wide=wide)
-    click.echo(self_check_lines(checks, width))
-    click.echo("\n".join(noise_lines(measurements, width)))
+    say(plain(start_table(measurements), width))
+    say(self_check_lines(checks, width))
+    say("\n".join(noise_lines(measurements, width)))
     measured = count_of(measurements.sizes["checkpoint"], "checkpoint")
-    click.echo(f"{measured} measured into {out}; next: probe report {out}")
+    say(f"{measured} measured into {out}; next: probe report {out}")

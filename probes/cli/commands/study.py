@@ -11,6 +11,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
 from probes.cli.tables import WIDE, room
 from probes.errors import InputError
+from probes.system.terminal import say
 
 _STUDIES = {"dropped-constant": "studies.dropped_constant"}
 """The module of each; it has ``PRESETS`` and ``study``."""
@@ -72,8 +73,8 @@ def study(
             }
         )
         return
-    click.echo(plain(result.table, room(wide=wide)))
-    click.echo()
+    say(plain(result.table, room(wide=wide)))
+    say()
     for line in result.answer.splitlines():
-        click.echo(paragraph(line, room(wide=wide), indent=2))
-    click.echo(f"\nthe figure and its numbers are in {out}")
+        say(paragraph(line, room(wide=wide), indent=2))
+    say(f"\nthe figure and its numbers are in {out}")

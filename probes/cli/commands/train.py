@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from probes.choices import CHOICES
+from probes.choices import CHOICES, check_count
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import OUT, choice
 from probes.errors import InputError
 from probes.networks.named import NAMED
+from probes.networks.specs import LARGEST_WIDTH, MOST_LAYERS
 from probes.runs.optimizers import OPTIMIZERS
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.data.dataset import DataSet
@@ -88,8 +90,8 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
 
     _refuse_shape_options(network)
     shape = {name: options.pop(name) for name in _SHAPE}
-    if shape["depth"] < 1 or shape["width"] < 1:
-        raise InputError("--depth and --width must be at least 1")
+    check_count("--depth", shape["depth"], 1, MOST_LAYERS - 1)
+    check_count("--width", shape["width"], 1, LARGEST_WIDTH)
     options["data"] = options["data"] or ("text" if network == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
     settings = TrainingSettings(network=_described(network, shape, data), **options)
@@ -97,7 +99,7 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
     if as_json:
         print_json({"checkpoints": [str(path) for path in files]})
         return
-    click.echo(f"{len(files)} checkpoints and training.csv are in {out}; next: probe run {out} --out RESULTS")
+    say(f"{len(files)} checkpoints and training.csv are in {out}; next: probe run {out} --out RESULTS")
 
 
 def _refuse_shape_options(network: str) -> None:

@@ -134,13 +134,14 @@ def test_distributed_tensors_that_claim_more_than_there_is(tmp_path: Path) -> No
 
 def test_pieces_that_overlap_make_no_tensor(tmp_path: Path) -> None:
     from probes.checkpoints import distributed as module
+    from probes.checkpoints.budget import Budget
 
     file = tmp_path / "piece"
     torch.save(torch.ones(1), file)
     pieces = [module._Piece((place,), (1,), file, 0, file.stat().st_size) for place in (0, 1)]
-    assert module._read(module._Pieces((2,), tuple(pieces))).tolist() == [1, 1]
+    assert module._read(module._Pieces((2,), tuple(pieces)), Budget(0)).tolist() == [1, 1]
     with pytest.raises(ValueError, match="not whole"):
-        module._read(module._Pieces((2,), (pieces[0], pieces[0])))
+        module._read(module._Pieces((2,), (pieces[0], pieces[0])), Budget(0))
 
 
 LIMITED = """

@@ -17,7 +17,7 @@ from probes import InputError
 from probes.cli.main import main
 from probes.cli.reports import findings_in, terminal_summary
 from probes.runs.folder import RunFolder, read_manifest
-from probes.runs.seals import digest_of, seal, seal_holds
+from probes.system.seals import digest_of, seal, seal_holds
 from tests.guarantees.never_lose_work.golden.make import ETAS, SPEC, make_data, make_network
 from tests.guarantees.never_lose_work.runs import GOLDEN, everything, refused, run_arguments
 from tests.support.reference import Reference, arrays, step

@@ -85,11 +85,25 @@ def test_data_that_cannot_be_used(probe: Probe, trained: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("etas", "part"),
     [("", "empty"), ("-0.1,0.1", "negative"), ("0.1,0.01", "increase"), ("0.1,x", "numbers"), ("0", "nothing"),
-     ("nan", "finite"), ("0:1:0", "points"), ("0.1,0.1", "increase")],
+     ("nan", "finite"), ("0:1:0", "points"), ("0.1,0.1", "increase"), ("1e300", "at most 1e+30"),
+     ("0:1:1000000", "from 1 to 9999"), ("0:1e300:5", "at most 1e+30"), pytest.param("9" * 5000, "finite", id="long"),
+     pytest.param("0:1:" + "9" * 5000, "not a grid", id="long count")],
 )  # fmt: skip
 def test_grids_that_cannot_be_used(probe: Probe, trained: Path, tmp_path: Path, etas: str, part: str) -> None:
     one_line(probe("run", trained, "--etas", etas, "--out", tmp_path / "out"), "--etas", part)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seed", [2**70, -(2**70), 2**63])
+def test_seeds_that_no_generator_takes(
+    probe: Probe, trained: Path, data: Path, tmp_path: Path, seed: int
+) -> None:
+    out = tmp_path / "out"
+    train = ["train", "--data", data, "--depth", 2, "--width", 4]
+    for command in (["run", trained], train, ["figure1", "--data", data]):
+        one_line(probe(*command, "--seed", seed, "--out", out), f"--seed {seed}: must be at")
+    one_line(probe("falsify", "lemma1", "--seed", seed), f"--seed {seed}: must be at")
+    one_line(probe("limit", trained, "--seed", seed), f"--seed {seed}: must be at")
 
 
 def test_output_folders_that_cannot_be_used(
@@ -152,7 +166,30 @@ def test_options_of_training(probe: Probe, tmp_path: Path) -> None:
     one_line(probe("train", "--depth", "0", "--out", out), "--depth")
     one_line(probe("train", "--checkpoints", "9:0", "--epochs", "2", "--out", out), "--checkpoints")
     one_line(probe("train", "--batch-size", "9999", "--width", "4", "--out", out), "--batch-size")
+    one_line(
+        probe("train", "--epochs", 10**18, "--checkpoints", 10**9, "--out", out),
+        "--epochs 1000000000000000000",
+    )
+    one_line(
+        probe("train", "--epochs", 10**6, "--out", out), "--epochs 1000000: of 20 steps each are more than"
+    )
+    one_line(
+        probe("train", "--epochs", 10**5, "--checkpoints", 10**6, "--out", out),
+        "--checkpoints 1000000",
+        "10000",
+    )
+    one_line(
+        probe("train", "--epoch-steps", 10**18, "--out", out), "--epoch-steps 1000000000000000000: must be at"
+    )
+    one_line(probe("train", "--depth", 10**9, "--out", out), "--depth 1000000000: must be at most 1023")
+    one_line(probe("train", "--width", 10**9, "--out", out), "--width 1000000000: must be at most 65536")
     assert not out.exists()
+
+
+def test_searches_that_never_end(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    run = ["run", trained, "--direction", "adversarial", "--out", tmp_path / "out"]
+    one_line(probe(*run, "--restarts", 2**70), "--restarts", "at most 10000")
+    one_line(probe(*run, "--ascent-steps", 2**70), "--ascent-steps", "at most 1000000")
 
 
 def test_distance_between_different_networks(probe: Probe, trained: Path, tmp_path: Path) -> None:

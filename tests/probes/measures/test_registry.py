@@ -74,6 +74,14 @@ class Twice(Greatest):
     name = "twice"
 
 
+class Taken(Greatest):
+    name = "taken"
+    finds = (Variable("loss", ("checkpoint", "eta", "layer"), "another loss"),)
+
+    def found(self, others):
+        return {self.finds[0]: 0}
+
+
 class Nameless(Measure):
     finds = (GREATEST,)
 
@@ -228,3 +236,10 @@ def test_what_cannot_be_used_is_one_line(own: str, names: tuple[str, ...], words
 def test_a_named_measure_is_not_left_out_in_silence() -> None:
     with pytest.raises(InputError, match="step-limit: has no meaning"):
         measured("step-limit", direction="adversarial", ascent_steps=1, restarts=0)
+
+
+def test_names_of_the_vocabulary_keep_their_dims(own: str) -> None:
+    with pytest.raises(
+        InputError, match="loss is in the vocabulary with the dims checkpoint, eta; name another"
+    ):
+        measured(f"{own}Taken")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -64,35 +65,77 @@ def test_the_counts_are_those_of_a_slice(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("each", "chunk", "sizes"),
+    ("each", "call", "chunk", "sizes"),
     [
-        (1.0, None, [8]),  # one is slow enough to be told from noise
-        (1e-2, None, [8, 32]),
-        (1e-3, 100, [8, 32, 100]),  # no more than a chunk
-        (1e-9, None, [8, 32, 128, 300]),  # nor than there are
+        (
+            1.0,
+            0.0,
+            None,
+            [8, 4],
+        ),  # one is slow enough to be told from noise, and half of it tells what a call costs
+        (1e-2, 0.0, None, [8, 32, 16]),
+        (1e-3, 0.0, 100, [8, 32, 128]),
+        (1e-9, 0.0, None, [8, 32, 128, 300]),  # no more than there are
+        (1e-3, 0.5, None, [8, 4]),
+        (1e-3, 0.5, 100, [8, 4]),
+        (1e-3, 0.5, 10, [8, 4]),
+        (1e-3, 0.5, 2, [8]),
+        (1e-3, 0.5, 1, [8]),
+        (1e-4, 1e-4, 1, [8, 32, 128, 300]),
     ],
 )
 @pytest.mark.parametrize("interrupted", [1.0, 1000.0])
 def test_a_gradient_is_timed_and_multiplied(
-    monkeypatch: pytest.MonkeyPatch, each: float, chunk: int | None, sizes: list[int], interrupted: float
+    monkeypatch: pytest.MonkeyPatch,
+    each: float,
+    call: float,
+    chunk: int | None,
+    sizes: list[int],
+    interrupted: float,
 ) -> None:
+    """On a clock that calls and examples move, and sometimes another process, the estimate is what the slice takes."""
     seen: list[int] = []
+    begun: list[int] = []
     clock = [0.0]
+    init = Evaluator.__init__
+
+    def made(evaluator: Evaluator, *arguments: Any, **options: Any) -> None:
+        init(evaluator, *arguments, **options)
+        clock[0] += 7.0  # which a slice pays once, not for every gradient
+        begun.append(0)
+        seen.append(len(evaluator))
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.requires_grad:  # it is evaluated once more in float64
-            seen.append(len(outputs))
-            clock[0] += each * len(outputs) * (interrupted if len(seen) % 2 else 1.0)
+            begun[-1] += len(outputs)
+            second = begun[-1] <= 2 * seen[-1] and begun[-1] > seen[-1]
+            clock[0] += (each * len(outputs) + call) * (interrupted if second else 1.0)
         return LOSSES["cross-entropy"](outputs, targets)
 
+    monkeypatch.setattr(Evaluator, "__init__", made)
     monkeypatch.setattr(probes.runs.estimate.time, "perf_counter", lambda: clock[0])
     data = Batches([Batch(*make_data(300))])
     found = seconds_per_slice(make(), data, loss, replace(PLAIN, chunk=chunk))
-    assert seen == [
-        8,
-        *(size for size in sizes for _ in range(2)),
-    ]  # each twice, after one that does not count
-    assert found == pytest.approx(5 * 300 * each)
+    assert seen == sizes
+    assert found == pytest.approx(5 * (300 * each + 300 / (chunk or 300) * call))
+
+
+def test_what_cannot_be_timed_is_not_known() -> None:
+    """Batch norm on a part of the data, and a network that takes no part: the run says itself what there is to say."""
+    data, loss = Batches([Batch(*make_data(40))]), LOSSES["cross-entropy"]
+    mixed = replace(PLAIN, batchnorm="batch")
+    for chunk in (1, 2, 8, 39):
+        assert math.isnan(seconds_per_slice(make(norm="batch"), data, loss, replace(mixed, chunk=chunk)))
+    assert seconds_per_slice(make(norm="batch"), data, loss, replace(mixed, chunk=40)) > 0
+    assert math.isnan(seconds_per_slice(make(norm="batch"), data[:1], loss, mixed))
+    assert seconds_per_slice(make(), data[:1], loss, mixed) > 0
+
+    class Whole(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            assert len(x) == 40
+            return super().forward(x)
+
+    assert math.isnan(seconds_per_slice(Whole(make()), data, loss, PLAIN))
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -21,6 +21,7 @@ import probes.runs.source
 from probes import InputError, SliceSettings, measure_slice
 from probes.checkpoints.checkpoint import write_checkpoint
 from probes.data.batches import Batches
+from probes.runs.estimate import WORTH_SAYING
 from probes.runs.folder import read_manifest
 from probes.runs.run import measure, measure_run
 from probes.runs.source import Source
@@ -282,6 +283,7 @@ def test_a_long_run_says_so_beforehand_and_after_its_first_slice(
         clock[0] += each
         return measure_slice(*arguments, **options)
 
+    monkeypatch.setattr(probes.runs.run, "WORTH_SAYING", WORTH_SAYING)
     monkeypatch.setattr(probes.runs.run, "seconds_per_slice", lambda *_: first)
     monkeypatch.setattr(probes.runs.run, "measure_slice", measured)
     monkeypatch.setattr(probes.runs.run.time, "perf_counter", lambda: clock[0])
@@ -310,3 +312,25 @@ def test_one_example_has_no_batch_statistics(tmp_path: Path, source: Source) -> 
     one = replace(source, checkpoints=(str(path),), examples=1)
     with pytest.raises(InputError, match="--batchnorm batch: the statistics are those of all 1 examples"):
         measure_run(one, replace(SETTINGS, batchnorm="batch"), tmp_path / "run")
+
+
+def test_batch_statistics_of_a_part_end_no_run_in_a_crash(tmp_path: Path, source: Source) -> None:
+    network = make(norm="batch")
+    path = tmp_path / "a.safetensors"
+    write_checkpoint(path, network.state_dict(), {"network": network.spec.to_json()})
+    one = replace(source, checkpoints=(str(path),))
+    mixed = replace(SETTINGS, batchnorm="batch", jacobian=0)
+    for chunk in (1, 8, 19):
+        with pytest.raises(InputError, match="of all 20 examples at once; give --chunk 20"):
+            measure_run(one, replace(mixed, chunk=chunk), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    measure_run(one, replace(mixed, chunk=20), tmp_path / "run")
+
+
+def test_more_checkpoints_than_files_can_be_numbered(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes.runs.run, "MOST_CHECKPOINTS", 2)
+    with pytest.raises(InputError, match="3 checkpoints: at most 2 fit into a run"):
+        measure_run(source, SETTINGS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

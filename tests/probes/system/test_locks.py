@@ -63,7 +63,7 @@ def test_the_lock_of_another_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_no_missing_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").mkdir()
-    refuses(tmp_path, "cannot be written")
+    refuses(tmp_path, "is a folder")
     with pytest.raises(InputError, match="of another"), claim_folder(tmp_path / "none", _refuse):
         pass
     assert not (tmp_path / "none").exists()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import socket
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import HashStore, TCPStore
 from torch.multiprocessing.spawn import start_processes
 
 import probes
 from probes import InputError
 from probes.runs.run import measure_run
+from probes.system import failures, processes
 from probes.system.processes import ALONE, Share, from_environment
 from tests.support.shared_work import CASES, RUN, Arrays, work, write_run
 
@@ -153,3 +157,45 @@ def test_a_broken_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "x")
     with pytest.raises(InputError, match="RANK is 'x'"), from_environment(say=print):
         pass
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two processes, which wait for each other for no time at all."""
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert timedelta(minutes=1) < processes._MEETING < timedelta(minutes=15)
+    monkeypatch.setattr(processes, "_MEETING", timedelta(milliseconds=1))
+
+
+@pytest.mark.usefixtures("started")
+def test_a_launcher_that_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can
+        monkeypatch.setenv("MASTER_PORT", str(held.getsockname()[1]))
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+        with (
+            pytest.raises(InputError, match=r"the processes cannot meet at 127\.0\.0\.1"),
+            from_environment(say=print),
+        ):
+            pass
+
+
+@pytest.mark.usefixtures("started")
+def test_processes_that_do_not_come_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_PORT", "1")
+    monkeypatch.setattr(processes, "_store", HashStore)
+    clock = [0.0]
+    time = SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda step: clock.append(clock.pop() + step))
+    monkeypatch.setattr(failures, "time", time)
+    lines: list[str] = []
+    with pytest.raises(SystemExit) as caught, from_environment(say=lines.append):
+        pass
+    assert caught.value.code == 1
+    (line,) = lines
+    assert "a process of this run died (no answer from rank 1)" in line

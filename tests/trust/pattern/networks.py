@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -27,7 +27,7 @@ class Pair:
     def partway(self, t: float) -> list[Stage]:
         pairs = zip(self.before, self.after, strict=True)
         return [
-            Stage.of(a.weight + t * (b.weight - a.weight), a.bias + t * (b.bias - a.bias), slope=a.slope)
+            replace(a, weight=a.weight + t * (b.weight - a.weight), bias=a.bias + t * (b.bias - a.bias))
             for a, b in pairs
         ]
 
@@ -37,7 +37,8 @@ def outputs(stages: list[Stage], x: Array) -> Array:
     h = x
     for stage in stages:
         z = h @ stage.weight.T + stage.bias
-        h = np.where(z > 0, z, stage.slope * z)
+        moved = np.where(z > 0, z, stage.slope * z)
+        h = h + moved if stage.skip else moved
     return h
 
 
@@ -53,7 +54,8 @@ def exact_square(pair: Pair, example: int = 0) -> Fraction:
                 sum((Fraction(w) * v for w, v in zip(row, h, strict=True)), start=Fraction(bias))
                 for row, bias in rows
             ]
-            h = [value if value > 0 else slope * value for value in z]
+            moved = [value if value > 0 else slope * value for value in z]
+            h = [a + b for a, b in zip(h, moved, strict=True)] if stage.skip else moved
         ends.append(h)
     return sum(((b - a) ** 2 for a, b in zip(*ends, strict=True)), start=Fraction(0))
 
@@ -74,11 +76,24 @@ def losses(f: Array, labels: np.ndarray) -> Array:
     return top[:, 0] + np.log(np.exp(f - top).sum(1)) - f[np.arange(len(f)), labels]
 
 
-def drawn(seed: int, *, linear_end: bool = True, examples: int = 4, slopes: tuple[float, ...] = ()) -> Pair:
-    """A chain of 1 to 4 layers up to 6 wide, with a perturbation of any size: dense, of rank one, or of some layers."""
+def drawn(
+    seed: int,
+    *,
+    linear_end: bool = True,
+    examples: int = 4,
+    slopes: tuple[float, ...] = (),
+    residual: bool = False,
+) -> Pair:
+    """A chain of 1 to 4 layers up to 6 wide, with a perturbation of any size: dense, of rank one, or of some layers.
+
+    If residual, all but the first and the last layer are as wide as each other, and most of them blocks.
+    """
     rng = np.random.default_rng(seed)
     depth = int(rng.integers(1, 5))
     widths = rng.integers(1, 7, depth + 1)
+    if residual:
+        depth += 1
+        widths = np.array([widths[0], *[widths[-1]] * (depth - 1), 3])
     inner = float(rng.choice(slopes or (0.0, 0.0, 0.1, 0.5, 1.0)))
     kinds = [inner] * (depth - 1) + [1.0 if linear_end else inner]
     size = 10.0 ** rng.uniform(-6, 0.5)
@@ -89,13 +104,11 @@ def drawn(seed: int, *, linear_end: bool = True, examples: int = 4, slopes: tupl
         dW = np.outer(rng.normal(size=rows), rng.normal(size=columns))
         if rng.random() < 0.5:
             dW = rng.normal(size=W.shape)
-        moved = rng.random() < 0.8
-        before.append(Stage.of(W, b, slope=slope))
-        after.append(
-            Stage.of(
-                W + size * moved * dW, b + size * rng.normal(size=rows) * rng.choice([0, 1]), slope=slope
-            )
-        )
+        moved, shifted = rng.random() < 0.8, rng.choice([0, 1])
+        skip = bool(residual and rows == columns and rng.random() < 0.8)
+        before.append(Stage.of(W, b, slope=slope, skip=skip))
+        W, b = W + size * moved * dW, b + size * rng.normal(size=rows) * shifted
+        after.append(Stage.of(W, b, slope=slope, skip=skip))
     return Pair(before, after, rng.normal(size=(examples, int(widths[0]))))
 
 

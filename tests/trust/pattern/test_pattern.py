@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.trust.pattern.networks import Pair, cancelling, drawn, exact_square, outputs, seeds
 from trust import log10_telescoped_bound
@@ -82,10 +84,10 @@ def test_units_far_from_their_kinks_leave_products_of_restricted_norms(slope):
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-@given(seeds)
-@settings(max_examples=150)
-def test_never_below_the_change_in_exact_arithmetic(seed):
-    pair = drawn(seed, linear_end=seed % 2 == 0, examples=1)
+@given(seeds, st.booleans())
+@settings(max_examples=250)
+def test_never_below_the_change_in_exact_arithmetic(seed, residual):
+    pair = drawn(seed, linear_end=seed % 2 == 0, examples=1, residual=residual)
     bound = float(pattern_bound(pair.perturbed)[0])
     assert Fraction(bound) ** 2 >= exact_square(pair)
 
@@ -117,7 +119,7 @@ def test_hundreds_of_networks_and_of_perturbations_towards_the_worst():
     """In floats, whose error is some ε times the network's own size, and far below 1e-9 of it."""
     closest = 0.0
     for seed in range(300):
-        pair = drawn(seed, linear_end=seed % 3 > 0)
+        pair = drawn(seed, linear_end=seed % 3 > 0, residual=seed % 2 == 0)
         rng = np.random.default_rng(seed)
         for _ in range(2):  # climb: keep what comes closer to the bound
             f = outputs(pair.before, pair.x)
@@ -127,10 +129,8 @@ def test_hundreds_of_networks_and_of_perturbations_towards_the_worst():
             ratio = np.divide(change, bound, where=bound > 1e-6, out=np.zeros_like(bound)).max()
             closest = max(closest, ratio)
             moved = [
-                Stage.of(
-                    s.weight + 0.1 * rng.normal(size=s.weight.shape) * np.abs(s.weight - o.weight),
-                    s.bias,
-                    slope=s.slope,
+                replace(
+                    s, weight=s.weight + 0.1 * rng.normal(size=s.weight.shape) * np.abs(s.weight - o.weight)
                 )
                 for s, o in zip(pair.after, pair.before, strict=True)
             ]
@@ -140,6 +140,40 @@ def test_hundreds_of_networks_and_of_perturbations_towards_the_worst():
             if np.divide(moved_by, again, where=again > 1e-6, out=np.zeros_like(again)).max() > ratio:
                 pair = other
     assert closest == pytest.approx(1.0, abs=1e-6)  # and it is attained
+
+
+@given(seeds)
+@settings(max_examples=100)
+def test_never_above_the_residual_telescoped_bound(seed):
+    """THEORY 20: e = (ι + ‖W̃‖) e + ‖ΔW h‖ + ‖Δb‖."""
+    pair = drawn(seed, residual=True)
+    h, e = pair.x, np.zeros(len(pair.x))
+    for a, b in zip(pair.before, pair.after, strict=True):
+        shift = np.linalg.norm(h @ (b.weight - a.weight).T, axis=1) + np.linalg.norm(b.bias - a.bias)
+        e = (a.skip + np.linalg.norm(b.weight, 2)) * e + shift
+        h = outputs([a], h)
+    assert (pattern_bound(pair.perturbed) <= e * (1 + 1e-9) + 1e-12).all()
+
+
+def test_a_block_whose_gates_are_certain_has_the_norm_of_the_sum():
+    """Rows far above their kinks keep I + W̃, those far below I; W = −I leaves only what is shut."""
+    W, b = [np.eye(3), -np.eye(3), np.eye(3)], [np.zeros(3), np.array([10.0, 10.0, -10.0]), np.zeros(3)]
+    V = [W[0] + 1e-3 * np.ones((3, 3)), W[1], W[2]]
+    x = np.array([1.0, 2.0, 3.0])
+    parts = zip(W, b, (1, 0, 1), (False, True, False), strict=True)
+    before = [Stage.of(w, c, slope=a, skip=skip) for w, c, a, skip in parts]
+    parts = zip(V, b, (1, 0, 1), (False, True, False), strict=True)
+    after = [Stage.of(w, c, slope=a, skip=skip) for w, c, a, skip in parts]
+    u = 1e-3 * 6 * np.ones(3)
+    # ‖I − diag(1, 1, 0)‖ = 1, and not 1 + ‖W‖ = 2
+    assert bound_of(before, after, x) == pytest.approx(np.linalg.norm(u), rel=1e-11)
+
+
+def test_a_block_at_its_kink_by_hand():
+    """Z = 1 falls by 2 at most: the mean slope is between ½ and 1, and 1 + ΛW is at most |1 − ¾·1| + ¼."""
+    before = [Stage.of([[1.0]], slope=1), Stage.of([[-1.0]], [2.0], slope=0, skip=True)]
+    after = [Stage.of([[3.0]], slope=1), before[1]]
+    assert bound_of(before, after, [1.0]) == pytest.approx(2 * (0.25 + 0.25), rel=1e-11)
 
 
 @given(seeds)
@@ -185,11 +219,12 @@ def test_what_overflows_bounds_nothing():
         (lambda: Stage.of([[np.nan]], slope=0), "NaN"),
         (lambda: Stage.of([1.0], slope=0), "two axes"),
         (lambda: Stage.of([[1.0]], [1.0, 2.0], slope=0), "bias"),
+        (lambda: Stage.of([[1.0, 2.0]], slope=0, skip=True), "must be square"),
         (lambda: FrozenChain([], [[1.0]]), "at least one stage"),
         (lambda: FrozenChain(stages([[[1.0]]], slopes=[0]), [[1.0, 2.0]]), "is given 2 numbers"),
         (
             lambda: bound_of(stages([[[1.0]]], slopes=[0]), stages([[[1.0]]], slopes=[1]), [1.0]),
-            "other shapes or activations",
+            "other shapes, activations or skips",
         ),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.trust.pattern.networks import Pair, cancelling, drawn, exact_square, losses, outputs, seeds
 from trust.norms import Array
@@ -59,8 +61,9 @@ def test_one_unit_at_its_kink():
     ) == pytest.approx(3.0, rel=1e-14)
 
 
-def test_its_ratio_to_the_change_goes_to_one():
-    pair = drawn(11, slopes=(0.0,))
+@pytest.mark.parametrize("residual", [False, True])
+def test_its_ratio_to_the_change_goes_to_one(residual):
+    pair = drawn(11, slopes=(0.0,), residual=residual)
     for t in (1e-2, 1e-4):
         near = Pair(pair.before, pair.partway(t), pair.x)
         change = np.linalg.norm(outputs(near.after, pair.x) - outputs(pair.before, pair.x), axis=1)
@@ -69,10 +72,10 @@ def test_its_ratio_to_the_change_goes_to_one():
         assert np.allclose(found[some], change[some], rtol=30 * t)
 
 
-@given(seeds)
-@settings(max_examples=150)
-def test_never_below_the_change_in_exact_arithmetic(seed):
-    pair = drawn(seed, linear_end=seed % 2 == 0, examples=1)
+@given(seeds, st.booleans())
+@settings(max_examples=250)
+def test_never_below_the_change_in_exact_arithmetic(seed, residual):
+    pair = drawn(seed, linear_end=seed % 2 == 0, examples=1, residual=residual)
     assert Fraction(float(response_bound(pair.perturbed)[0])) ** 2 >= exact_square(pair)
 
 
@@ -98,7 +101,7 @@ def test_hundreds_of_networks_all_along_the_way():
     """In floats, whose error is some ε times the network's size: far below 1e-9 of it."""
     rising = falling = 0
     for seed in range(500):
-        pair = drawn(seed)
+        pair = drawn(seed, residual=seed % 2 == 0)
         f = outputs(pair.before, pair.x)
         labels = np.random.default_rng(seed).integers(0, f.shape[1], len(f))
         perturbed = pair.perturbed
@@ -147,8 +150,9 @@ def test_the_loss_is_covered_where_the_perturbation_is_all_rounding():
             assert rise <= float(loss_rise_bound(pair.perturbed, np.array([0]))[0]), seed
 
 
-def test_the_slope_of_the_loss_is_what_remains_of_a_small_step():
-    pair = drawn(5, slopes=(0.1,))
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_slope_of_the_loss_is_what_remains_of_a_small_step(residual):
+    pair = drawn(5, slopes=(0.1,), residual=residual)
     labels = np.zeros(len(pair.x), dtype=int)
     t, f = 1e-6, outputs(pair.before, pair.x)
     rise = losses(outputs(pair.partway(t), pair.x), labels) - losses(f, labels)
@@ -161,7 +165,7 @@ def test_a_label_with_enough_margin_survives_every_attack():
     torch = pytest.importorskip("torch")
     certified = kept = total = 0
     for seed in range(12):
-        pair = drawn(seed + 100, slopes=(0.0, 0.1), examples=6)
+        pair = drawn(seed + 100, slopes=(0.0, 0.1), examples=6, residual=seed % 2 == 0)
         if pair.before[-1].weight.shape[0] < 2:
             continue
         f = outputs(pair.before, pair.x)
@@ -174,8 +178,9 @@ def test_a_label_with_enough_margin_survives_every_attack():
                 leaves = [s.clone().requires_grad_(True) for s in steps]
                 h = torch.tensor(pair.x)
                 for w, s, stage in zip(weights, leaves, pair.before, strict=True):
-                    h = h @ (w + s).T + torch.tensor(stage.bias)
-                    h = torch.where(h > 0, h, stage.slope * h)
+                    z = h @ (w + s).T + torch.tensor(stage.bias)
+                    moved = torch.where(z > 0, z, stage.slope * z)
+                    h = h + moved if stage.skip else moved
                 torch.nn.functional.cross_entropy(h, torch.tensor(label)).backward()
                 steps = [leaf.grad for leaf in leaves]
                 steps = [
@@ -183,8 +188,7 @@ def test_a_label_with_enough_margin_survives_every_attack():
                     for g, w in zip(steps, weights, strict=True)
                 ]
                 after = [
-                    Stage.of(s.weight + d.numpy(), s.bias, slope=s.slope)
-                    for s, d in zip(pair.before, steps, strict=True)
+                    replace(s, weight=s.weight + d.numpy()) for s, d in zip(pair.before, steps, strict=True)
                 ]
                 perturbed = Pair(pair.before, after, pair.x).perturbed
                 best = np.minimum(pattern_bound(perturbed), response_bound(perturbed))

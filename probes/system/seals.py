@@ -2,7 +2,7 @@
 
 The seal of a NetCDF file is the global attribute ``sha256``, over all bytes of the file with the attribute's own 64
 digits taken as zeros. That of a JSON document is its key ``sha256``, over the rest of the document in its shortest
-form with sorted keys. Both keep this meaning in every later schema.
+form with sorted keys. That of other bytes are 64 digits before them. All keep this meaning in every later schema.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ATTRIBUTE", "BLANK", "digest_of", "seal", "seal_holds"]
+__all__ = ["ATTRIBUTE", "BLANK", "digest_of", "seal", "seal_holds", "sealed", "unsealed"]
 
 ATTRIBUTE = "sha256"
 BLANK = "0" * 64
@@ -32,6 +32,17 @@ def digest_of(document: Mapping[str, Any]) -> str:
     content = {name: value for name, value in document.items() if name != ATTRIBUTE}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(content: bytes | memoryview) -> bytes:
+    """Any bytes behind their digest."""
+    return hashlib.sha256(content).hexdigest().encode() + content
+
+
+def unsealed(content: bytes) -> memoryview | None:
+    """The bytes that :func:`sealed` was given; None where they are others by now."""
+    inner = memoryview(content)[len(BLANK) :]
+    return inner if content[: len(BLANK)] == hashlib.sha256(inner).hexdigest().encode() else None
 
 
 def seal(content: bytes) -> bytes:

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import xarray as xr
 
-from probes.runs.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
+from probes.system.seals import ATTRIBUTE, BLANK, digest_of, seal, seal_holds
 
 
 def test_a_document_is_sealed_without_its_seal() -> None:
