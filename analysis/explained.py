@@ -33,8 +33,8 @@ LIMITS = (
     " from two gradients; *certified*: proved, for the mean loss of the sampled examples alone."
 )
 LIMITS_BRIEFLY = (
-    "C: the breakdown ‖g̃ − g‖/‖g‖ over what deep relative trust allows, in the worst layer; calibrated: Lemma 2's limit"
-    " with this C; predicted: from two gradients; measured: where the loss is back at its start."
+    "C: the breakdown ‖g̃ − g‖/‖g‖ over what deep relative trust allows at η₀ = 10⁻⁴, in the worst layer; calibrated:"
+    " Lemma 2's limit with this C; predicted: from two gradients; measured: where the loss is back at its start."
 )
 CONSTANTS = (
     "C is the breakdown ‖g̃ − g‖/‖g‖ of a layer's gradient over what deep relative trust allows it, ∏(1 + r_k) − 1 with"

@@ -41,7 +41,7 @@ _CAPTIONS = {
     "limits": "How large a step may be, through training: as measured, and as each rule or estimate has it. What lies"
     " above the black line is not safe.",
     "constants": "The effective constant C of each weight matrix: its gradient's change over what deep relative trust"
-    " allows, at η → 0. The model sets it to 1 (dashed).",
+    " allows, at η₀ = 10⁻⁴. The model sets it to 1 (dashed).",
     "split": "What C is made of, in orders of magnitude: single examples, what cancels in their mean, and the change of"
     " the loss's residuals. The black line is their sum; upwards they raise C, downwards they lower it.",
     "residuals-held": "The gradient's change whole, and with every example's residual ∂ℓ/∂f held as it was: what the"
