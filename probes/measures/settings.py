@@ -14,10 +14,9 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 
     from probes.measures.adversarial import Ascent
 
-__all__ = ["LARGEST_ETA", "MOST_ETAS", "SliceSettings"]
+__all__ = ["MOST_ETAS", "SliceSettings"]
 
-LARGEST_ETA = 1e30
-"""Beyond, float32 has no room for the perturbed weights."""
+_LARGEST_ETA = 1e38  # that float32 has room for
 MOST_ETAS = 10_000
 """More can only be a mistake, which takes weeks."""
 
@@ -92,8 +91,12 @@ class SliceSettings:
         etas = self.etas
         if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
             raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
-        if len(etas) > MOST_ETAS or etas[-1] > LARGEST_ETA:
-            raise InputError(f"etas: at most {MOST_ETAS} points, none above {LARGEST_ETA:g}")
+        if len(etas) > MOST_ETAS:
+            raise InputError(f"etas: at most {MOST_ETAS} points, got {len(etas)}")
+        if self.dtype == "float32" and etas[-1] > _LARGEST_ETA:
+            raise InputError(
+                f"--etas: {etas[-1]:g} is too large for float32; end below, or add --dtype float64"
+            )
         check_count("--seed", self.seed, *SEEDS)
         for field in fields(self):
             if field.name in CHOICES:
