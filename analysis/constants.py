@@ -54,7 +54,7 @@ def summarise(measurements: xr.Dataset) -> xr.Dataset:
 
 
 def largest_constant(one: xr.Dataset) -> tuple[float, int | None]:
-    """C at η → 0 of one checkpoint of a summary, the largest C_l of all that moves, and its layer's place.
+    """C at η₀ of one checkpoint of a summary, the largest C_l of all that moves, and its layer's place.
 
     NaN and None where no constant could be measured.
     """

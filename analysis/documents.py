@@ -10,11 +10,12 @@ import numpy as np
 import xarray as xr
 
 from analysis.findings import Findings
+from analysis.start import starts
 from trust import measurements as variables
 from trust.claims import Claim
 from trust.claims.quantities import depth
 
-__all__ = ["claim_rows", "limit_rows", "split_rows", "verdict_rows"]
+__all__ = ["claim_rows", "limit_rows", "split_rows", "start_rows", "verdict_rows"]
 
 
 _LIMITS = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
@@ -66,6 +67,7 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
     with gradients) of all the others.
     """
     found = []
+    began = start_rows(measurements)
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
         numbers: dict[str, Any] = {name: _finite(float(one[name])) for name in _LIMITS}
@@ -81,9 +83,23 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
                 **numbers,
                 **counts,
                 "evaluations": evaluations,
+                **began[place],
             }
         )
     return found
+
+
+def start_rows(measurements: xr.Dataset) -> list[dict[str, Any]]:
+    """Loss, accuracy and the loss of chance of each checkpoint, at η = 0."""
+    return [
+        {
+            "checkpoint": one.checkpoint,
+            "loss": _finite(one.loss),
+            "chance_loss": _finite(one.chance),
+            "accuracy": _finite(one.accuracy),
+        }
+        for one in starts(measurements)
+    ]
 
 
 def _finite(value: float) -> float | None:
@@ -99,7 +115,10 @@ def claim_rows(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             "source": claim.source,
             "statement": claim.statement,
             "measures": claim.left,
-            "premises": {premise.name: premise.statement for premise in claim.premises},
+            "premises": {
+                premise.name: premise.statement + " (shown, not required)" * (not premise.gates)
+                for premise in claim.premises
+            },
             "needs": list(claim.needs),
             "proved": claim.proved,
         }

@@ -17,6 +17,7 @@ from analysis.growth import Growth, compare_growth
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
+from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
@@ -35,12 +36,16 @@ _SLACK_EXPLAINED = (
 
 
 _SPLIT_EXPLAINED = (
-    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η → 0: of the input layer, and of the weight matrix where"
-    " it is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
-    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples C is"
-    " also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels in their mean, and ‖v‖/‖A‖. Beside it"
-    " stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over its product (with `--jacobian N`)."
-    " What is below the noise is in brackets."
+    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η₀: of the input layer, and of the weight matrix where it"
+    " is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
+    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples, whose C"
+    " may be another than that of all, it is also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels"
+    " in their mean, and ‖v‖/‖A‖. Beside it stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over"
+    " its product (with `--jacobian N`). What is below the noise is in brackets."
+)
+_START_EXPLAINED = (
+    "The frozen networks as they are. Chance is the best output that is the same for every example, all labels being"
+    " alike."
 )
 _LABELS_EXPLAINED = (
     "Shares of the examples of --pattern whose label did not change, and whose label provably cannot: the margin"
@@ -93,6 +98,7 @@ class Findings:
         found = [
             ("Verdicts", "", tables.verdict_table(self.verdicts)),
             ("Step limits", "", tables.limits_table(self.limits)),
+            ("Where the slices start", _START_EXPLAINED, start_table(self.measurements)),
             ("Effective constants", "", tables.constants_table(self.summary)),
             ("Which model of trust explains the slice", "", tables.growth_table(self.growth)),
             ("Self-checks", "", tables.checks_table(self.checks)),
@@ -109,8 +115,12 @@ class Findings:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each place where the order of the bounds inverts, or a constant is none."""
-        return [*wording.inversion_lines(self.inversions), *wording.constant_lines(self.summary)]
+        """A sentence for each network no better than chance, inverted order of bounds, and constant that is none."""
+        return [
+            *chance_lines(self.measurements),
+            *wording.inversion_lines(self.inversions),
+            *wording.constant_lines(self.summary),
+        ]
 
 
 def find(

@@ -38,9 +38,9 @@ def split(measurements: xr.Dataset) -> xr.Dataset | None:
         ``frozen_constant`` ‖A‖/(‖g‖D); ``sample_constant``, C of the split's examples by themselves, and
         ``log10_factor`` (factor, …), :data:`FACTORS`, which add up to its log10; ``example_constant`` (…, quantile)
         of single examples, ‖A_i‖/(‖g_i‖D); ``jacobian_constant``, the median over examples of Theorem 1b's own left
-        side over its product [∏_{k>l}(1 + r_k) − 1], NaN without ``--jacobian``; ``jacobian_evident``,
-        ``residual_evident`` and ``sample_evident``, whether A, B and the examples' A_i are above the noise. The
-        attribute ``small_eta`` is the η that speaks for η → 0. None where the run did not measure it.
+        side, J being from the layer's input, over [∏_{k≥l}(1 + r_k) − 1], NaN without ``--jacobian``;
+        ``jacobian_evident``, ``residual_evident`` and ``sample_evident``, whether A, B and the examples' A_i are above
+        the noise. The attribute ``small_eta`` is the η that speaks for η₀. None where the run did not measure it.
     """
     if variables.FROZEN_RESIDUAL_CHANGE not in measurements:
         return None

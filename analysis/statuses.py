@@ -118,8 +118,11 @@ def in_words(verdicts: Sequence[Verdict]) -> str:
                 good_to = _span([one.good_to for one in stops], _plain)
                 far = _span([one.worst_log10_ratio for one in stops], _factor)
                 return f"within a factor of {GOOD_FACTOR:g}{which} up to η = {good_to}, then off by {far}"
-            share = "within" if first.status is Status.WITHIN_FACTOR else "off by"
-            return f"{share} a factor of {_span([max(value, 0.0) for value in worst], _factor)}"
+            factor = _span([max(value, 0.0) for value in worst], _factor)
+            if first.status is Status.WITHIN_FACTOR:
+                return f"within a factor of {factor}"
+            etas = [float(one.worst_at["eta"]) for one in verdicts if "eta" in one.worst_at]
+            return f"off by a factor of {factor}" + (f", worst at η = {_span(etas, _plain)}" if etas else "")
         case Status.WITHIN:
             low = min(one.least_log10_ratio for one in verdicts)
             high = max(worst)

@@ -58,7 +58,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
 
 def limits_table(limits: xr.Dataset) -> Rows:
     """One row a checkpoint: the step limits (how many examples the certified one is of, too) and the constant."""
-    heading = ["checkpoint", "cos θ", "C at η → 0"]
+    heading = ["checkpoint", "cos θ", "C at η₀"]
     rows = [[*heading, "Lemma 2", "calibrated", "slice curvature", "predicted", "certified", "measured"]]
     for place, label in enumerate(limits["checkpoint"].values):
         one = limits.isel(checkpoint=place)
@@ -79,10 +79,8 @@ def limits_table(limits: xr.Dataset) -> Rows:
 
 
 def constants_table(summary: xr.Dataset) -> Rows:
-    """One row a checkpoint: C at η → 0, the largest C_l of all that moves, and those of the weight matrices."""
-    rows = [
-        ["checkpoint", "C at η → 0", "of layer", "read off at η", "input layer's C", "weight matrices' C"]
-    ]
+    """One row a checkpoint: C at η₀, the largest C_l of all that moves, and those of the weight matrices."""
+    rows = [["checkpoint", "C at η₀", "of layer", "read off at η", "input layer's C", "weight matrices' C"]]
     weights = np.flatnonzero(summary[variables.IS_WEIGHT].values)
     for place, label in enumerate(summary["checkpoint"].values):
         one = summary.isel(checkpoint=place)

@@ -88,7 +88,7 @@ def noise_line(measurements: xr.Dataset) -> str:
 
 
 def constant_lines(summary: xr.Dataset) -> list[str]:
-    """A sentence for each checkpoint whose C at η → 0 is none: its breakdown is already of order 1."""
+    """A sentence for each checkpoint whose C at η₀ is none: its breakdown is already of order 1."""
     lines = []
     for place, label in enumerate(summary["checkpoint"].values):
         one = summary.isel(checkpoint=place)
@@ -96,7 +96,7 @@ def constant_lines(summary: xr.Dataset) -> list[str]:
         if at is not None and float(one["constant_breakdown"][at]) >= ORDER_ONE:
             eta, change = (float(one[name][at]) for name in ("constant_eta", "constant_breakdown"))
             lines.append(
-                f"C at η → 0 is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
+                f"C at η₀ is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
                 f" {one['layer'].values[at]} has already changed by {number(change, 2)} of its norm, so it is"
                 " the constant of that η alone"
                 + ("; --dtype float64 reads it off at a smaller one" if eta > SMALL_ETA else "")

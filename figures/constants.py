@@ -144,7 +144,7 @@ def _draw(ax: Axes, curves: list[Curve], colors: list[style.RGB], *, legend: boo
         draw_curve(ax, curve, color=color, marker="o", markersize=2.5, overflow="infinite")
     ax.axhline(1.0, color="black", linestyle="--", linewidth=1.0, label="deep relative trust: $C_l = 1$")
     ax.yaxis.set_major_locator(LogLocator(numticks=6))
-    ax.set_ylabel(r"effective constant $C_l$ at $\eta \to 0$")
+    ax.set_ylabel(r"effective constant $C_l$ at $\eta_0$")
     note_if_empty(ax, curves, "no constant could be measured")
     if legend:
         legend_above(ax)

@@ -54,7 +54,8 @@ _LABELS = {
     "cancellation": "cancellation in the mean",
     "residuals": "residuals' change",
 }
-_TOTAL, _MEDIAN, _THEOREM = "sample's C", "single examples' median", "Theorem 1b's own"
+_TOTAL, _WHOLE = "C of the split's examples", "C of all examples"
+_MEDIAN, _THEOREM = "single examples' median", "Theorem 1b's own"
 _MOST_CHECKPOINTS, _MOST_LAYERS, _PANELS = 5, 8, 3
 
 
@@ -62,10 +63,10 @@ _MOST_CHECKPOINTS, _MOST_LAYERS, _PANELS = 5, 8, 3
 def plot_split_through_training(
     split: xr.Dataset, *, layer: str | None = None, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """What one layer's effective constant at η → 0 is made of, a bar a checkpoint.
+    """What one layer's effective constant at η₀ is made of, a bar a checkpoint.
 
     Args:
-        split: ``log10_factor`` (factor, checkpoint, eta, layer), ``sample_constant`` and ``jacobian_constant``
+        split: ``log10_factor`` (factor, checkpoint, eta, layer), ``constant`` and ``jacobian_constant``
             (checkpoint, eta, layer), ``example_constant`` (…, quantile), and the attribute ``small_eta``.
         layer: its name; None for the first weight matrix.
         ax: where to draw; None for a new figure.
@@ -85,7 +86,7 @@ def plot_split_through_training(
 def plot_split_across_layers(
     split: xr.Dataset, *, checkpoint: str | int = -1, ax: Axes | None = None, legend: bool = True
 ) -> Axes:
-    """What each weight matrix's effective constant at η → 0 is made of, a bar a layer.
+    """What each weight matrix's effective constant at η₀ is made of, a bar a layer.
 
     Args:
         split: as for ``plot_split_through_training``.
@@ -196,6 +197,7 @@ def _curves(
     with np.errstate(divide="ignore", invalid="ignore"):
         levels: dict[str, xr.DataArray] = {
             _TOTAL: factors.sum("factor", skipna=False),
+            _WHOLE: xr.apply_ufunc(np.log10, one["constant"]),
             _MEDIAN: xr.apply_ufunc(np.log10, one["example_constant"].sel(quantile=0.5)),
             _THEOREM: xr.apply_ufunc(np.log10, one["jacobian_constant"]),
         }
@@ -225,10 +227,10 @@ def _draw(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:
         )
         ends[side, places] += height
     ax.axhline(0.0, color="black", linestyle="--", linewidth=0.8, label="deep relative trust: 1")
-    total, median, theorem = points
+    total, every, median, theorem = points
     shown = total.shown
     ax.hlines(total.y[shown], places[shown] - 0.45, places[shown] + 0.45, color="black", label=_TOTAL)
-    for curve, marker, face in ((median, "o", "white"), (theorem, "D", "0.6")):
+    for curve, marker, face in ((every, "_", "white"), (median, "o", "white"), (theorem, "D", "0.6")):
         if curve.shown.any():
             ax.plot(
                 places[curve.shown],
@@ -245,7 +247,7 @@ def _draw(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:
     ax.set_xlim(-0.7, count - 0.3)
     ax.grid(visible=False, axis="x")
     power_axis(ax)
-    ax.set_ylabel(r"effective constant, $\eta \to 0$")
+    ax.set_ylabel(r"effective constant at $\eta_0$")
     note_if_empty(ax, curves, "no constant could be measured")
     if legend:
         legend_above(ax, grow=True)

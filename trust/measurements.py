@@ -105,6 +105,14 @@ ACCURACY = _breakdown(
     "share of examples classified rightly; NaN where there are no labels",
     long_name="share classified rightly",
 )
+CHANCE_LOSS = _breakdown(
+    "chance_loss",
+    C,
+    "the loss of a constant output: log(classes), log 2 for binary targets, the targets' variance for squared errors;"
+    " NaN where that is not known",
+    "loss",
+    "loss of chance",
+)
 SLOPE = _breakdown(
     "slope",
     CE,

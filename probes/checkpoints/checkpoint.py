@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,7 @@ from probes.system.seals import ATTRIBUTE, digest_of
 __all__ = [
     "Checkpoint",
     "read_checkpoint",
+    "refuse_unmatched",
     "write_checkpoint",
 ]
 
@@ -41,12 +44,14 @@ class Checkpoint:
         ordered: whether the order of ``tensors`` is the one in which the network's layers were made.
         details: what ``probe train`` wrote beside them (network, step, epoch, data, …); of other files the step
             and epoch, where they say them.
+        ignored: the names of tensors that were to be left out, before and after prefixes were taken off.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     ordered: bool
     details: Mapping[str, Any] = field(default_factory=dict)
+    ignored: Collection[str] = ()
 
     @property
     def label(self) -> str:
@@ -71,13 +76,14 @@ def _digest_of(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str] = ()) -> Checkpoint:
     """Read a checkpoint: the content decides what it is, not its name, and nothing in it runs.
 
     Args:
         path: a file of safetensors, ``torch.save``, ``torch.jit.save`` or ``torch.export.save``, or a folder of
             a Hugging Face library or of ``torch.distributed.checkpoint``.
         key: where several state_dicts are in one file, the name of the one to take.
+        ignore: globs over names: tensors that are left out, whatever they are.
 
     Raises:
         InputError: it is missing, empty, truncated, holds code, holds no tensors, or has NaN or infinity; or
@@ -86,17 +92,36 @@ def read_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     with open_tree(path) as found:
         state = find_state(found.tree, key)
         names = clean_names(_without_average(state))
+        ignored = [
+            pair for pair in names.items() if any(fnmatch.fnmatchcase(n, g) for n in pair for g in ignore)
+        ]
+        sealed = found.digest is not None  # by all of its tensors
+        left_out = {name: _checked(state[name], found.read, name, path) for name, _ in ignored if sealed}
+        for name, _ in ignored:
+            del names[name]
         tensors = {now: _checked(state[name], found.read, name, path) for name, now in names.items()}
         position = training_position(found.tree, found.details)
     if not tensors:
         raise InputError(f"{path}: there are no tensors in it")
-    read = Checkpoint(path, tensors, ordered=found.ordered, details={**position, **found.details})
+    details = {**position, **found.details}
+    read = Checkpoint(path, tensors, found.ordered, details, ignored=[n for pair in ignored for n in pair])
     if found.digest is not None:
-        renamed = any(name != now for name, now in names.items())
-        own = _digest_of({name: tensors[now] for name, now in names.items()}) if renamed else read._digest
-        if own != found.digest:
+        same = not left_out and all(name == now for name, now in names.items())
+        whole = {name: tensors[now] for name, now in names.items()} | left_out
+        if (read._digest if same else _digest_of(whole)) != found.digest:
             raise InputError(f"{path}: is damaged (the checksum of its tensors does not fit); train again")
     return read
+
+
+def refuse_unmatched(ignore: Iterable[str], ignored: Collection[str]) -> None:
+    """Refuse a glob that left out no tensor of any checkpoint (``ignored`` has those of all).
+
+    Raises:
+        InputError: it names the glob.
+    """
+    for glob in ignore:
+        if not any(fnmatch.fnmatchcase(name, glob) for name in ignored):
+            raise InputError(f"--ignore-tensors {glob}: matches no tensor in the checkpoints")
 
 
 def _without_average(state: Mapping[str, Leaf | Tensor]) -> list[str]:
@@ -112,23 +137,23 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
         InputError: it is of another kind, or has NaN or infinity.
     """
     shown = name if len(name) <= 80 else f"{name[:80]}…"
+    otherwise = f"leave it out with --ignore-tensors {shlex.quote(name)} if the network does not need it"
     if isinstance(leaf, Unsuitable):
-        raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; save it as float32")
+        raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; {otherwise}")
     if leaf.count == 0:
-        raise InputError(
-            f"{path}: tensor {shown} has no entries (shape {leaf.shape}); save the checkpoint again"
-        )
+        raise InputError(f"{path}: tensor {shown} has no entries (shape {leaf.shape}); {otherwise}")
     tensor = read(leaf)
     if tensor.is_complex() or (tensor.is_floating_point() and tensor.itemsize < 2):
         kind = "complex" if tensor.is_complex() else tensor.dtype
-        raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; save it as float32")
+        raise InputError(f"{path}: tensor {shown} is {kind}, which cannot be probed; {otherwise}")
     if tensor.is_floating_point():
         flat = tensor.reshape(-1)  # looked at in parts: no copy of all of it is made for this
         parts = (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
         bad = sum(int((~torch.isfinite(part)).sum()) for part in parts)
         if bad:
             raise InputError(
-                f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint"
+                f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint, or"
+                f" {otherwise}"
             )
     return tensor
 

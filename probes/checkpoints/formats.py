@@ -6,15 +6,13 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from probes.checkpoints.distributed import METADATA, open_distributed
 from probes.checkpoints.exported import is_exported, open_exported
 from probes.checkpoints.hugging_face import is_hugging_face, open_hugging_face
-from probes.checkpoints.pickles import Called, HoldsCodeError, UnreadableError
+from probes.checkpoints.pickles import HoldsCodeError, UnreadableError
 from probes.checkpoints.safetensors_file import open_safetensors
-from probes.checkpoints.state_dict import LONGEST_NAME
-from probes.checkpoints.tensor_tree import Leaf, TensorTree
+from probes.checkpoints.tensor_tree import TensorTree
 from probes.checkpoints.torch_file import TorchFile
 from probes.checkpoints.zip_archive import Archive
 from probes.errors import InputError
@@ -22,6 +20,12 @@ from probes.errors import InputError
 __all__ = ["is_checkpoint_folder", "kind_of", "looks_like_checkpoint", "open_tree", "reading_errors"]
 
 _LEGACY = bytes.fromhex("6cfc9c46f9206aa85019")  # the number that a file of torch before 1.6 begins with
+
+_AGAIN = "copy, download or save it again"
+_STATE_ALONE = (
+    "save model.state_dict() alone, or, if it is somebody else's and you trust it, load it where its code is"
+    " (torch.load(…, weights_only=False)) and save the state_dict from there"
+)
 
 
 def is_checkpoint_folder(path: Path) -> bool:
@@ -76,10 +80,10 @@ def reading_errors(path: Path) -> Iterator[None]:
     except HoldsCodeError as error:
         raise InputError(
             f"{path}: it holds more than tensors ({_shown(str(error))}) and was not loaded, because loading"
-            f" would run code from the file; {_remedy(path, 'save model.state_dict() alone')}"
+            f" would run code from the file; {_remedy(path, _STATE_ALONE)}"
         ) from error
     except UnreadableError as error:
-        advice = "" if ";" in str(error) else f"; {_remedy(path, 'save or copy it again')}"
+        advice = "" if ";" in str(error) else f"; {_remedy(path, _AGAIN)}"
         raise InputError(f"{path}: cannot be read: {_shown(str(error), 300)}{advice}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -137,7 +141,7 @@ def open_tree(path: Path) -> Iterator[TensorTree]:
             raise InputError(f"{path}: no such file")
         kind = kind_of(path)
         if kind == "empty":
-            raise InputError(f"{path}: the file is empty; save the checkpoint again")
+            raise InputError(f"{path}: the file is empty; {_AGAIN}")
         if kind == "unknown":
             raise InputError(
                 f"{path}: neither a safetensors file nor one that torch.save made"
@@ -154,8 +158,7 @@ def open_tree(path: Path) -> Iterator[TensorTree]:
                     return
                 stream.seek(0)
             file = TorchFile(stream)
-            tree = _attributes_of_module(file.tree) if file.scripted else file.tree
-            yield TensorTree(tree, file.tensor, ordered=True, mapped=file.mapped)
+            yield TensorTree(file.tree, file.tensor, ordered=True, mapped=file.mapped)
 
 
 def _folder(path: Path, files: ExitStack) -> TensorTree:
@@ -164,32 +167,3 @@ def _folder(path: Path, files: ExitStack) -> TensorTree:
     if is_hugging_face(path):
         return open_hugging_face(path, lambda file: files.enter_context(open_tree(file)))
     raise InputError(f"{path}: is a folder and no checkpoint itself; name the files in it")
-
-
-def _attributes_of_module(module: Any) -> dict[str, Any]:
-    """The tensors of a TorchScript module under the names of its state_dict.
-
-    Raises:
-        UnreadableError: modules hold each other in a circle, or too deeply, or have too long names.
-    """
-    found: dict[str, Any] = {}
-    todo: list[tuple[str, Any, int]] = [("", module, 0)]
-    steps = 0
-    while todo:
-        prefix, node, depth = todo.pop()
-        steps += 1
-        if depth > 64 or steps > 100_000:
-            raise UnreadableError("its modules are nested too deeply")
-        attributes = node.state if isinstance(node, Called) and isinstance(node.state, dict) else {}
-        inner = []
-        for name, value in attributes.items():
-            if not isinstance(name, str):
-                continue
-            if len(prefix) + len(name) > LONGEST_NAME:
-                raise UnreadableError(f"an attribute has a name of more than {LONGEST_NAME} letters")
-            if isinstance(value, Leaf):
-                found[f"{prefix}{name}"] = value
-            elif isinstance(value, Called):
-                inner.append((f"{prefix}{name}.", value, depth + 1))
-        todo += reversed(inner)
-    return found

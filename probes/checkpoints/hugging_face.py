@@ -1,4 +1,4 @@
-"""Folders as Hugging Face libraries save models: weights in one file or in shards with an index."""
+"""Folders as Hugging Face libraries save models and adapters: weights in one file or in shards with an index."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.system.json_files import read_json
 
-__all__ = ["is_hugging_face", "open_hugging_face"]
+__all__ = ["ADAPTER", "is_hugging_face", "open_hugging_face"]
 
+ADAPTER = "adapter_config.json"
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """Whether a folder is one model: shards with an index, or a configuration beside the weights."""
+    """Whether a folder is one model or adapter: shards with an index, or a configuration beside the weights."""
     if any((folder / f"{name}.index.json").is_file() for name in _WHOLE):
         return True
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _WHOLE)
+    kinds = (("config.json", _WHOLE), (ADAPTER, _ADAPTERS))
+    return any(
+        (folder / about).is_file() and any((folder / name).is_file() for name in names)
+        for about, names in kinds
+    )
 
 
 def open_hugging_face(folder: Path, open_file: Callable[[Path], TensorTree]) -> TensorTree:
@@ -35,7 +41,7 @@ def open_hugging_face(folder: Path, open_file: Callable[[Path], TensorTree]) -> 
         UnreadableError: the index is damaged or names what is not there.
     """
     details = _trainer_state(folder)
-    for name in _WHOLE:
+    for name in _ADAPTERS if (folder / ADAPTER).is_file() else _WHOLE:
         if (folder / name).is_file():
             found = open_file(folder / name)
             return TensorTree(found.tree, found.read, found.ordered, {**found.details, **details})

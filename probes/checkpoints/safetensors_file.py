@@ -50,7 +50,9 @@ def open_safetensors(path: Path) -> TensorTree:
         metadata = stream.metadata() or {}
         tree = {name: _Named(tuple(stream.get_slice(name).get_shape()), name) for name in stream.keys()}  # noqa: SIM118
     except Exception as error:  # the library's own error types are not importable by name in every version
-        raise UnreadableError(f"not a whole safetensors file ({error}); save or copy it again") from error
+        raise UnreadableError(
+            f"not a whole safetensors file ({error}); copy, download or save it again"
+        ) from error
 
     def mapped(leaf: _Named) -> Tensor:
         try:
@@ -58,7 +60,7 @@ def open_safetensors(path: Path) -> TensorTree:
             return tensor.clone() if tensor.data_ptr() % tensor.itemsize else tensor
         except Exception as error:
             raise UnreadableError(
-                f"tensor {leaf.name[:80]} cannot be read ({error}); save it again"
+                f"tensor {leaf.name[:80]} cannot be read ({error}); copy, download or save it again"
             ) from error
 
     def read(leaf: _Named) -> Tensor:

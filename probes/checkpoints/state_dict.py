@@ -24,6 +24,7 @@ _FIRST = ("model", "net", "network")
 _STEPS = ("global_step", "step", "iteration", "iterations", "global_iteration", "iter", "num_steps")
 _EPOCHS = ("epoch", "epochs", "current_epoch")
 _DEEPEST = 50
+_WANTED = "give a file of names and tensors, such as torch.save(model.state_dict(), …) makes"
 LONGEST_NAME = 1000
 """Letters of a tensor's name; what is done with names takes their length several times over."""
 
@@ -46,13 +47,13 @@ def find_state(tree: Any, key: str | None = None) -> dict[str, Leaf]:
         not isinstance(tree, Mapping) and not _children(tree)
     ):
         kind = "Tensor" if isinstance(tree, Leaf) else type(tree).__name__
-        raise UnreadableError(f"holds a {kind}, not a state_dict; save model.state_dict()")
+        raise UnreadableError(f"holds a {kind}, not a state_dict; {_WANTED}")
     found = _search(tree, (), set())
     if not found:
         if isinstance(tree, Mapping):
             names = ", ".join(str(name)[:40] for name in list(tree)[:6] if isinstance(name, str | int))
-            raise UnreadableError(f"no state_dict in it (keys: {names}); save model.state_dict()")
-        raise UnreadableError(f"holds a {type(tree).__name__}, not a state_dict; save model.state_dict()")
+            raise UnreadableError(f"no state_dict in it (keys: {names}); {_WANTED}")
+        raise UnreadableError(f"holds a {type(tree).__name__}, not a state_dict; {_WANTED}")
     if len(found) > 1:
         names = ", ".join("/".join(part[:100] for part in path) for path, _ in found[:8])
         raise UnreadableError(f"several state_dicts in it ({names}); choose one with --key NAME")
@@ -84,7 +85,7 @@ def _search(
 ) -> list[tuple[tuple[str, ...], Mapping[Any, Any]]]:
     """Every state_dict below ``node``; a wrapper's usual name goes before all others."""
     if len(path) > _DEEPEST:
-        raise UnreadableError("its mappings are nested too deeply; save model.state_dict()")
+        raise UnreadableError(f"its mappings are nested too deeply; {_WANTED}")
     if id(node) in seen:
         return []
     seen.add(id(node))
@@ -133,12 +134,10 @@ def _tensors_alone(state: Mapping[Any, Any]) -> dict[str, Leaf]:
                 f"a tensor's name has {len(name)} letters ({shown!r}); give it a shorter one"
             )
         if not name or not name.isprintable():
-            raise UnreadableError(f"a tensor's name is no text ({shown!r}); save model.state_dict()")
+            raise UnreadableError(f"a tensor's name is no text ({shown!r}); {_WANTED}")
         parameter = "." in name or name in ("weight", "bias")
         if parameter and not isinstance(item, Leaf) and not _is_extra(name):
-            raise UnreadableError(
-                f"{shown} is no tensor but a {type(item).__name__}; save model.state_dict()"
-            )
+            raise UnreadableError(f"{shown} is no tensor but a {type(item).__name__}; {_WANTED}")
     return {name: item for name, item in state.items() if isinstance(item, Leaf) and not _is_extra(name)}
 
 
@@ -170,7 +169,7 @@ def _without_wrappers(name: str) -> str:
 
 
 def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
-    """The file's tensors under the network's names, where only wrappers' names or one prefix differ.
+    """The file's tensors under the network's names, where only wrappers' names or one prefix of either differ.
 
     Args:
         found: names in the file, wrappers taken off, to anything.
@@ -183,6 +182,9 @@ def renamed_to_fit(found: Mapping[str, T], own: Iterable[str]) -> dict[str, T]:
     for name in list(found)[:3]:
         prefixes = {other.removesuffix(name) for other in own if other.endswith(f".{name}")}
         ways += [{name.removeprefix(prefix): name for name in own} for prefix in sorted(prefixes)[:9]]
+    for name in own[:3]:
+        prefixes = {other.removesuffix(name) for other in found if other.endswith(f".{name}")}
+        ways += [{f"{prefix}{name}": name for name in own} for prefix in sorted(prefixes)[:9]]
     best = max(ways, key=lambda way: len(way.keys() & found.keys()))
     renamed = {best.get(name, name): value for name, value in found.items()}
     return renamed if len(renamed) == len(found) else dict(found)

@@ -11,6 +11,7 @@ import torch
 
 from probes.checkpoints.budget import Budget
 from probes.checkpoints.pickles import Called, Name, UnreadableError, Window, read_pickle
+from probes.checkpoints.scripted import state_of_module
 from probes.checkpoints.tensor_tree import Unsuitable
 from probes.checkpoints.tensors import Buffer, StorageRef, TensorReader, TensorRef
 from probes.checkpoints.zip_archive import Archive
@@ -58,10 +59,10 @@ class TorchFile:
     """What a file of ``torch.save`` says, and its tensors on demand.
 
     Attributes:
-        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`.
+        tree: dictionaries, lists, numbers, text, tensors to read and :class:`probes.checkpoints.pickles.Called`;
+            of a TorchScript archive its module's state_dict.
         tensor: reads a tensor (see :meth:`probes.checkpoints.tensors.TensorReader.tensor`).
         mapped: the same, mapped from the file where that can be.
-        scripted: whether it is a TorchScript archive, whose modules are calls with their attributes as state.
     """
 
     def __init__(self, stream: IO[bytes], budget: Budget | None = None) -> None:
@@ -77,16 +78,11 @@ class TorchFile:
         """
         head = stream.read(4)
         stream.seek(0)
-        self.scripted = False
         source: _Zipped | _Legacy
         if budget is None:
             budget = Budget(stream.seek(0, io.SEEK_END))
             stream.seek(0)
-        if head.startswith(b"PK"):
-            source = _Zipped(Archive(stream), budget)
-            self.scripted = source.scripted
-        else:
-            source = _Legacy(stream, budget)
+        source = _Zipped(Archive(stream), budget) if head.startswith(b"PK") else _Legacy(stream, budget)
         self.tree = source.tree
         self.tensor = self.mapped = TensorReader(source, budget).tensor
         if isinstance(source, _Zipped):
@@ -106,11 +102,12 @@ class _Zipped:
         order = f"{self.root}byteorder"
         if order in archive and archive.read(order, limit=16) != b"little":
             raise UnreadableError("written on a big-endian machine; load it there and save as safetensors")
-        self.scripted = f"{self.root}constants.pkl" in archive
         pickled = archive.read(f"{self.root}data.pkl", limit=1 << 28)
         self.tree = read_pickle(
             io.BytesIO(pickled), budget, allowed=is_harmless, make=make_plain, persistent=self._persistent
         )
+        if f"{self.root}constants.pkl" in archive:
+            self.tree = state_of_module(archive, self.root, self.tree)
 
     def _persistent(self, reference: Any) -> StorageRef:
         found = _storage_ref(reference)

@@ -120,7 +120,7 @@ class Archive:
         except Exception as error:  # a damaged entry raises many types
             raise UnreadableError(f"entry {name[:60]} is damaged ({str(error)[:80]})") from error
 
-    def read(self, name: str, *, limit: int) -> bytes:
+    def read(self, name: str, *, limit: int, may_be_compressed: bool = False) -> bytes:
         """The bytes of an entry of at most ``limit``.
 
         Raises:
@@ -132,7 +132,7 @@ class Archive:
                 f"entry {name[:60]} has {size} bytes, more than the {limit} that it may have"
             )
         buffer = bytearray(size)
-        self.read_into(name, memoryview(buffer))
+        self.read_into(name, memoryview(buffer), may_be_compressed=may_be_compressed)
         return bytes(buffer)
 
     def mapped(self, name: str) -> npt.NDArray[np.uint8] | None:

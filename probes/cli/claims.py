@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 from probes.errors import InputError
-from probes.system.callables import is_callable_spec, load_object
+from probes.system.callables import is_callable_spec, load_object, with_siblings
 from trust.claims import Claim, all_claims
 
 __all__ = ["chosen_claims", "claim_named"]
@@ -51,4 +52,8 @@ def _load(spec: str, option: str) -> Claim:
     if not isinstance(claim, Claim):
         what = "nothing" if claim is None else f"a {type(claim).__name__}"
         raise InputError(f"{option} {spec}: that is {what}, not a trust.claims.Claim")
-    return claim
+    sides = {field.name: with_siblings(getattr(claim, field.name), spec) for field in fields(claim)}
+    checks = [(premise, with_siblings(premise.check, spec)) for premise in claim.premises]
+    # a premise of ours is known by what it is, and stays
+    premises = tuple(one if one.check is check else replace(one, check=check) for one, check in checks)
+    return replace(claim, **{**sides, "premises": premises})

@@ -21,6 +21,8 @@ __all__ = [
     "CLAIMS",
     "DATA",
     "FORMAT",
+    "IGNORE",
+    "KEY",
     "MEASURE",
     "NETWORK",
     "OUT",
@@ -106,6 +108,17 @@ FORMAT = click.option(
     help="Figure formats; give it again for more than one.",
 )
 
+KEY = click.option(
+    "--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."
+)
+
+IGNORE = click.option(
+    "--ignore-tensors",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out the file's tensors of these names, which the network does not need; give it again for more.",
+)
+
 NETWORK = _together(
     click.option(
         "--network", help="package.module:callable or file.py:callable that returns the torch module."
@@ -114,7 +127,16 @@ NETWORK = _together(
         "--activation", help="Activation of a foreign perceptron, e.g. relu, leaky_relu:0.1, tanh, gelu."
     ),
     click.option("--residual", is_flag=True, help="A foreign perceptron's hidden layers add their input."),
-    click.option("--key", help="Which state_dict to take where a file holds several, e.g. ema or model/net."),
+    KEY,
+    IGNORE,
+    click.option(
+        "--base", type=click.Path(), help="The base network's checkpoint, for a folder with a PEFT adapter."
+    ),
+    click.option(
+        "--merge-adapter",
+        is_flag=True,
+        help="Probe the base network's weights with the adapter merged into them, not the adapter's own matrices.",
+    ),
 )
 
 DATA = _together(
@@ -182,7 +204,7 @@ def source_of(checkpoints: tuple[str, ...], options: Mapping[str, Any]) -> Sourc
     """Checkpoints, network, data and loss."""
     from probes.runs.source import Source
 
-    names = ("network", "activation", "residual", "key", "data", "examples", "loss")
+    names = [field.name for field in fields(Source) if field.name != "checkpoints"]
     return Source(checkpoints, **{name: options[name] for name in names})
 
 

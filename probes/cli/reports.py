@@ -10,6 +10,7 @@ from typing import Any
 from analysis import Findings, find
 from analysis.documents import split_rows, verdict_rows
 from analysis.selfchecks import CheckOutcome
+from analysis.start import start_table
 from analysis.tables import checks_table, limits_table, slack_table, verdict_table
 from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
 from probes.cli.tables import plain
@@ -47,6 +48,8 @@ def terminal_summary(findings: Findings) -> str:
         plain(verdict_table(findings.verdicts)),
         "",
         plain(limits_table(findings.limits)),
+        "",
+        plain(start_table(findings.measurements)),
         "",
     ]
     if findings.slack is not None:

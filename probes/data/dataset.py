@@ -22,7 +22,7 @@ from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
 from probes.errors import InputError
-from probes.system.callables import is_callable_spec, load_callable
+from probes.system.callables import importable, is_callable_spec, load_callable
 from probes.system.mapping import FileState
 
 __all__ = ["DataSet", "load_data"]
@@ -151,7 +151,8 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
             raise InputError(
                 f"--data {spec}: calling it failed with {type(error).__name__}: {error}"
             ) from error
-        batches, note = read_batches(made, f"--data {spec}", examples=_wanted(examples))
+        with importable(spec):  # what it made may make examples now
+            batches, note = read_batches(made, f"--data {spec}", examples=_wanted(examples))
         if batches.plain is not None:
             _check_plain(spec, *batches.plain)
         return DataSet(spec, batches, note=note).head(examples)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from probes.evaluation.compiled import plain_functions
+
 __all__ = ["left_as_found", "mixes_examples", "probing"]
 
 _STATISTICS = ("running_mean", "running_var")
@@ -18,10 +20,10 @@ _STATISTICS = ("running_mean", "running_var")
 
 @contextmanager
 def left_as_found(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards, by whatever way out, modes and random state are as before."""
+    """Evaluation mode and no compiled functions inside; afterwards, by whatever way out, all is as before."""
     modes = [(module, module.training) for module in network.modules()]
     devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), plain_functions():
         try:
             network.eval()
             yield

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from probes.data.chance import chance_loss
 from probes.evaluation.reductions import compare
 from probes.measures.forward_passes import numpy_of
 from probes.measures.jacobians import relative_change
@@ -46,6 +47,7 @@ class Breakdown(Measure):
         variables.RELATIVE_PERTURBATION,
         variables.PERTURBATION_COSINE,
         variables.WEIGHT_NORM,
+        variables.CHANCE_LOSS,
         variables.SLOPE_AT_ZERO,
         variables.UPDATE_SIZE,
     )
@@ -114,7 +116,8 @@ class Breakdown(Measure):
             norms = layers[variables.GRADIENT_NORM][:, k]
             turned = (norms > 0) & (size > 0)
             cosine[turned, k] = product[turned, k] / norms[turned] / size
-        examples = self.by_example if frozen.evaluator.has_outputs else {}
+        evaluator = frozen.evaluator
+        examples = self.by_example if evaluator.has_outputs else {}
         return {
             **{name: numpy_of(table) for name, table in (self.by_eta | examples).items()},
             variables.GRADIENT_NORM: layers[variables.GRADIENT_NORM],
@@ -125,6 +128,12 @@ class Breakdown(Measure):
             variables.RELATIVE_PERTURBATION: relative,
             variables.PERTURBATION_COSINE: self._cosines(),
             variables.WEIGHT_NORM: frozen.by_layer(frozen.weight_norms),
+            variables.CHANCE_LOSS: chance_loss(
+                evaluator.loss_function,
+                evaluator.data,
+                samples=frozen.samples,
+                width=frozen.base.outputs.shape[1],
+            ),
             variables.SLOPE_AT_ZERO: frozen.slope,
             variables.UPDATE_SIZE: frozen.update_size,
         }

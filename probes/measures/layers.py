@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.forward_order import forward_order, owner_of
+from probes.networks.hugging_face import is_transposed_linear
 
 __all__ = [
     "EXCLUDED",
@@ -227,6 +228,8 @@ def _plain(owner: nn.Module, leaf: str, parameter: Tensor) -> tuple[str, bool, s
         return "transposed convolution" if isinstance(owner, _ConvTransposeNd) else "convolution", large, ""
     if isinstance(owner, nn.Linear | nn.Bilinear):
         return "linear", large, ""
+    if is_transposed_linear(owner):
+        return "linear", large, "stored transposed, inputs × outputs"
     if _spans(parameter):
         return (
             "other",

@@ -7,12 +7,13 @@ import importlib
 import pkgutil
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from types import new_class
 
 import probes.measures
 from probes.errors import InputError
 from probes.measures.measure import Measure
 from probes.measures.settings import SliceSettings
-from probes.system.callables import is_callable_spec, load_object
+from probes.system.callables import is_callable_spec, load_object, with_siblings
 
 __all__ = ["all_measures", "chosen_measures", "named_measures"]
 
@@ -58,7 +59,8 @@ def _named(name: str) -> type[Measure]:
         raise InputError(f"{option} {name}: that is {what}, not a class made from probes.Measure")
     if not isinstance(getattr(found, "name", None), str) or not getattr(found, "finds", ()):
         raise InputError(f"{option} {name}: the measure must say its name and what it finds")
-    return found
+    methods = {k: own for k, v in vars(found).items() if (own := with_siblings(v, name)) is not v}
+    return new_class(found.__name__, (found,), {}, lambda own: own.update(methods)) if methods else found
 
 
 def chosen_measures(settings: SliceSettings) -> list[type[Measure]]:

@@ -5,24 +5,18 @@ With r_i = ∂ℓ/∂f(x_i) and J_i = ∂f(x_i)/∂W_l a layer's gradient is g =
     A = mean_i r_iᵀ(J̃_i − J_i), the residuals held, plus B = mean_i (r̃_i − r_i)ᵀJ̃_i, the rest.
 
 A takes one more gradient of all examples. What single examples do is measured on a few of them, by default so few that
-it takes a tenth of a slice's time at most: many at once where the network can be vectorised, else each in a pass of its
-own, which any network can do.
+it takes a tenth of a slice's time at most.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import cast
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from probes.data.batch import Batch
-from probes.data.inputs import leaves, transformed
 from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.evaluation.reductions import compare
 from probes.measures.breakdown import ratio
+from probes.measures.example_gradients import example_norms
 from probes.measures.forward_passes import numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
 from probes.measures.noise_floor import in_parts
@@ -31,8 +25,6 @@ from trust import measurements as variables
 
 __all__ = ["Split"]
 
-_AT_ONCE = 2**24
-"""How many numbers the gradients of single examples may have together."""
 _QUANTILES = (0.5, 0.9, 1.0)
 _WHOLE = (variables.FROZEN_RESIDUAL_CHANGE, variables.RESIDUAL_CHANGE)
 _SAMPLE = (
@@ -111,7 +103,7 @@ class Split(Measure):
         few = whole.on(whole.data[: self.count], dtype=whole.dtype, chunk=whole.chunk)
         for names in in_parts(whole, frozen.measured):
             norms = _means(few, point.moved, names)
-            sizes, changes = _examples(few, point.moved, names)
+            sizes, changes = example_norms(few, point.moved, names)
             for k, name in enumerate(names):
                 self._put(point.row, name, norms[k], sizes[:, k], changes[:, k])
 
@@ -156,69 +148,3 @@ def _means(few: Evaluator, moved: Parameters, names: list[str]) -> Floats:
         for name in names
     ]
     return numpy_of(torch.stack(rows))
-
-
-def _examples(few: Evaluator, moved: Parameters, names: list[str]) -> tuple[Floats, Floats]:
-    """‖g_i‖ and ‖A_i‖ of every example and tensor, both (examples, names), as parts of the mean."""
-    together = max(1, _AT_ONCE // sum(few.frozen[name].numel() for name in names))
-    parts = [batch.to(few.device, few.dtype) for _, batch in few.data.chunks(together)]
-    try:
-        found = [_vectorised(few, moved, names, part) for part in parts]
-    except (RuntimeError, ValueError, NotImplementedError, TypeError):  # what vmap cannot go through
-        found = [_one_by_one(few, moved, names, part) for part in parts]
-    norms = numpy_of(torch.cat(found))
-    return norms[..., 0], norms[..., 1]
-
-
-def _vectorised(few: Evaluator, moved: Parameters, names: list[str], batch: Batch) -> Tensor:
-    """‖g_i‖ and ‖A_i‖ (examples, names, 2)."""
-    given = [tensor for _, tensor in leaves(batch.inputs, "x")]
-
-    def example(parameters: Parameters, residual: Tensor, *rows: Tensor) -> dict[str, Tensor]:
-        """RᵀJ for each tensor."""
-        row = iter(rows)
-        inputs = transformed(batch.inputs, lambda _: next(row).unsqueeze(0))
-        own = {name: parameters[name].detach() for name in names}
-        pull = torch.func.vjp(lambda tensors: few.call({**parameters, **tensors}, inputs), own)[1]
-        return cast("dict[str, Tensor]", pull(residual.unsqueeze(0))[0])
-
-    residual = few.residuals(few.call(few.frozen, batch.inputs), batch)
-    with torch.enable_grad():
-        first, second = (
-            torch.func.vmap(partial(example, parameters))(residual, *given)
-            for parameters in (few.frozen, moved)
-        )
-    pairs = [(first[name].flatten(1).double(), second[name].flatten(1).double()) for name in names]
-    norms = [torch.stack([a.norm(dim=1), (b - a).norm(dim=1)], dim=-1) for a, b in pairs]
-    return torch.stack(norms, dim=1).detach()
-
-
-def _one_by_one(few: Evaluator, moved: Parameters, names: list[str], batch: Batch) -> Tensor:
-    """The same without vectorising."""
-    rows: list[Tensor] = []
-    for place in range(len(batch)):
-        one = batch[place : place + 1]
-        outputs, before = _leaves(few, few.frozen, names, one)
-        residual = few.residuals(outputs, one)
-        first = _pulled_back(outputs, before, residual)
-        second = _pulled_back(*_leaves(few, moved, names, one), residual)
-        pairs = [compare(a, b) for a, b in zip(first, second, strict=True)]
-        rows.append(torch.stack([torch.stack([pair.norm, pair.difference]) for pair in pairs]))
-    return torch.stack(rows)
-
-
-def _leaves(
-    evaluator: Evaluator, parameters: Parameters, names: list[str], batch: Batch
-) -> tuple[Tensor, list[Tensor]]:
-    """A batch's outputs, and the tensors that they can be differentiated by."""
-    own = {name: parameters[name].detach().requires_grad_(True) for name in names}
-    with torch.enable_grad():
-        outputs = evaluator.call({**parameters, **own}, batch.inputs)
-    return outputs, list(own.values())
-
-
-def _pulled_back(outputs: Tensor, leaves: list[Tensor], residual: Tensor) -> tuple[Tensor, ...]:
-    """rᵀJ for each tensor; zero for one that the outputs do not depend on."""
-    if not outputs.requires_grad:  # of a part of the tensors, which these examples do not use
-        return tuple(torch.zeros_like(leaf) for leaf in leaves)
-    return torch.autograd.grad(outputs, leaves, residual, allow_unused=True, materialize_grads=True)

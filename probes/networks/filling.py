@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.checkpoints.state_dict import renamed_to_fit
 from probes.errors import InputError
+from probes.networks.hugging_face import renamed_by_library
 
-__all__ = ["fill"]
+__all__ = ["HALF", "fill"]
+
+HALF = (torch.float16, torch.bfloat16)
+"""What is converted to float32, in which every number of theirs is exact."""
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -27,6 +32,13 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoin
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
     tied = _tied(parameters)
     tensors = _completed(tensors, tied, checkpoint)
+    if set(tensors) != set(own):
+        renamed = renamed_by_library(module, tensors)
+        tensors = tensors if renamed is None else _completed(renamed, tied, checkpoint)
+    made = (
+        dict(module.named_buffers()).keys() - own.keys()
+    )  # which the network makes itself, and no file need hold
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in made}
     missing = [name for name in own if name not in tensors]
     unexpected = [name for name in tensors if name not in own]
     if missing:
@@ -48,11 +60,11 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoin
     if unexpected:
         raise InputError(
             f"{checkpoint.path}: tensor {unexpected[0]} has no place in the network{_and_more(unexpected)};"
-            f" {_nearest(unexpected[0], list(own), 'the network')}"
+            f" {_nearest(unexpected[0], list(own), 'the network')}; if it is needed by nothing, leave it out with"
+            f" --ignore-tensors {shlex.quote(unexpected[0])}"
         )
     converted = {
-        name: tensor.to(torch.float32) if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-        for name, tensor in tensors.items()
+        name: tensor.to(torch.float32) if tensor.dtype in HALF else tensor for name, tensor in tensors.items()
     }
     module.load_state_dict(converted, assign=True)  # which unties
     for first, *others in tied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,9 @@ from torch import nn
 
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.errors import InputError
-from probes.networks.filling import fill
+from probes.evaluation.compiled import taken_apart
+from probes.networks.adapters import adapted, is_adapter
+from probes.networks.filling import HALF, fill
 from probes.networks.hugging_face import has_configuration, transformers_module
 from probes.networks.kinds import build, read_spec, spec_of
 from probes.networks.perceptron import Perceptron
@@ -31,6 +34,7 @@ class FrozenNetwork:
         names: names of the module's parameters, in forward order, to the names reported for them.
         details: what the checkpoint says of itself (step, epoch, …).
         digest: hash of the weights.
+        converted: in which precision the file has numbers that were converted to float32; empty where none were.
     """
 
     label: str
@@ -38,6 +42,7 @@ class FrozenNetwork:
     names: Mapping[str, str]
     details: Mapping[str, Any]
     digest: str
+    converted: str = ""
 
     @property
     def spec(self) -> NetworkSpec | None:
@@ -51,6 +56,8 @@ def load_network(
     network: Callable[[], Any] | None = None,
     activation: str | None = None,
     residual: bool = False,
+    base: Checkpoint | None = None,
+    merged: bool = False,
 ) -> FrozenNetwork:
     """Put a checkpoint's tensors into the network that they belong to.
 
@@ -60,10 +67,17 @@ def load_network(
             for a foreign file, the plain perceptron that the tensors' shapes spell.
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron's hidden layers add their input.
+        base: of an adapter the checkpoint of the network that it belongs to, which ``network`` makes.
+        merged: whether an adapter becomes part of its base's weights, which move then; else it moves itself.
 
     Raises:
         InputError: the tensors do not fit.
     """
+    if is_adapter(checkpoint.path):
+        return _adapted(checkpoint, base, network, merged=merged)
+    if base is not None or merged:
+        option = "--merge-adapter" if base is None else "--base"
+        raise InputError(f"{option}: {checkpoint.path} is no adapter (there is no adapter_config.json in it)")
     tensors = dict(checkpoint.tensors)
     details = checkpoint.details
     devices = list(range(torch.cuda.device_count()))
@@ -76,6 +90,7 @@ def load_network(
                     raise InputError(
                         f"--network: the callable returned {type(module).__name__}, not a torch module"
                     )
+                module, _ = taken_apart(module)
                 names = {name: name for name, _ in module.named_parameters()}
             elif "network" in details:
                 described = read_spec(details["network"])
@@ -97,10 +112,36 @@ def load_network(
                 names = {name: reported[name] for name, _ in module.named_parameters()}
         except InputError as error:
             raise InputError(f"{checkpoint.path}: {error}") from error
-    fill(module, tensors, checkpoint)
-    return FrozenNetwork(
-        checkpoint.label, module, _forward_order(module, names), details, checkpoint.digest()
-    )
+        fill(module, tensors, checkpoint)
+    names = _forward_order(module, names)
+    return FrozenNetwork(checkpoint.label, module, names, details, checkpoint.digest(), _half(checkpoint))
+
+
+def _half(*checkpoints: Checkpoint) -> str:
+    """The half precisions that there are in files, in words."""
+    tensors = [tensor for checkpoint in checkpoints for tensor in checkpoint.tensors.values()]
+    return " and ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors if t.dtype in HALF}))
+
+
+def _adapted(
+    adapter: Checkpoint, base: Checkpoint | None, network: Callable[[], Any] | None, *, merged: bool
+) -> FrozenNetwork:
+    """An adapter in its base network.
+
+    Raises:
+        InputError: the base is missing or another one, or the adapter is not understood.
+    """
+    if base is None:
+        raise InputError(f"{adapter.path}: is an adapter; give its base network's folder with --base")
+    below = load_network(base, network=network)
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        try:
+            module, settings = adapted(below.network, adapter, merged=merged)
+        except InputError as error:
+            raise InputError(f"{adapter.path}: {error}") from error
+    digest = hashlib.sha256(f"{adapter.digest()} {below.digest} {settings}".encode()).hexdigest()[:16]
+    names = {name: name for name, _ in module.named_parameters()}
+    return FrozenNetwork(adapter.label, module, names, adapter.details, digest, _half(adapter, base))
 
 
 def _empty(spec: NetworkSpec) -> nn.Module:

@@ -6,24 +6,40 @@ is fetched, no code in the folder runs, and no missing weight is filled with ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
 from probes.errors import InputError
 from probes.system.json_files import read_json
 
-__all__ = ["has_configuration", "is_tokenised_text", "tokenised_windows", "transformers_module"]
+__all__ = [
+    "has_configuration",
+    "is_tokenised_text",
+    "is_transposed_linear",
+    "renamed_by_library",
+    "tokenised_windows",
+    "transformers_module",
+]
 
 _LARGEST_JSON = 1 << 24
 _MASKED = 0.15  # the share that BERT was trained with
 _MASK_SEED = 20200210  # fixed, so that runs can be repeated
-_KINDS = ("ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForSequenceClassification")
+_KINDS = (
+    "ForCausalLM", "LMHeadModel", "ForMaskedLM", "ForConditionalGeneration", "ForSequenceClassification",
+    "ForTokenClassification", "ForImageClassification", "ForAudioClassification",
+)  # fmt: skip
+_ELSEWHERE = ("auto_map", "trust_remote_code", "backbone", "timm_model")
+"""Words of a configuration, at any depth, that would have parts of the network come from somewhere else."""
 
 
 def has_configuration(path: Path) -> bool:
@@ -39,12 +55,16 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         tensors: the weights; the network must not be larger than they are.
 
     Raises:
-        InputError: the library is missing, or config.json is damaged, asks for code of its own, names no
-            causal language model, masked one or sequence classifier, or does not fit the weights.
+        InputError: the library is missing, or config.json is damaged, asks for code of its own, names a network
+            of another kind than those that are built, or does not fit the weights.
     """
     content = _json(folder / "config.json")
-    if "auto_map" in content:
-        raise InputError("its config.json asks for code of its own (auto_map), which is never run")
+    for word in _words(content):
+        if word in _ELSEWHERE:
+            raise InputError(
+                f"its config.json asks for code of its own, or parts from elsewhere ({word}), which are never run or"
+                " fetched; build the network yourself and give it with --network"
+            )
     try:
         import transformers
     except ImportError as error:
@@ -54,21 +74,23 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         ) from error
     names = content.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    if not name.isidentifier() or not name.endswith(_KINDS):
+    if not name.isidentifier() or not name.endswith(_KINDS) or name.startswith("Timm"):
         raise InputError(
-            f"its config.json names {name[:60] or 'no architecture'}; causal language models, masked ones and"
-            " sequence classifiers are built, for others give the network with --network"
+            f"its config.json names {name[:60] or 'no architecture'}; language models (causal, masked, encoder and"
+            " decoder) and classifiers of sequences, tokens, images and audio are built, for others give the network"
+            " with --network"
         )
     kind = getattr(transformers, name, None)
     try:
         if kind is None or not issubclass(kind, transformers.PreTrainedModel):
             raise ValueError("the installed transformers library has no such model")
-        config = kind.config_class.from_dict(content)
-        config._attn_implementation = "eager"
-        with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
-            shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
-        _same_shapes(shapes, tensors)
-        module = kind(config).float()
+        with _quiet(transformers):
+            config = kind.config_class.from_dict(content)
+            config._attn_implementation = "eager"
+            with torch.device("meta"):  # shapes first: a damaged configuration may ask for more than there is
+                shapes = {key: tensor.shape for key, tensor in kind(config).named_parameters()}
+            _no_larger(shapes, tensors)
+            module = kind(config).float()
     except InputError:
         raise
     except Exception as error:  # whatever the library makes of a configuration
@@ -79,19 +101,94 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
     return module
 
 
-def _same_shapes(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse, before memory is taken, a network whose parameters are not those of the file.
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether a module is the library's ``Conv1D``: a linear map, its weight stored as inputs × outputs."""
+    library: Any = sys.modules.get("transformers.pytorch_utils")
+    return library is not None and isinstance(module, library.Conv1D)
+
+
+def _words(content: dict[str, Any]) -> Iterator[str]:
+    """The keys of nested mappings, of those that have a value."""
+    todo: list[Any] = [content]
+    while todo:
+        part = todo.pop()
+        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+        yield from (key for key, value in part.items() if value) if isinstance(part, dict) else ()
+
+
+def _no_larger(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse, before memory is taken, a network that has more numbers than the file.
 
     Raises:
-        InputError: a parameter is missing or has another shape.
+        InputError: it names a parameter that is missing or has another shape.
     """
+    if sum(shape.numel() for shape in shapes.values()) <= sum(tensor.numel() for tensor in tensors.values()):
+        return
+    fitted = renamed_to_fit(tensors, shapes)
     for name, shape in shapes.items():
-        if name not in tensors:
-            raise InputError(f"no tensor {name}, which its config.json asks for; it would be random")
-        if tensors[name].shape != shape:
+        if name in fitted and fitted[name].shape != shape:
             raise InputError(
-                f"tensor {name} has shape {tuple(tensors[name].shape)}, its config.json says {tuple(shape)}"
+                f"tensor {name} has shape {tuple(fitted[name].shape)}, its config.json says {tuple(shape)}"
             )
+    missing = next((name for name in shapes if name not in fitted), "")
+    raise InputError(f"no tensor {missing}, which its config.json asks for; it would be random")
+
+
+def renamed_by_library(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors as ``from_pretrained`` puts them into a network of the library's, which has renamed many of its own.
+
+    Old names become today's, and what the library leaves out as harmless (``position_ids``, masks) is left out.
+    What is missing is missing here too, and what has no place has its own name.
+
+    Args:
+        module: any network.
+        tensors: what a file has.
+
+    Returns:
+        None where the network is not of the library, or its own loading fails.
+    """
+    library: Any = sys.modules.get("transformers")
+    if library is None or not isinstance(module, library.PreTrainedModel):
+        return None
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    options = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        with _quiet(library):
+            loaded, info = type(module).from_pretrained(
+                None,
+                config=module.config,
+                state_dict=dict(tensors),
+                dtype=torch.float64
+                if torch.float64 in kinds
+                else torch.float32,  # in which every number is exact
+                **options,
+            )
+    except Exception:  # whatever the library makes of a file
+        return None
+    optional = [re.compile(text) for text in loaded._keys_to_ignore_on_load_missing or ()]
+    absent = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    found = {
+        name: tensor
+        for name, tensor in loaded.state_dict().items()
+        if name not in absent and (name in tensors or not any(one.search(name) for one in optional))
+    }
+    found |= {name: torch.empty(shape, device="meta") for name, shape, _ in info["mismatched_keys"]}
+    return found | {name: tensors[name] for name in info["unexpected_keys"]}
+
+
+@contextmanager
+def _quiet(library: Any) -> Iterator[None]:
+    """Without the library's progress bars and reports: what does not fit is said here."""
+    logging = library.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    try:
+        logging.set_verbosity(logging.CRITICAL)
+        logging.disable_progress_bar()
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def is_tokenised_text(folder: Path) -> bool:

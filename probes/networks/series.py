@@ -28,6 +28,7 @@ class NetworkRecord:
         digest: hash of the weights.
         spec: the description, where the network is of a kind of ours.
         shapes: of all tensors that the network has.
+        converted: in which precision its file has numbers that were converted to float32.
     """
 
     label: str
@@ -37,12 +38,14 @@ class NetworkRecord:
     digest: str
     spec: NetworkSpec | None
     shapes: Mapping[str, torch.Size]
+    converted: str
 
     @classmethod
     def of(cls, frozen: FrozenNetwork, path: Path) -> NetworkRecord:
         """Everything but the network."""
         shapes = {name: tensor.shape for name, tensor in frozen.network.state_dict().items()}
-        return cls(frozen.label, path, frozen.names, frozen.details, frozen.digest, frozen.spec, shapes)
+        own = (frozen.label, path, frozen.names, frozen.details, frozen.digest, frozen.spec, shapes)
+        return cls(*own, frozen.converted)
 
 
 class NetworkSeries(Sequence[NetworkRecord]):
@@ -72,6 +75,15 @@ class NetworkSeries(Sequence[NetworkRecord]):
             self._records = [
                 replace(record, label=f"{place}:{record.label}") for place, record in enumerate(self._records)
             ]
+
+    def conversion(self) -> str | None:
+        """What was converted, in a line; None where nothing was."""
+        found = {record.path: record.converted for record in self._records if record.converted}
+        if not found:
+            return None
+        first, kind = next(iter(found.items()))
+        more = f" (and so are {len(found) - 1} more)" if len(found) > 1 else ""
+        return f"{first}: its numbers are {kind}{more}; they are converted to float32, exactly"
 
     def _check_same(self, other: NetworkRecord) -> None:
         first = self._records[0]

@@ -71,6 +71,8 @@ def prepare_run(
     """
     share.together(lambda: chosen_measures(settings))  # refused before there is a folder
     settings, prepared = _prepared_together(source, settings, share)
+    if share.rank == 0 and (said := prepared.networks.conversion()) is not None:
+        print(f"probe: {said}", file=sys.stderr, flush=True)
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
@@ -213,6 +215,7 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
         "data": shown(prepared.data.spec),
         "data_hash": prepared.data.digest(),
         "data_note": prepared.data.note,
+        "converted": f"{record.converted} to float32" if record.converted else "",
         "noise_floor": float(dataset["noise_floor"].max()),
         "versions": versions(),
         "command": shown(" ".join(sys.argv)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probes.checkpoints.checkpoint import read_checkpoint
+from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
@@ -37,6 +37,9 @@ class Source:
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
+        ignore_tensors: globs over names in the files: tensors that are left out.
+        base: of adapters the folder of the network that they belong to.
+        merge_adapter: whether adapters become part of its weights.
         data: a name, file or callable; None takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
         loss: a name or callable; None means cross-entropy for labels.
@@ -47,6 +50,9 @@ class Source:
     activation: str | None = None
     residual: bool = False
     key: str | None = None
+    ignore_tensors: tuple[str, ...] = ()
+    base: str | None = None
+    merge_adapter: bool = False
     data: str | None = None
     examples: int | None = None
     loss: str | None = None
@@ -89,15 +95,26 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = load_callable(source.network, option="--network") if source.network is not None else None
 
+    ignored: set[str] = set()
+
     def read(path: Path) -> FrozenNetwork:
+        checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        base = (
+            None if source.base is None else read_checkpoint(Path(source.base), ignore=source.ignore_tensors)
+        )
+        ignored.update(checkpoint.ignored, () if base is None else base.ignored)
         return load_network(
-            read_checkpoint(path, key=source.key),
+            checkpoint,
             network=factory,
             activation=source.activation,
             residual=source.residual,
+            base=base,
+            merged=source.merge_adapter,
         )
 
-    return NetworkSeries(read, order.paths), order
+    networks = NetworkSeries(read, order.paths)
+    refuse_unmatched(source.ignore_tensors, ignored)
+    return networks, order
 
 
 def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
@@ -120,9 +137,12 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
     named = source.loss or _stated(details, "loss", path)
-    if is_text_spec(spec) and is_tokenised_text(path):
+    folders = [path, *([] if source.base is None else [Path(source.base)])]
+    tokenised = next((folder for folder in folders if is_tokenised_text(folder)), None)
+    if is_text_spec(spec) and tokenised is not None:
         masks = type(frozen.network).__name__.endswith("ForMaskedLM")
-        data = DataSet(spec, Batches([Batch(*tokenised_windows(spec, path, masks=masks))])).head(examples)
+        windows = tokenised_windows(spec, tokenised, masks=masks)
+        data = DataSet(spec, Batches([Batch(*windows)])).head(examples)
         named = named or ("cross-entropy" if masks else "next-token")
     else:
         data = load_data(spec, examples=examples)

@@ -14,6 +14,7 @@ from probes.data.batches import Batches
 from probes.data.losses import Loss, as_loss, resolve_loss
 from probes.errors import InputError
 from probes.evaluation.chunks import default_chunk
+from probes.evaluation.compiled import uncompiled, uncompiled_names
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.measure import Frozen, Measure, Point
@@ -44,7 +45,8 @@ def measure_slice(
     """Measure one slice of a frozen network, leaving the network exactly as it was found.
 
     Args:
-        network: maps x (n, …) to outputs (n, …); its weights are taken as they are.
+        network: maps x (n, …) to outputs (n, …); its weights are taken as they are. One that was compiled is
+            measured as it was before.
         x: inputs (n, …), or batches of any form (:func:`probes.data.loaders.read_batches` makes them).
         y: targets (n, …); None for batches, which have their own.
         settings: what to measure, and how.
@@ -67,32 +69,35 @@ def measure_slice(
     if loss is None or isinstance(loss, str):
         loss = resolve_loss(loss, x if isinstance(x, Batches) else Batches([Batch(x, y)]))[1]
     function = as_loss(loss)
-    reported = dict(names) if names is not None else {name: name for name, _ in network.named_parameters()}
-    mixed = mixes_examples(network, settings.batchnorm)
-    chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
-    if mixed:
-        refuse_mixed(settings, len(x), chunk, share)
     classes = chosen_measures(settings)
-    with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
-        evaluator = Evaluator(
-            network,
-            x,
-            y,
-            function,
-            dtype=getattr(torch, settings.dtype),
-            device=settings.device,
-            chunk=chunk,
-            precision=settings.precision,
-            share=share,
-            divisible=not mixed,
-        )
-        frozen, floor, again = freeze(evaluator, settings, reported, following, mixed=mixed)
-        measures = [one(frozen) for one in classes if _fits(one, frozen)]
-        recording = [one for one in measures if one.records(settings)]
-        _record(frozen, 0, [one for one in recording if one.gradients], again)
-        del again  # nothing else holds its gradients: the memory is free for those of the next η
-        _visit(frozen, recording, progress or (lambda _: None))
-        return assembled(frozen, label, collected(frozen, floor, measures))
+    with uncompiled(network) as network:
+        own = {name: name for name, _ in network.named_parameters()}
+        reported = own if names is None else uncompiled_names(names)
+        mixed = mixes_examples(network, settings.batchnorm)
+        chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
+        if mixed:
+            refuse_mixed(settings, len(x), chunk, share)
+        with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
+            evaluator = Evaluator(
+                network,
+                x,
+                y,
+                function,
+                dtype=getattr(torch, settings.dtype),
+                device=settings.device,
+                chunk=chunk,
+                precision=settings.precision,
+                share=share,
+                divisible=not mixed,
+            )
+            next_weights = None if following is None else uncompiled_names(following)
+            frozen, floor, again = freeze(evaluator, settings, reported, next_weights, mixed=mixed)
+            measures = [one(frozen) for one in classes if _fits(one, frozen)]
+            recording = [one for one in measures if one.records(settings)]
+            _record(frozen, 0, [one for one in recording if one.gradients], again)
+            del again  # nothing else holds its gradients: the memory is free for those of the next η
+            _visit(frozen, recording, progress or (lambda _: None))
+            return assembled(frozen, label, collected(frozen, floor, measures))
 
 
 def _fits(measure: type[Measure], frozen: Frozen) -> bool:

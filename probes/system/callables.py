@@ -1,20 +1,26 @@
 """Python callables that the user names: ``package.module:callable`` or ``path/to/file.py:callable``.
 
-This is the only door through which code from outside runs, and only because the user named it.
+This is the only door through which code from outside runs, and only because the user named it. A file may import the
+modules beside it, as a script may.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from probes.errors import InputError
+from probes.system.siblings import beside, called_beside
 
-__all__ = ["is_callable_spec", "load_callable", "load_object"]
+__all__ = ["importable", "is_callable_spec", "load_callable", "load_object", "with_siblings"]
 
 
 def is_callable_spec(spec: str) -> bool:
@@ -39,7 +45,30 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
     if not callable(found):
         location, _, name = spec.rpartition(":")
         raise InputError(f"{option} {spec}: {location} has no callable named {name}")
-    return found  # type: ignore[no-any-return]
+    return with_siblings(found, spec)  # type: ignore[no-any-return]
+
+
+def with_siblings(found: Any, spec: str) -> Any:
+    """A function from the folder of the file that ``spec`` names, so that what it imports later is found too.
+
+    Anything else is returned as it is.
+    """
+    folder = _folder(spec)
+    if folder is None or not inspect.isfunction(found):
+        return found
+    own = Path(inspect.unwrap(found).__code__.co_filename).resolve().is_relative_to(folder.resolve())
+    return called_beside(folder, found) if own else found
+
+
+def importable(spec: str) -> AbstractContextManager[None]:
+    """Inside, what is beside the file that ``spec`` names can be imported (generators run late)."""
+    folder = _folder(spec)
+    return nullcontext() if folder is None else beside(folder)
+
+
+def _folder(spec: str) -> Path | None:
+    location = spec.rpartition(":")[0]
+    return Path(location).parent if location.endswith(".py") else None
 
 
 def load_object(spec: str, *, option: str) -> Any:
@@ -56,13 +85,7 @@ def load_object(spec: str, *, option: str) -> Any:
             path = Path(location)
             if not path.is_file():
                 raise InputError(f"{option} {spec}: no such file {location}")
-            module_name = f"_user_{path.stem}"
-            module_spec = importlib.util.spec_from_file_location(module_name, path)
-            if module_spec is None or module_spec.loader is None:
-                raise InputError(f"{option} {spec}: {location} cannot be imported")
-            module = importlib.util.module_from_spec(module_spec)
-            sys.modules[module_name] = module
-            module_spec.loader.exec_module(module)
+            module = _executed(path)
         else:
             module = importlib.import_module(location)
     except InputError:
@@ -72,3 +95,18 @@ def load_object(spec: str, *, option: str) -> Any:
             f"{option} {spec}: importing it failed with {type(error).__name__}: {error}"
         ) from error
     return getattr(module, name, None)
+
+
+def _executed(path: Path) -> ModuleType:
+    """The file as a module with a name that no other file's has."""
+    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    name = f"_user_{path.stem}_{place}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None  # for any name that ends in .py there is one
+    assert module_spec.loader is not None
+    importlib.invalidate_caches()  # a file beside it may be younger than the folder's listing
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    with beside(path.parent):
+        module_spec.loader.exec_module(module)
+    return module

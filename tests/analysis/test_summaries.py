@@ -100,7 +100,7 @@ def test_report_and_limit_show_one_number_and_say_where_it_is_no_limit() -> None
     run = measured(grid, gradient_change=change)
     table = constants_table(summarise(run))
     limits = limits_table(step_limits(run))
-    places = [rows[0].index("C at η → 0") for rows in (table, limits)]
+    places = [rows[0].index("C at η₀") for rows in (table, limits)]
     assert table[1][places[0]] == limits[1][places[1]] == number(0.6 / np.expm1(2 * np.log1p(1e-4)))
     assert table[1][2:4] == ["layers.1.weight", "0.0001"]
     (line,) = constant_lines(summarise(run))

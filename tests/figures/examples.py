@@ -132,6 +132,7 @@ def split_of(rng: np.random.Generator, coords: dict[str, object]) -> xr.Dataset:
     return xr.Dataset(
         {
             "log10_factor": (("factor", *dims), rng.uniform(-1, 2, (3, *shape))),
+            "constant": (dims, 10.0 ** rng.uniform(0, 2, shape)),
             "jacobian_constant": (dims, 10.0 ** rng.uniform(0, 1, shape)),
             "example_constant": ((*dims, "quantile"), 10.0 ** rng.uniform(0, 1, (*shape, 3))),
         },

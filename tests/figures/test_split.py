@@ -44,7 +44,7 @@ def test_a_bar_s_parts_are_stacked_by_their_sign_and_add_up_to_the_line():
     for place in range(3):
         heights = [upper - lower for (_, at), (lower, upper) in found.items() if at == place]
         np.testing.assert_allclose(np.sort(heights), np.sort(abs(factors[:, place])), rtol=1e-12)
-    (total,) = [c for c in ax.collections if c.get_label() == "sample's C"]
+    (total,) = [c for c in ax.collections if c.get_label() == "C of the split's examples"]
     np.testing.assert_allclose(
         [segment[0][1] for segment in total.get_segments()], factors.sum("factor"), rtol=1e-12
     )

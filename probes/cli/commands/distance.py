@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from probes.cli.documents import JSON, print_json
+from probes.cli.options import IGNORE, KEY
 from probes.errors import InputError
 from probes.system.terminal import say
 
@@ -15,14 +17,17 @@ from probes.system.terminal import say
 @click.command()
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
-@click.option("--key", help="Which state_dict to take where a file holds several.")
+@KEY
+@IGNORE
 @JSON
-def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
+def distance(
+    before: Path, after: Path, key: str | None, ignore_tensors: tuple[str, ...], as_json: bool
+) -> None:
     """Deep relative trust between two checkpoints: in all, and each weight matrix's relative change."""
     from analysis.wording import number
     from probes.cli.tables import plain
 
-    found = distance_between_files(before, after, key=key)
+    found = distance_between_files(before, after, key=key, ignore=ignore_tensors)
     if as_json:
         print_json(found)
         return
@@ -32,7 +37,9 @@ def distance(before: Path, after: Path, key: str | None, as_json: bool) -> None:
     say(f"deep relative trust ∏(1 + r) − 1 = {number(found['distance'], 6)}")
 
 
-def distance_between_files(before: Path, after: Path, *, key: str | None = None) -> dict[str, Any]:
+def distance_between_files(
+    before: Path, after: Path, *, key: str | None = None, ignore: Sequence[str] = ()
+) -> dict[str, Any]:
     """D(r) between two checkpoints of one architecture, in all and for each weight matrix.
 
     Returns:
@@ -41,21 +48,22 @@ def distance_between_files(before: Path, after: Path, *, key: str | None = None)
     Raises:
         InputError: a file that cannot be read, or tensors that differ in name or shape.
     """
-    from probes.checkpoints.checkpoint import read_checkpoint
+    from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
+    from probes.checkpoints.state_dict import renamed_to_fit
     from trust.distance import deep_relative_trust, relative_perturbations
 
+    checkpoints = [read_checkpoint(path, key=key, ignore=ignore) for path in (before, after)]
+    refuse_unmatched(ignore, [name for checkpoint in checkpoints for name in checkpoint.ignored])
     first, second = (
-        {
-            name: tensor
-            for name, tensor in read_checkpoint(path, key=key).tensors.items()
-            if tensor.is_floating_point()
-        }
-        for path in (before, after)
+        {name: tensor for name, tensor in checkpoint.tensors.items() if tensor.is_floating_point()}
+        for checkpoint in checkpoints
     )
     try:
-        relative = relative_perturbations(first, second)
+        relative = relative_perturbations(first, renamed_to_fit(second, first))
     except ValueError as error:
-        raise InputError(f"{before} and {after}: {error}") from error
+        raise InputError(
+            f"{before} and {after}: {error}; --ignore-tensors GLOB leaves out what only one of them has"
+        ) from error
     if not relative:
         raise InputError(f"{before}: there is no weight matrix in it")
     return {

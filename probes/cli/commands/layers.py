@@ -52,6 +52,8 @@ def _found_layers(source: Source) -> list[Layer]:
     from probes.runs.source import data_spec, read_data, read_networks
 
     networks, order = read_networks(source)
+    if (said := networks.conversion()) is not None:
+        click.echo(f"probe: {said}", err=True)
     path = order.paths[0]
     if len(networks) > 1:
         raise InputError(

@@ -32,6 +32,7 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     from analysis import step_limits, summarise
     from analysis.documents import limit_rows
+    from analysis.start import chance_lines, start_table
     from analysis.tables import limits_table
     from analysis.wording import constant_lines, noise_line
     from probes.cli.tables import plain
@@ -51,11 +52,12 @@ def limit(checkpoints: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if share.rank > 0:
         return
     limits = step_limits(measurements)
-    for line in constant_lines(summarise(measurements)):
+    for line in [*chance_lines(measurements), *constant_lines(summarise(measurements))]:
         say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(limit_rows(measurements, limits))
         return
+    say(plain(start_table(measurements)))
     say(plain(limits_table(limits)))
     if options["precision"] != "full":
         say(noise_line(measurements))

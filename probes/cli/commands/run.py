@@ -113,17 +113,23 @@ def run(
 
 def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
     from analysis import check_measurements
+    from analysis.documents import start_rows
+    from analysis.start import chance_lines, start_table
     from analysis.wording import noise_line
     from probes.cli.reports import self_check_lines
+    from probes.cli.tables import plain
     from probes.runs.results import load
 
     measurements = load(out)
     checks = check_measurements(measurements)
+    for line in chance_lines(measurements):
+        say(f"WARNING: {line}", err=True)
     if as_json:
         print_json(
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "start": start_rows(measurements),
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
                     for one in checks
@@ -133,6 +139,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         return
     if len(order.paths) > 1:
         say("\n".join(order.lines()))
+    say(plain(start_table(measurements)))
     say(self_check_lines(checks))
     say(noise_line(measurements))
     say(f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}")

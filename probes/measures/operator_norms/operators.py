@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import left_as_found
+from probes.networks.hugging_face import is_transposed_linear
 
 __all__ = ["Operator", "Pairs", "Sizes", "find_operators"]
 
@@ -54,6 +55,8 @@ _UNKNOWN = Operator("unknown")
 
 def _class_of(module: nn.Module) -> type[nn.Module] | None:
     """The class of layer whose forward pass the module has; None if a subclass has changed it."""
+    if is_transposed_linear(module):
+        return type(module)
     for known in (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED):
         if isinstance(module, known):
             same = type(module).forward is known.forward and getattr(
@@ -65,8 +68,8 @@ def _class_of(module: nn.Module) -> type[nn.Module] | None:
 
 def _described(module: nn.Module, given: Tensor, result: Tensor) -> Operator:
     """The operator of a layer that mapped ``given`` to ``result``, of one example."""
-    if isinstance(module, nn.Linear):
-        return Operator("matrix", positions=result.numel() // max(1, module.out_features))
+    if isinstance(module, nn.Linear) or is_transposed_linear(module):
+        return Operator("matrix", positions=result.numel() // max(1, result.shape[-1]))
     assert isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED))
     axes = len(module.kernel_size)
     reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
@@ -130,7 +133,8 @@ def find_operators(evaluator: Evaluator, weights: list[str]) -> dict[str, Operat
     def settle(leaf: str, module: nn.Module) -> set[Operator]:
         if leaf != "weight" or module not in seen:
             return {_UNKNOWN}
-        uncalled = Operator("matrix") if isinstance(module, nn.Linear) else _UNKNOWN
+        matrix = isinstance(module, nn.Linear) or is_transposed_linear(module)
+        uncalled = Operator("matrix") if matrix else _UNKNOWN
         return seen[module] or {uncalled}
 
     found: dict[str, Operator] = {}

@@ -17,6 +17,7 @@ from torch import nn
 
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
+from probes.cli.commands.distance import distance_between_files
 from probes.networks.frozen_network import load_network
 from tests.probes.checkpoints.examples import (
     FORMATS,
@@ -25,6 +26,7 @@ from tests.probes.checkpoints.examples import (
     exported,
     lightning,
     network,
+    prefixed,
     scripted,
     sharded,
     state,
@@ -52,6 +54,54 @@ def test_every_format_gives_the_same_tensors(tmp_path: Path, name: str) -> None:
     )
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     assert torch.equal(frozen.network(x), network()(x))
+
+
+class Remembering(nn.Module):
+    """A network that keeps tensors in its attributes between calls, as streaming models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+        self.register_buffer("window", torch.ones(6))
+        self.state = torch.zeros(0)
+        self.context = torch.full((2, 6), torch.nan)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.state = x[:1]
+        return self.inner(x * self.window) + self.context.sum()  # type: ignore[no-any-return]
+
+
+def test_attributes_of_a_scripted_module_are_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "streaming.jit"
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.script(Remembering()), path)
+        expected = torch.jit.load(path).state_dict()
+    found = read_checkpoint(path).tensors
+    assert list(found) == list(expected)
+    assert set(found) == {"window", *(f"inner.{name}" for name in state())}
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_distance_takes_programs_and_wrappers(tmp_path: Path) -> None:
+    """Between a TorchScript archive and a state_dict of its inner network, in half precision."""
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.script(Remembering()), tmp_path / "a.jit")
+    moved = {name: (1.5 * tensor).bfloat16() if tensor.ndim else tensor for name, tensor in state().items()}
+    torch.save({"model": prefixed("_orig_mod."), "n": 1}, tmp_path / "b.pt")
+    torch.save(moved, tmp_path / "c.pt")
+    with pytest.raises(InputError, match=r"'window' .* --ignore-tensors GLOB leaves out"):
+        distance_between_files(tmp_path / "a.jit", tmp_path / "b.pt")
+    same = distance_between_files(tmp_path / "a.jit", tmp_path / "b.pt", ignore=("window",))
+    assert same == {
+        "distance": 0.0,
+        "layers": [{"name": f"inner.{k}.weight", "relative": 0.0} for k in (0, 3)],
+    }
+    half = distance_between_files(tmp_path / "b.pt", tmp_path / "c.pt")
+    for layer in half["layers"]:
+        old, new = (one[layer["name"]].double() for one in (state(), moved))
+        assert layer["relative"] == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-12)
+    with pytest.raises(InputError, match="--ignore-tensors nothing: matches no tensor"):
+        distance_between_files(tmp_path / "b.pt", tmp_path / "c.pt", ignore=("nothing",))
 
 
 def test_formats_say_how_far_training_was(tmp_path: Path) -> None:
@@ -214,6 +264,19 @@ def test_wrappers_names_in_the_users_own_network(tmp_path: Path, attribute: str)
         torch.save(content, tmp_path / "net.pt")
         frozen = load_network(read_checkpoint(tmp_path / "net.pt"), network=Mine)
         assert torch.equal(frozen.network(x), network()(x))
+
+
+def test_a_prefix_of_the_file_s_own(tmp_path: Path) -> None:
+    """A part of a larger program, in a network of the user's for that part."""
+    content = {**prefixed("_first."), **prefixed("_second.")}
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(InputError, match=r"_second\.0\.weight has no place"):
+        load_network(read_checkpoint(tmp_path / "net.pt"), network=network)
+    content |= {name: 2 * tensor for name, tensor in prefixed("_second.").items()}
+    torch.save(content, tmp_path / "net.pt")
+    for part, factor in (("_first.", 2), ("_second.", 1)):
+        found = load_network(read_checkpoint(tmp_path / "net.pt", ignore=(f"{part}*",)), network=network)
+        assert torch.equal(found.network.state_dict()["0.weight"], factor * state()["0.weight"])
 
 
 @pytest.mark.parametrize("other", [[1.0, 2.0], 3, None, "text", {"a": 1}])

@@ -74,7 +74,7 @@ def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> N
         keys = (
             "checkpoint depth cos_theta constant lemma2 calibrated curvature predicted measured evaluations"
         )
-        keys += " predicted_gradients predicted_losses certified certified_examples"
+        keys += " predicted_gradients predicted_losses certified certified_examples loss chance_loss accuracy"
         assert set(row) == set(keys.split())
         assert (row["certified"], row["certified_examples"]) == (None, 0)
         assert row["lemma2"] == pytest.approx(2 ** (1 / 3) - 1, rel=1e-6)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import probes.measures.noise_floor
 from probes import InputError, SliceSettings, measure_slice
-from probes.measures import split as measure
+from probes.measures import example_gradients
 from tests.probes.measures.examples import CASES, ETAS, prepared
 from tests.probes.measures.problems import linear
 from tests.support.reference import make, make_data
@@ -222,27 +222,55 @@ def test_factors_multiply_to_the_samples_own_change() -> None:
 
 
 def test_many_at_once_are_what_each_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in parts, and where vmap cannot go; and none are looked at if none are asked for."""
+    """Linear layers from what passes through them, the rest vectorised, in parts, or one by one."""
 
     def never(*_: object) -> torch.Tensor:
         raise RuntimeError("vmap: not this one")
 
     network, data = make((6, 8, 8, 3), norm="batch"), make_data(20)
-    together = measured(network, *data, split_examples=20)
+    usual = measured(network, *data, split_examples=20)
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "_AT_ONCE", 500)
-        parts = measured(network, *data, split_examples=20)
+        patch.setattr(example_gradients, "_one_by_one", never)
+        others = [measured(network, *data, split_examples=20, chunk=7)]
+        patch.setattr(example_gradients, "_of_linear_layers", lambda *_: {})
+        patch.setattr(example_gradients, "_AT_ONCE", 500)
+        others.append(measured(network, *data, split_examples=20))
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "_one_by_one", never)
-        xr.testing.assert_identical(measured(network, *data, split_examples=20), together)
-    monkeypatch.setattr(measure, "_vectorised", never)
-    alone = measured(network, *data, split_examples=20)
-    for name in (*SAMPLE, "example_gradient_change", "examples_without_gradient"):
-        np.testing.assert_allclose(alone[name], together[name], rtol=1e-9, err_msg=name)
-        np.testing.assert_allclose(parts[name], together[name], rtol=1e-9, err_msg=name)
+        patch.setattr(example_gradients, "_vectorised", never)
+        patch.setattr(example_gradients, "_of_linear_layers", lambda *_: {})
+        others.append(measured(network, *data, split_examples=20))
+    with monkeypatch.context() as patch:  # of a plain perceptron nothing is left to the rest
+        patch.setattr(example_gradients, "_of_others", never)
+        assert measured(make(), *data, split_examples=20).mean_example_change[1].notnull().all()
+    for other in others:
+        for name in (*SAMPLE, "example_gradient_change", "examples_without_gradient"):
+            np.testing.assert_allclose(other[name], usual[name], rtol=1e-9, atol=1e-15, err_msg=name)
     nothing = measured(network, *data, split_examples=0)
     assert nothing.mean_example_change.isnull().all()
     assert nothing.frozen_residual_change[1].notnull().all()
+
+
+class Sideways(torch.nn.Module):
+    """A linear layer whose weight is used beside it, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(6, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.a(x)) + 0.1 * x @ self.a.weight)
+
+
+def test_a_weight_that_is_used_beside_its_layer_is_differentiated_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    network, data = Sideways(), make_data(12)
+    usual = measured(network, *data, split_examples=12)
+    monkeypatch.setattr(example_gradients, "_of_linear_layers", lambda *_: {})
+    full = measured(network, *data, split_examples=12)
+    for name in SAMPLE:
+        np.testing.assert_allclose(usual[name], full[name], rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,17 @@ def test_tensors_that_do_not_fit_the_users_network(tmp_path: Path) -> None:
         load_network(read_checkpoint(path), network=lambda: 3)
 
 
+def test_what_a_network_makes_itself_may_be_in_the_file(tmp_path: Path) -> None:
+    class Placed(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(6, 3)
+            self.register_buffer("place", torch.arange(6.0), persistent=False)
+
+    torch.save({**nn.Linear(6, 3).state_dict(), "place": torch.ones(6)}, tmp_path / "net.pt")
+    found: Any = load_network(read_checkpoint(tmp_path / "net.pt"), network=Placed).network
+    assert found.place.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_integer_tensors_are_no_weights(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3, 6, dtype=torch.int64)}, tmp_path / "int.pt")
     with pytest.raises(InputError, match="int64"):

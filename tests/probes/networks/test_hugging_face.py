@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from probes import SliceSettings
+from probes.checkpoints.checkpoint import read_checkpoint
 from probes.errors import InputError
+from probes.networks.frozen_network import load_network
 from probes.networks.hugging_face import tokenised_windows
 from probes.runs.run import measure
-from probes.runs.source import Source
+from probes.runs.source import Source, prepare
 
 transformers = pytest.importorskip("transformers")
 
@@ -164,6 +168,57 @@ def test_masks_hide_some_tokens_of_every_window(tmp_path: Path) -> None:
         tokenised_windows(spec, tmp_path, masks=True)
 
 
+def saved_with(folder: Path, **more: torch.Tensor) -> None:
+    """Write more tensors, or none instead of some, into a folder's weights."""
+    state = load_file(folder / "model.safetensors")
+    for name, tensor in more.items():
+        state.pop(name, None)
+        if tensor.numel():
+            state[name] = tensor
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+
+def test_old_folders_hold_what_networks_no_longer_have(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    model = saved("BertForMaskedLM", folder)
+    old = {"bert.embeddings.position_ids": torch.arange(512)[None]}
+    for name, tensor in model.state_dict().items():
+        if "LayerNorm" in name:  # as they were called before 2019
+            old |= {name: torch.ones(0), name.replace("weight", "gamma").replace("bias", "beta"): tensor + 1}
+    saved_with(folder, **old)
+    found = load_network(read_checkpoint(folder)).network.state_dict()
+    assert set(found) == set(model.state_dict())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found[name], tensor + ("LayerNorm" in name)), name
+    # and in a network that the user makes of it
+    config = transformers.BertConfig(**SIZES["BertForMaskedLM"])
+    own = load_network(read_checkpoint(folder), network=lambda: transformers.BertForMaskedLM(config)).network
+    assert all(torch.equal(found[name], tensor) for name, tensor in own.state_dict().items())
+
+
+def test_what_has_no_place_is_left_out_on_request_only(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    saved("BertForMaskedLM", folder)
+    saved_with(
+        folder,
+        **{
+            "cls.seq_relationship.weight": torch.ones(2, 12),
+            "cls.seq_relationship.bias": torch.full((2,), torch.nan),
+        },
+    )
+    data = arrays("BertForMaskedLM", tmp_path / "data.npz")
+    source = Source((str(folder),), data=str(data))
+    with pytest.raises(InputError, match=r"NaN.*--ignore-tensors cls.seq_relationship.bias"):
+        prepare(source)
+    with pytest.raises(InputError, match=r"no place.*--ignore-tensors cls.seq_relationship.weight"):
+        prepare(replace(source, ignore_tensors=("cls.seq_relationship.bias",)))
+    prepare(replace(source, ignore_tensors=("cls.seq*",)))
+    with pytest.raises(InputError, match=r"--ignore-tensors \*.nothing: matches no tensor"):
+        prepare(replace(source, ignore_tensors=("cls.seq*", "*.nothing")))
+    with pytest.raises(InputError, match=r"no tensor bert\.embeddings\.word_embeddings\.weight"):
+        prepare(replace(source, ignore_tensors=("cls.seq*", "*word*", "*predictions.decoder*")))
+
+
 def changed(folder: Path, **values: Any) -> None:
     content = json.loads((folder / "config.json").read_text("utf-8")) | values
     (folder / "config.json").write_text(json.dumps(content), "utf-8")
@@ -173,6 +228,9 @@ def changed(folder: Path, **values: Any) -> None:
     ("values", "why"),
     [
         ({"auto_map": {"AutoModel": "evil.py--Evil"}}, "code of its own"),
+        ({"text_config": [{"auto_map": {"AutoModel": "evil.py--Evil"}}]}, "code of its own"),
+        ({"vision_config": {"backbone": "somebody/else"}}, "from elsewhere"),
+        ({"architectures": ["TimmWrapperForImageClassification"]}, "TimmWrapper"),
         ({"architectures": ["os"]}, "os"),
         ({"architectures": ["NoSuchForCausalLM"]}, "no such model"),
         ({"architectures": None}, "no architecture"),

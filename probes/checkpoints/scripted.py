@@ -1,0 +1,86 @@
+"""TorchScript archives: the parameters and buffers of their modules, which the program names and is not run for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from probes.checkpoints.pickles import Called, UnreadableError
+from probes.checkpoints.state_dict import LONGEST_NAME
+from probes.checkpoints.tensor_tree import Leaf
+from probes.checkpoints.zip_archive import Archive
+
+__all__ = ["state_of_module"]
+
+_MOST_MODULES = 100_000
+_DEEPEST = 64
+_LARGEST_CODE = 1 << 22  # bytes of the classes of one source file
+_CLASS = re.compile(
+    r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n  __buffers__ = \[(.*)\]\n", re.MULTILINE
+)
+
+
+def state_of_module(archive: Archive, root: str, module: Any) -> dict[str, Leaf]:
+    """The tensors of a module under the names of its state_dict.
+
+    A module's attributes can be tensors that are no part of its state_dict, such as what a recurrent layer
+    remembers; the source of its class lists those that are. Where there is none of it all tensors are taken.
+
+    Args:
+        archive: with the sources.
+        root: the folder in it, with a slash at its end.
+        module: as its pickle describes it.
+
+    Raises:
+        UnreadableError: modules hold each other in a circle, or too deeply, or have too long names.
+    """
+    sources = _Sources(archive, root)
+    found: dict[str, Leaf] = {}
+    todo: list[tuple[str, Any, int]] = [("", module, 0)]
+    steps = 0
+    while todo:
+        prefix, node, depth = todo.pop()
+        steps += 1
+        if depth > _DEEPEST or steps > _MOST_MODULES:
+            raise UnreadableError("its modules are nested too deeply")
+        if not isinstance(node, Called) or not isinstance(node.state, dict):
+            continue
+        registered = sources.registered(node.name)
+        inner = []
+        for name, value in node.state.items():
+            if not isinstance(name, str):
+                continue
+            if len(prefix) + len(name) > LONGEST_NAME:
+                raise UnreadableError(f"an attribute has a name of more than {LONGEST_NAME} letters")
+            if isinstance(value, Leaf) and (registered is None or name in registered):
+                found[f"{prefix}{name}"] = value
+            elif isinstance(value, Called):
+                inner.append((f"{prefix}{name}.", value, depth + 1))
+        todo += reversed(inner)
+    return found
+
+
+class _Sources:
+    """The source files of an archive, read as text."""
+
+    def __init__(self, archive: Archive, root: str) -> None:
+        self.archive, self.root = archive, root
+        self.classes: dict[str, dict[str, set[str]]] = {}
+
+    def registered(self, path: str) -> set[str] | None:
+        """The names of a class's parameters and buffers; None where its source does not tell."""
+        file, _, name = path.rpartition(".")
+        if file not in self.classes:
+            self.classes[file] = self._read(f"{self.root}code/{file.replace('.', '/')}.py")
+        return self.classes[file].get(name)
+
+    def _read(self, entry: str) -> dict[str, set[str]]:
+        if entry not in self.archive or self.archive.entry_size(entry) > _LARGEST_CODE:
+            return {}
+        text = self.archive.read(entry, limit=_LARGEST_CODE, may_be_compressed=True).decode(
+            "utf-8", "replace"
+        )
+        return {
+            name: set(re.findall(r'"([^"]*)"', parameters + buffers))
+            for name, parameters, buffers in _CLASS.findall(text)
+        }
