@@ -13,7 +13,7 @@ from torch import Tensor
 
 from probes.checkpoints.formats import kind_of, open_tree
 from probes.checkpoints.tensor_tree import Leaf, TensorTree, Unsuitable
-from probes.data.arrays import as_batch, as_tensor, mapped_batch
+from probes.data.arrays import as_batch, mapped_batch
 from probes.data.batch import Batch, MappedBatch
 from probes.data.batches import Batches
 from probes.data.loaders import read_batches
@@ -258,4 +258,9 @@ def _is_dense(part: Any) -> bool:
 def _array(value: Any, path: Path) -> Values:
     if isinstance(value, Unsuitable):
         raise InputError(f"{mention('data', path)}: x or y is {value.kind}; give plain real numbers")
-    return value if isinstance(value, np.ndarray) else as_tensor(value, mention("data", path))
+    if isinstance(value, np.ndarray | Tensor):
+        return value
+    # a list in a pickle may hold the same one again and again, at every level
+    raise InputError(
+        f"{mention('data', path)}: x and y must be tensors or arrays of numbers, not a {type(value).__name__}"
+    )

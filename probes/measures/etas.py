@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.errors import InputError, mention
-from probes.measures.settings import LARGEST_ETA, MOST_ETAS
+from probes.measures.settings import MOST_ETAS
 from trust.measurements import SMALL_ETA
 
 __all__ = ["parse_etas", "read_etas"]
@@ -53,8 +53,6 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
         raise InputError(f"{mention('etas', spec)}: the grid is empty; {fix}")
     if not all(math.isfinite(value) for value in values):
         raise InputError(f"{mention('etas', spec)}: every eta must be finite; {fix}")
-    if values.max() > LARGEST_ETA:
-        raise InputError(f"{mention('etas', spec)}: every eta must be at most {LARGEST_ETA:g}; {fix}")
     if values.min() < 0:
         raise InputError(f"{mention('etas', spec)}: eta is a relative size and cannot be negative; {fix}")
     if np.any(np.diff(values) <= 0):

@@ -14,10 +14,9 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 
     from probes.measures.adversarial import Ascent
 
-__all__ = ["LARGEST_ETA", "MOST_ETAS", "SliceSettings"]
+__all__ = ["MOST_ETAS", "SliceSettings"]
 
-LARGEST_ETA = 1e30
-"""Beyond, float32 has no room for the perturbed weights."""
+_LARGEST_ETA = 1e38  # that float32 has room for
 MOST_ETAS = 10_000
 """More can only be a mistake, which takes weeks."""
 
@@ -118,6 +117,12 @@ class SliceSettings:
         for name in ("samples", "jacobian", "pattern", "split_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
+        if len(self.etas) > MOST_ETAS:
+            raise InputError(f"`etas`: at most {MOST_ETAS} points, got {len(self.etas)}")
+        if self.dtype == "float32" and self.etas[-1] > _LARGEST_ETA:
+            raise InputError(
+                f"`etas`: {self.etas[-1]:g} is too large for float32; end below, or add `dtype='float64'`"
+            )
         check_count("seed", self.seed, *SEEDS)
         for field in fields(self):
             if field.name in CHOICES:

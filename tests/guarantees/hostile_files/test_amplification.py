@@ -104,16 +104,23 @@ def test_names_of_storages_that_take_long_to_write_out(tmp_path: Path) -> None:
         refused(tmp_path / "net.pt", "the name of a storage is damaged")
 
 
+def test_data_that_are_lists_are_not_looked_through(tmp_path: Path) -> None:
+    for inner, last in ((SHARED, b"h<"), (WIDE, b"h\x08")):
+        (tmp_path / "d.pt").write_bytes(legacy(inner + b"}(" + text("x") + last + text("y") + last + b"u."))
+        one_line(lambda: load_data(str(tmp_path / "d.pt")), "must be tensors or arrays of numbers, not a")
+
+
 class View:
     """One number of a storage of bytes, away from where numbers of its type stand."""
 
-    def __init__(self, key: str, size: int, start: int) -> None:
+    def __init__(self, key: str, size: int, start: int, form: tuple[Any, ...] = (0, (1,), (1,))) -> None:
         self.storage = Storage(
             ("storage", torch.ByteStorage, key, "cpu", size, (f"{start}", start, size - start))
         )
+        self.form = form
 
     def __reduce__(self) -> Any:
-        form: Any = (self.storage, 0, (1,), (1,), False, {}, torch.float32)
+        form: Any = (self.storage, *self.form, False, {}, torch.float32)
         return torch._utils._rebuild_tensor_v3, form
 
 
@@ -127,14 +134,35 @@ class Pickler(pickle.Pickler):
         return value.reference if isinstance(value, Storage) else None
 
 
+def views(path: Path, made: dict[str, View], size: int) -> None:
+    """Write a file of one storage."""
+    stream = io.BytesIO()
+    Pickler(stream, 2).dump(made)
+    path.write_bytes(legacy(stream.getvalue()[2:], ["0"], struct.pack("<q", size) + bytes(size)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        (False, (1,), (1,)),
+        (0, (True,), (1,)),
+        (0, (1,), (True,)),
+        (0, (1.0,), (1,)),
+        (0, "1", "1"),
+        (0, 1, 1),
+    ],
+)
+def test_shapes_that_are_no_numbers(tmp_path: Path, form: tuple[Any, ...]) -> None:
+    views(tmp_path / "net.pt", {"a.weight": View("0", 40, 0)}, 40)
+    assert read_checkpoint(tmp_path / "net.pt").tensors["a.weight"].tolist() == [0]
+    views(tmp_path / "net.pt", {"a.weight": View("0", 40, 0, form)}, 40)
+    refused(tmp_path / "net.pt")
+
+
 def test_views_that_would_each_keep_a_copy_of_their_storage(tmp_path: Path) -> None:
     size, count = 40_000, 300
-    stream = io.BytesIO()
-    Pickler(stream, 2).dump({f"a.{k}": View("0", size, 4 * k + 1) for k in range(count)})
-    path = tmp_path / "net.pt"
-    content = legacy(stream.getvalue()[2:], ["0"], struct.pack("<q", size) + bytes(size))
-    path.write_bytes(content)
-    found = read_checkpoint(path).tensors
+    views(tmp_path / "net.pt", {f"a.{k}": View("0", size, 4 * k + 1) for k in range(count)}, size)
+    found = read_checkpoint(tmp_path / "net.pt").tensors
     assert len(found) == count
     kept = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in found.values()

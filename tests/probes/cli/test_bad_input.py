@@ -85,9 +85,9 @@ def test_data_that_cannot_be_used(probe: Probe, trained: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("etas", "part"),
     [("", "empty"), ("-0.1,0.1", "negative"), ("0.1,0.01", "increase"), ("0.1,x", "numbers"), ("0", "nothing"),
-     ("nan", "finite"), ("0:1:0", "points"), ("0.1,0.1", "increase"), ("1e300", "at most 1e+30"),
-     ("0:1:1000000", "from 1 to 9999"), ("0:1e300:5", "at most 1e+30"), pytest.param("9" * 5000, "finite", id="long"),
-     pytest.param("0:1:" + "9" * 5000, "not a grid", id="long count")],
+     ("nan", "finite"), ("0:1:0", "points"), ("0.1,0.1", "increase"), ("1e300", "too large for float32"),
+     ("0:1:1000000", "from 1 to 9999"), ("0:1e300:5", "too large for float32"),
+     pytest.param("9" * 5000, "finite", id="long"), pytest.param("0:1:" + "9" * 5000, "not a grid", id="long count")],
 )  # fmt: skip
 def test_grids_that_cannot_be_used(probe: Probe, trained: Path, tmp_path: Path, etas: str, part: str) -> None:
     one_line(probe("run", trained, "--etas", etas, "--out", tmp_path / "out"), "--etas", part)
