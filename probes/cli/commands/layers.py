@@ -53,7 +53,7 @@ def _found_layers(source: Source) -> list[Layer]:
 
     networks, order = read_networks(source)
     if (said := networks.conversion()) is not None:
-        click.echo(f"probe: {said}", err=True)
+        say(f"probe: {said}", err=True)
     path = order.paths[0]
     if len(networks) > 1:
         raise InputError(
