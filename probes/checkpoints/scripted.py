@@ -12,9 +12,10 @@ from probes.checkpoints.zip_archive import Archive
 
 __all__ = ["state_of_module"]
 
-_MOST_MODULES = 100_000
+_MOST_ATTRIBUTES = 1_000_000  # of all modules, each as often as it is held
 _DEEPEST = 64
-_LARGEST_CODE = 1 << 22  # bytes of the classes of one source file
+_LARGEST_CODE = 1 << 22  # bytes of the classes of one source file,
+_ALL_CODE = 1 << 24  # and of all that are looked at
 _CLASS = re.compile(
     r"^class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n  __buffers__ = \[(.*)\]\n", re.MULTILINE
 )
@@ -40,14 +41,15 @@ def state_of_module(archive: Archive, root: str, module: Any) -> dict[str, Leaf]
     steps = 0
     while todo:
         prefix, node, depth = todo.pop()
-        steps += 1
-        if depth > _DEEPEST or steps > _MOST_MODULES:
+        state = node.state if isinstance(node, Called) and isinstance(node.state, dict) else {}
+        steps += 1 + len(state)
+        if depth > _DEEPEST or steps > _MOST_ATTRIBUTES:
             raise UnreadableError("its modules are nested too deeply")
-        if not isinstance(node, Called) or not isinstance(node.state, dict):
+        if not state:
             continue
         registered = sources.registered(node.name)
         inner = []
-        for name, value in node.state.items():
+        for name, value in state.items():
             if not isinstance(name, str):
                 continue
             if len(prefix) + len(name) > LONGEST_NAME:
@@ -66,6 +68,7 @@ class _Sources:
     def __init__(self, archive: Archive, root: str) -> None:
         self.archive, self.root = archive, root
         self.classes: dict[str, dict[str, set[str]]] = {}
+        self.left = _ALL_CODE
 
     def registered(self, path: str) -> set[str] | None:
         """The names of a class's parameters and buffers; None where its source does not tell."""
@@ -75,8 +78,9 @@ class _Sources:
         return self.classes[file].get(name)
 
     def _read(self, entry: str) -> dict[str, set[str]]:
-        if entry not in self.archive or self.archive.entry_size(entry) > _LARGEST_CODE:
+        if entry not in self.archive or self.archive.entry_size(entry) > min(_LARGEST_CODE, self.left):
             return {}
+        self.left -= self.archive.entry_size(entry)
         text = self.archive.read(entry, limit=_LARGEST_CODE, may_be_compressed=True).decode(
             "utf-8", "replace"
         )

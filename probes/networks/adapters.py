@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.checkpoints.hugging_face import ADAPTER
 from probes.errors import InputError
+from probes.system.json_files import read_json
 
 __all__ = ["adapted", "is_adapter"]
 
@@ -106,12 +107,12 @@ def adapted(base: nn.Module, adapter: Checkpoint, *, merged: bool) -> tuple[nn.M
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise ValueError("too large")
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path, largest=_LARGEST_JSON)
         if not isinstance(content, dict):
             raise ValueError("no mapping")
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"its {ADAPTER} cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise InputError(f"its {ADAPTER} is damaged ({str(error)[:80]})") from error
     return content
 

@@ -75,7 +75,7 @@ def prepare_run(
     share.together(lambda: chosen_measures(settings))  # refused before there is a folder
     settings, prepared = _prepared_together(source, settings, share)
     if share.rank == 0 and (said := prepared.networks.conversion()) is not None:
-        print(f"probe: {said}", file=sys.stderr, flush=True)
+        say(f"probe: {said}", err=True)
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def test_text_is_shown_as_text() -> None:
     assert str(error).startswith(r"a\x1b[31m\x9b0m\u202e b xxx")
     assert str(error).endswith("x end")
     assert len(str(error)) < 900
+
+
+def test_everything_is_said_in_one_place() -> None:
+    sources = [path for room in ("probes", "studies") for path in (ROOT / room).rglob("*.py")]
+    speaking = re.compile(r"^[^>#]*\b(click\.echo|print)\(|std(out|err)\.write\(", re.MULTILINE)
+    found = [path.name for path in sources if speaking.search(path.read_text("utf-8"))]
+    assert found == ["terminal.py"]
 
 
 def clean(*texts: str) -> None:

@@ -64,7 +64,7 @@ def _found_layers(source: Source) -> list[Layer]:
 
     networks, order = read_networks(source)
     if (said := networks.conversion()) is not None:
-        click.echo(f"probe: {said}", err=True)
+        say(f"probe: {said}", err=True)
     path = order.paths[0]
     frozen = networks.load(0)
     network, names = frozen.network, frozen.names

@@ -261,6 +261,14 @@ def test_names_that_take_long_to_look_at(tmp_path: Path) -> None:
     refused(tmp_path / "net.ts", "name of more than")
 
 
+def test_modules_that_hold_one_another_often(tmp_path: Path) -> None:
+    """A thousand modules hold one and the same, which has thousands of attributes."""
+    many = b"c__torch__\nM\n)\x81}(" + b"".join(text(f"{k}") + b"N" for k in range(3000)) + b"ubq\0"
+    outer = b"c__torch__\nM\n)\x81}(" + b"".join(text(f"{k}") + b"h\0" for k in range(1000)) + b"ub."
+    write_zip(tmp_path / "net.ts", [("m/data.pkl", b"\x80\2" + many + outer), ("m/constants.pkl", b"")])
+    refused(tmp_path / "net.ts", "nested too deeply")
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_numbers_that_cannot_be_written_out(tmp_path: Path, sign: int) -> None:
     number = sign * 10**5000
