@@ -29,7 +29,7 @@ LIMITS = (
     "A limit is the η below which the loss is said to be below its start. *measured*: where the loss is back at its"
     " start, as searched for; *Lemma 2*: (1 + cos θ)^(1/L) − 1, with θ the angle of the worst layer's step to its"
     " negative gradient; *calibrated*: the same with cos θ / C, *C at η₀* being the effective constant below;"
-    " *slice curvature*: 2|𝓛'|/𝓛'' at η = 0 (𝓛'' exact where `--curvature` measured it, else from slopes); *predicted*:"
+    " *slice curvature*: 2|𝓛'|/𝓛'' at η = 0 (𝓛'' exact where `curvature` measured it, else from slopes); *predicted*:"
     " from two gradients; *certified*: proved, for the mean loss of the sampled examples alone."
 )
 LIMITS_BRIEFLY = (
@@ -60,7 +60,7 @@ SPLIT = (
     " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples, whose C"
     " may be another than that of all, it is also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels"
     " in their mean, and ‖v‖/‖A‖. Beside it stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over"
-    " its product (with `--jacobian N`). What is below the noise is in brackets."
+    " its product (with `jacobian=N`). What is below the noise is in brackets."
 )
 START = (
     "The frozen networks as they are. Chance is the best output that is the same for every example, all labels being"
@@ -69,7 +69,7 @@ START = (
 SLACK = (
     "The gap between the measured change of the output and Theorem 1 as published, step by step, in orders of"
     " magnitude (means of log10 over the same examples). *alignment*: the largest singular values of all layers are"
-    " multiplied, as if each layer's output lay along the next one's (with `--pattern N` only through the units that"
+    " multiplied, as if each layer's output lay along the next one's (with `pattern=N` only through the units that"
     " are active, and *inactive units* is what the rest adds); *data-independent norms*: the inputs that layers really"
     " get are no longer looked at; *conditioning and α*: norms are replaced by condition numbers κ and the activation's"
     " least slope α; *one worst κ*: the largest κ of all layers stands for each. Nothing can be told after a step to an"
@@ -81,6 +81,6 @@ SLACK_BRIEFLY = (
     " condition numbers κ and the activation's least slope α for norms; one worst κ: the largest for all layers."
 )
 LABELS = (
-    "Shares of the examples of `--pattern` whose label did not change, and whose label provably cannot: the margin"
+    "Shares of the examples of `pattern` whose label did not change, and whose label provably cannot: the margin"
     " exceeds √2 times the smallest of all proved bounds."
 )

@@ -34,10 +34,10 @@ def lines(figure: Figure) -> list[np.ndarray]:
 ONE: dict[str, tuple[Callable[[xr.Dataset], Figure], int]] = {
     "figure1": (show.figure1, 3),
     "limits": (show.limits, 1),
-    "constants": (show.constants, 2),
+    "constants": (show.constants, 1),
     "split": (show.split, 1),
     "residuals_held": (show.residuals_held, 2),
-    "ladder": (show.ladder, 2),
+    "ladder": (show.ladder, 1),
     "slack": (show.slack, 1),
     "labels": (show.labels, 1),
     "jacobian": (show.jacobian, 1),

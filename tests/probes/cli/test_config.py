@@ -134,7 +134,7 @@ def test_every_text_comes_back_from_the_file(tmp_path: Path) -> None:
     for place, text in enumerate(texts):
         folder = tmp_path / str(place)
         folder.mkdir()
-        settings = SliceSettings(etas=[0.0, 1 / 3, 1e300], perturb=(text, "*"), seed=2**60)
+        settings = SliceSettings(etas=[0.0, 1 / 3, 1e300], dtype="float64", perturb=(text, "*"), seed=2**60)
         write_config(folder, Source((text,), data=text), settings, shard="data")
         found = read_config(folder / "run.toml")
         assert (found["checkpoints"], found["data"], found["perturb"]) == ([text], text, [text, "*"])
