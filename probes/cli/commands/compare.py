@@ -12,6 +12,7 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
 from probes.errors import InputError
+from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from analysis import Overview
@@ -53,16 +54,16 @@ def compare(
         document = comparison_document(rows, runs, verdicts)
         print_json({**document, "figures": [str(path) for path in figures]})
         return
-    click.echo(plain(comparison_table(rows)))
-    click.echo()
+    say(plain(comparison_table(rows)))
+    say()
     if verdicts:
-        click.echo(plain(verdicts_table(runs, verdicts)))
+        say(plain(verdicts_table(runs, verdicts)))
     else:
-        click.echo("no claim fares differently at the last checkpoints")
+        say("no claim fares differently at the last checkpoints")
     for run in runs:
         for line in unfinished_lines(run.measurements):
-            click.echo(f"WARNING: {run.title}: {line}")
-    click.echo("figures: add --out FOLDER" if out is None else f"figures and their numbers are in {out}")
+            say(f"WARNING: {run.title}: {line}")
+    say("figures: add --out FOLDER" if out is None else f"figures and their numbers are in {out}")
 
 
 def _loaded(results: Sequence[Path]) -> list[Overview]:
