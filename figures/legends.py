@@ -20,8 +20,10 @@ from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE, MEASURED_LIMIT
 
 __all__ = ["color_key", "gathered_legend", "legend_above"]
 
-_HANDLE = 0.42  # inches of what goes with a label
-_PADDING = 0.15  # inches around a legend
+_HANDLE = 0.26  # inches of what goes with a label
+_BETWEEN = 0.12  # inches from one column to the next
+_PADDING = 0.12  # inches around a legend
+_HINTING = 1.02  # how much wider than its outline a text may be drawn
 _ROW = 0.15  # inches of a row
 _PLAIN = 2.3  # inches of a figure without any
 _FEW = 4  # rows that a whole figure has room for
@@ -125,7 +127,7 @@ def _columns(labels: Sequence[str], width: float) -> int:
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
         widest = [max(lengths[k : k + rows]) for k in range(0, len(labels), rows)]
-        if sum(length + _HANDLE for length in widest) <= width:
+        if sum(length + _HANDLE + _BETWEEN for length in widest) - _BETWEEN <= width:
             return len(widest)  # so many are filled
     return 1
 
@@ -146,9 +148,8 @@ def _length(label: str) -> float:
     """Inches of the longest line of a label, as it will be drawn."""
     font = FontProperties(family=style.PAPER["font.sans-serif"], size=style.PAPER["legend.fontsize"])
     lines = [line for line in label.splitlines() if line.strip()]
-    return max(
-        (float(TextPath((0, 0), line, prop=font).get_extents().width) / 72 for line in lines), default=0.0
-    )
+    widths = [float(TextPath((0, 0), line, prop=font).get_extents().width) / 72 for line in lines]
+    return _HINTING * max(widths, default=0.0)
 
 
 def _width(figure: Figure | None) -> float:

@@ -9,6 +9,7 @@ import xarray as xr
 from figures import (
     draw_jacobian_bounds,
     draw_ladder,
+    draw_step_limits,
     numbers_of_function_bounds,
     numbers_of_jacobian_bounds,
     numbers_of_ladder,
@@ -94,6 +95,17 @@ def test_no_legend_is_wider_than_its_figure():
         assert (
             min(ax.get_window_extent().height for ax in figure.axes) > 1.5 * figure.dpi
         )  # room for the data
+
+
+def test_a_legend_has_as_many_columns_as_fit():
+    network_ = network()
+    figure = draw_step_limits([network_])
+    figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
+    assert len(figure.legends[0].get_texts()) == 6
+    assert extent.height < 4 * 0.15 * figure.dpi  # three rows of two
 
 
 def test_the_ladder_of_a_single_checkpoint_has_no_training():
