@@ -34,9 +34,8 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoin
     if set(tensors) != set(own):
         renamed = renamed_by_library(module, tensors)
         tensors = tensors if renamed is None else _completed(renamed, tied, checkpoint)
-    made = (
-        dict(module.named_buffers()).keys() - own.keys()
-    )  # which the network makes itself, and no file need hold
+    # buffers that the network makes itself need be in no file, and are in old ones
+    made = dict(module.named_buffers()).keys() - own.keys()
     tensors = {name: tensor for name, tensor in tensors.items() if name not in made}
     missing = [name for name in own if name not in tensors]
     unexpected = [name for name in tensors if name not in own]

@@ -198,9 +198,9 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, monkeypatch: pytest.M
     data = data_of("plain", tmp_path / "data.npz")
     adapter, base = tmp_path / "adapter", tmp_path / "base"
     good = Source((str(adapter),), base=str(base), data=str(data), loss="next-token")
-    refused(Source((str(adapter),), data=str(data)), str(adapter), "--base")
-    refused(Source((str(base),), base=str(base), data=str(data)), "--base: ", "is no adapter")
-    refused(Source((str(base),), merge_adapter=True, data=str(data)), "--merge-adapter: ", "is no adapter")
+    refused(Source((str(adapter),), data=str(data)), str(adapter), "with `base`")
+    refused(Source((str(base),), base=str(base), data=str(data)), "`base`: ", "is no adapter")
+    refused(Source((str(base),), merge_adapter=True, data=str(data)), "`merge_adapter`: ", "is no adapter")
     about, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     config, tensors = json.loads(about.read_text()), load_file(weights)
     for change, why in (

@@ -208,12 +208,12 @@ def test_what_has_no_place_is_left_out_on_request_only(tmp_path: Path) -> None:
     )
     data = arrays("BertForMaskedLM", tmp_path / "data.npz")
     source = Source((str(folder),), data=str(data))
-    with pytest.raises(InputError, match=r"NaN.*--ignore-tensors cls.seq_relationship.bias"):
+    with pytest.raises(InputError, match=r"NaN.*`ignore_tensors='cls.seq_relationship.bias'`"):
         prepare(source)
-    with pytest.raises(InputError, match=r"no place.*--ignore-tensors cls.seq_relationship.weight"):
+    with pytest.raises(InputError, match=r"no place.*`ignore_tensors='cls.seq_relationship.weight'`"):
         prepare(replace(source, ignore_tensors=("cls.seq_relationship.bias",)))
     prepare(replace(source, ignore_tensors=("cls.seq*",)))
-    with pytest.raises(InputError, match=r"--ignore-tensors \*.nothing: matches no tensor"):
+    with pytest.raises(InputError, match=r"`ignore_tensors='\*.nothing'`: matches no tensor"):
         prepare(replace(source, ignore_tensors=("cls.seq*", "*.nothing")))
     with pytest.raises(InputError, match=r"no tensor bert\.embeddings\.word_embeddings\.weight"):
         prepare(replace(source, ignore_tensors=("cls.seq*", "*word*", "*predictions.decoder*")))
