@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim
 
-__all__ = ["findings_in", "report_document", "self_check_lines", "terminal_summary", "write_report"]
+__all__ = [
+    "findings_in",
+    "judging",
+    "report_document",
+    "self_check_lines",
+    "terminal_summary",
+    "write_report",
+]
 
 
 def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findings:
@@ -29,11 +37,27 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findi
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
-    measurements, history = load(folder), read_history(folder)
+    with judging(folder):
+        title = shown(folder.resolve().name)
+        return find(load(folder), title=title, claims=claims, history=read_history(folder))
+
+
+@contextmanager
+def judging(folder: Path) -> Iterator[None]:
+    """Say of which results it is that they cannot be judged or drawn.
+
+    Raises:
+        InputError: whatever came of variables that are missing, or of numbers that mean nothing.
+    """
     try:
-        return find(measurements, title=shown(folder.resolve().name), claims=claims, history=history)
-    except ValueError as error:  # no run writes what the mathematics refuses
-        raise InputError(f"{folder}: what is in it cannot be judged ({error}); measure again") from error
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: what is in it cannot be judged ({type(error).__name__}: {error}); no run leaves such results,"
+            " or the fault is ours, and --debug shows where"
+        ) from error
 
 
 def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
