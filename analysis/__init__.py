@@ -1,12 +1,13 @@
 """Measurements and claims joined into verdicts; no network is loaded here.
 
-* everything at once: find, which gives Findings
-* verdicts: judge, a Verdict with its Status on each claim at each checkpoint
+* everything at once: find, which gives Findings; or an Overview, without verdicts
+* several runs: comparison_rows, differing_verdicts
+* verdicts: judge, a Verdict with its Status on each claim at each checkpoint; table, for pandas
 * what the theory leaves open: summarise (the effective constants), split (these taken apart, into FACTORS), step_limits
   (side by side), compare_growth (which model of trust explains the slice)
 * the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order;
   certified_labels, which provably do not change
-* for figures: envelope, a claim's two sides
+* for figures: envelope, a claim's two sides; find_envelopes, those of all claims
 * what must hold of any correct measurement: check_measurements
 * the search for counterexamples: falsify, and replay of a witness (they need torch, and import it on first use)
 
@@ -37,10 +38,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.certified import certified_labels
+from analysis.comparison import comparison_rows, differing_verdicts
 from analysis.constants import summarise
-from analysis.envelopes import envelope
+from analysis.dataframes import table
+from analysis.envelopes import envelope, find_envelopes
 from analysis.findings import Findings, find
 from analysis.growth import Growth, compare_growth
+from analysis.overview import Overview
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
 from analysis.split import FACTORS, split
@@ -59,14 +63,18 @@ __all__ = [
     "Findings",
     "Growth",
     "Inversion",
+    "Overview",
     "Status",
     "Verdict",
     "certified_labels",
     "check_measurements",
     "compare_growth",
+    "comparison_rows",
+    "differing_verdicts",
     "envelope",
     "falsify",
     "find",
+    "find_envelopes",
     "inversions",
     "judge",
     "replay",
@@ -74,6 +82,7 @@ __all__ = [
     "split",
     "step_limits",
     "summarise",
+    "table",
 ]
 
 

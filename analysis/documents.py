@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from analysis.findings import Findings
+from analysis.overview import Overview
 from analysis.start import starts
+from analysis.statuses import Verdict
 from trust import measurements as variables
 from trust.claims import Claim
 from trust.claims.quantities import depth
 
-__all__ = ["claim_rows", "limit_rows", "split_rows", "start_rows", "verdict_rows"]
+__all__ = [
+    "claim_rows",
+    "comparison_document",
+    "limit_rows",
+    "split_rows",
+    "start_rows",
+    "summary_rows",
+    "verdict_rows",
+]
 
 
 _LIMITS = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
@@ -28,6 +38,11 @@ def verdict_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
         for one in findings
         for verdict in one.verdicts
     ]
+
+
+def summary_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
+    """Each network in short: its name, a sentence a word, and its alarms."""
+    return [{"network": one.title, **dict(one.in_short), "alarms": list(one.alarms)} for one in findings]
 
 
 def split_rows(findings: Sequence[Findings]) -> list[dict[str, Any]]:
@@ -87,6 +102,22 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
             }
         )
     return found
+
+
+def comparison_document(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[Overview], verdicts: Mapping[str, Sequence[Verdict]]
+) -> dict[str, Any]:
+    """What :func:`analysis.comparison_rows` and :func:`analysis.differing_verdicts` found of these runs."""
+    return {
+        "runs": [
+            {name: _finite(value) if isinstance(value, float) else value for name, value in row.items()}
+            for row in rows
+        ],
+        "verdicts": {
+            claim: {run.title: one.words for run, one in zip(runs, found, strict=True)}
+            for claim, found in verdicts.items()
+        },
+    }
 
 
 def start_rows(measurements: xr.Dataset) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -10,9 +10,9 @@ import xarray as xr
 from analysis.completion import completed
 from analysis.verdicts import standing_of_premises
 from trust import measurements as variables
-from trust.claims import Claim
+from trust.claims import Claim, all_claims
 
-__all__ = ["common_examples", "distinct", "envelope"]
+__all__ = ["distinct", "envelope", "find_envelopes"]
 
 _ALIKE = 1e-9  # in log10: what two recursions to one bound may differ by
 
@@ -30,7 +30,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     if any(name not in measurements for name in claim.needs):
         return None
     measured, bound = claim.measured(measurements), claim.bound(measurements)
-    if "eta" not in measured.dims:
+    if "eta" not in measured.dims or measured.size == 0:  # of no example
         return None
     worst = middle = measured
     if "example" in measured.dims:
@@ -51,6 +51,27 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     return found
 
 
+def find_envelopes(
+    measurements: xr.Dataset, claims: Iterable[Claim] | None = None, *, subject: str | None = None
+) -> dict[str, xr.Dataset]:
+    """For each claim's id its two sides; without those that the run did not measure, and without twins.
+
+    Args:
+        measurements: of a run.
+        claims: whose; None for all that are installed.
+        subject: only those that speak of it, such as ``function``; None for all.
+    """
+    measurements = completed(measurements)
+    ladder = _common_examples(measurements)  # all rungs of the same examples
+    chosen = all_claims().values() if claims is None else claims
+    pairs = {
+        claim.id: envelope(ladder if claim.subject == "function" else measurements, claim)
+        for claim in chosen
+        if subject in (None, claim.subject)
+    }
+    return distinct({name: pair for name, pair in pairs.items() if pair is not None})
+
+
 def distinct(envelopes: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Without those that are another one again, as a residual rung is its namesake on a plain chain."""
     found: dict[str, xr.Dataset] = {}
@@ -68,8 +89,8 @@ def _alike(one: xr.Dataset, other: xr.Dataset) -> bool:
     )
 
 
-def common_examples(measurements: xr.Dataset) -> xr.Dataset:
-    """The examples of which all bounds were measured: with ``--pattern N`` the first N, else all."""
+def _common_examples(measurements: xr.Dataset) -> xr.Dataset:
+    """The examples of which all bounds were measured: with patterns the first N, else all."""
     if variables.MARGIN not in measurements:
         return measurements
     known = measurements[variables.PATTERN_BOUND].notnull().any(["checkpoint", "eta"]).values

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from analysis import tables, wording
+from analysis import explained, tables, wording
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
-from analysis.envelopes import common_examples, distinct, envelope
+from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
+from analysis.in_short import in_short
+from analysis.memory import Memory
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
@@ -27,30 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Findings", "find"]
-
-_SLACK_EXPLAINED = (
-    "The gap between the measured change of the output and Theorem 1 as published, step by step, in orders of"
-    " magnitude (means of log10 over the same examples). Nothing can be told after a step to an infinite"
-    " bound; a share in brackets leads to a bound a premise of which is not known to hold."
-)
-
-
-_SPLIT_EXPLAINED = (
-    "C is the breakdown ‖v‖/‖g‖ over deep relative trust D at η₀: of the input layer, and of the weight matrix where it"
-    " is largest. v is what the Jacobians do (A, every example's ∂ℓ/∂f held) and what the change of these residuals"
-    " does; the two signed parts add up to C, and (βκ²/α)^L speaks of the first alone. On the split's examples, whose C"
-    " may be another than that of all, it is also a product: C_ex = Σ‖A_i‖/(D Σ‖g_i‖) of single examples, what cancels"
-    " in their mean, and ‖v‖/‖A‖. Beside it stand single examples' own ‖A_i‖/(‖g_i‖D), and Theorem 1b's left side over"
-    " its product (with `--jacobian N`). What is below the noise is in brackets."
-)
-_START_EXPLAINED = (
-    "The frozen networks as they are. Chance is the best output that is the same for every example, all labels being"
-    " alike."
-)
-_LABELS_EXPLAINED = (
-    "Shares of the examples of --pattern whose label did not change, and whose label provably cannot: the margin"
-    " exceeds √2 times the smallest of all proved bounds."
-)
 
 
 @dataclass(frozen=True)
@@ -88,35 +66,52 @@ class Findings:
     history: pd.DataFrame | None
 
     @property
+    def alarms(self) -> list[str]:
+        """A sentence for each self-check that failed; where there is one, nothing else here can be trusted."""
+        return wording.alarm_lines(self.checks)
+
+    @property
+    def in_short(self) -> list[tuple[str, str]]:
+        """What was probed, what holds, what breaks, what step is safe and how sure that is, a sentence each."""
+        return in_short(self)
+
+    @property
     def introduction(self) -> list[str]:
         """Paragraphs on what was measured."""
-        return [wording.run_line(self.measurements), f"The {wording.noise_line(self.measurements)}."]
+        first, *rest = wording.rounding_lines(self.measurements)
+        return [
+            wording.run_line(self.measurements),
+            f"The {first}.",
+            *(f"{line.capitalize()}." for line in rest),
+        ]
 
     @property
     def sections(self) -> list[tuple[str, str, tables.Rows]]:
         """Heading, explanation (which may be empty) and table of each."""
         found = [
-            ("Verdicts", "", tables.verdict_table(self.verdicts)),
-            ("Step limits", "", tables.limits_table(self.limits)),
-            ("Where the slices start", _START_EXPLAINED, start_table(self.measurements)),
-            ("Effective constants", "", tables.constants_table(self.summary)),
-            ("Which model of trust explains the slice", "", tables.growth_table(self.growth)),
-            ("Self-checks", "", tables.checks_table(self.checks)),
+            ("Verdicts", explained.VERDICTS, tables.verdict_table(self.verdicts)),
+            ("Step limits", explained.LIMITS, tables.limits_table(self.limits)),
+            ("Where the slices start", explained.START, start_table(self.measurements)),
+            ("Effective constants", explained.CONSTANTS, tables.constants_table(self.summary)),
+            ("Which model of trust explains the slice", explained.GROWTH, tables.growth_table(self.growth)),
+            ("What rounding does", explained.ROUNDING, tables.rounding_table(self.measurements)),
+            ("Self-checks", explained.CHECKS, tables.checks_table(self.checks)),
         ]
         if self.split is not None:
             table = tables.split_table(self.split)
-            found.append(("The effective constant, taken apart", _SPLIT_EXPLAINED, table))
+            found.append(("The effective constant, taken apart", explained.SPLIT, table))
         if self.slack is not None:
             table = tables.slack_table(self.slack)
-            found.append(("Where the bounds lose their tightness", _SLACK_EXPLAINED, table))
+            found.append(("Where the bounds lose their tightness", explained.SLACK, table))
         if self.labels is not None:
-            found.append(("Certified labels", _LABELS_EXPLAINED, tables.labels_table(self.labels)))
+            found.append(("Certified labels", explained.LABELS, tables.labels_table(self.labels)))
         return found
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each network no better than chance, inverted order of bounds, and constant that is none."""
+        """A sentence for a run not finished, networks no better than chance, and what is odd in bounds or constants."""
         return [
+            *wording.unfinished_lines(self.measurements),
             *chance_lines(self.measurements),
             *wording.inversion_lines(self.inversions),
             *wording.constant_lines(self.summary),
@@ -138,13 +133,10 @@ def find(
         claims: to be judged; None for all that are installed.
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
-    chosen = list(all_claims().values()) if claims is None else list(claims)
+    memory = Memory()
+    chosen = [memory.of(claim) for claim in (all_claims().values() if claims is None else claims)]
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
-    ladder = common_examples(measurements)  # all rungs of the same examples
-    pairs = {
-        claim.id: envelope(ladder if claim.subject == "function" else measurements, claim) for claim in chosen
-    }
     return Findings(
         title=title,
         measurements=measurements,
@@ -157,6 +149,6 @@ def find(
         split=split(measurements),
         inversions=inversions(measurements, chosen),
         labels=certified_labels(measurements),
-        envelopes=distinct({name: pair for name, pair in pairs.items() if pair is not None}),
+        envelopes=find_envelopes(measurements, chosen),
         history=history,
     )

@@ -8,8 +8,8 @@ import xarray as xr
 from analysis.completion import completed
 from trust import measurements as variables
 from trust.claims.quantities import (
-    EVIDENCE,
     along_layers,
+    beyond_noise,
     effective_constant,
     log10,
     log10_trust,
@@ -74,9 +74,8 @@ def split(measurements: xr.Dataset) -> xr.Dataset | None:
         "example_constant": own[variables.EXAMPLE_GRADIENT_CHANGE].where(evident) / trust,
         "jacobian_constant": _theorem1b(own),
     }
-    floor = EVIDENCE * own[variables.NOISE_FLOOR]
     flags = {"jacobian": frozen, "residual": residual, "sample": single}
-    found |= {f"{name}_evident": values >= floor for name, values in flags.items()}
+    found |= {f"{name}_evident": beyond_noise(values, own) for name, values in flags.items()}
     order = ("factor", "checkpoint", "eta", "layer", "quantile")
     etas = own[variables.ETA].values.tolist()
     return (

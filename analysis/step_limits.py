@@ -12,7 +12,6 @@ from analysis.wording import number
 from trust import measurements as variables
 from trust.claims.quantities import constant_at_small_eta, cos_theta
 from trust.claims.steps import calibrated_limit, curvature_limit, lemma2_limit
-from trust.descent import curvature_step_limit
 
 __all__ = ["how_far_searched", "step_limits"]
 
@@ -21,15 +20,14 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
     """Lemma 2's, the calibrated, the slice curvature's, the predicted and the measured step limit (checkpoint).
 
     Returns:
-        ``lemma2``, ``calibrated``, ``curvature`` (from the difference of slopes), ``curvature_hessian``
-        (from the Hessian, blind to ReLU's kinks; NaN where it was not computed), ``measured`` (NaN where the
-        loss had not returned at ``searched_to``; both NaN where it was not searched for), ``evaluations`` of
-        the loss that it took beside the grid's, ``predicted`` with the gradients and losses that it took
+        ``lemma2``, ``calibrated``, ``curvature`` (of :func:`trust.claims.steps.slice_curvature`), ``measured`` (NaN
+        where the loss had not returned at ``searched_to``; both NaN where it was not searched for), ``evaluations``
+        of the loss that it took beside the grid's, ``predicted`` with the gradients and losses that it took
         (``predicted_gradients``, ``predicted_losses``), ``certified`` (of the mean loss of the first
         ``certified_examples``, those of ``--pattern``; NaN without it), ``cos_theta`` and ``constant``.
     """
     measurements = completed(measurements)
-    limits = {
+    found = {
         "lemma2": 10.0 ** lemma2_limit(measurements),
         "calibrated": 10.0 ** calibrated_limit(measurements),
         "curvature": 10.0 ** curvature_limit(measurements),
@@ -44,14 +42,7 @@ def step_limits(measurements: xr.Dataset) -> xr.Dataset:
         "predicted_gradients": _optional(measurements, variables.PREDICTED_LIMIT_GRADIENTS),
         "predicted_losses": _optional(measurements, variables.PREDICTED_LIMIT_LOSSES),
     }
-    hessian = _optional(measurements, "curvature")
-    known = hessian.notnull() & measurements[variables.SLOPE_AT_ZERO].notnull()
-    limits["curvature_hessian"] = xr.apply_ufunc(
-        lambda slope, curvature: curvature_step_limit(slope=slope, curvature=curvature),
-        measurements[variables.SLOPE_AT_ZERO].fillna(-1.0),
-        hessian.fillna(1.0),
-    ).where(known)
-    return xr.Dataset(limits)
+    return xr.Dataset(found)
 
 
 def how_far_searched(measurements: xr.Dataset) -> list[str]:

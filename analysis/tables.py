@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.constants import largest_constant
 from analysis.growth import Growth
-from analysis.selfchecks import CheckOutcome, Outcome
-from analysis.statuses import Verdict, in_words
+from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
+from analysis.statuses import Status, Verdict, in_words
 from analysis.wording import number, power, span
 from trust import measurements as variables
+from trust.claims.quantities import rounding_share
 
 __all__ = [
     "Rows",
@@ -23,13 +25,40 @@ __all__ = [
     "growth_table",
     "labels_table",
     "limits_table",
+    "rounding_table",
+    "silent_lines",
     "slack_table",
     "split_table",
+    "telling",
     "verdict_table",
 ]
 
 Rows = list[list[str]]
 """The first row is the heading."""
+
+
+_SILENT = (Status.PREMISE_FAILS, Status.NOT_MEASURED, Status.VACUOUS)
+"""What says nothing of a claim."""
+
+
+def telling(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Those on the claims of which something is said at some checkpoint, in their order."""
+    spoken = {one.claim for one in verdicts if one.status not in _SILENT}
+    return [one for one in verdicts if one.claim in spoken]
+
+
+def silent_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line a status for all other claims, by the status that most checkpoints share."""
+    spoken = {one.claim for one in telling(verdicts)}
+    gathered: dict[Status, list[str]] = {}
+    for claim in dict.fromkeys(one.claim for one in verdicts if one.claim not in spoken):
+        counts = Counter(one.status for one in verdicts if one.claim == claim)
+        gathered.setdefault(counts.most_common(1)[0][0], []).append(claim)
+    return [
+        f"{status.value} ({len(gathered[status])}): {', '.join(gathered[status])}"
+        for status in _SILENT
+        if status in gathered
+    ]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
@@ -217,16 +246,32 @@ def growth_table(growths: Sequence[Growth]) -> Rows:
     return rows
 
 
+def rounding_table(measurements: xr.Dataset) -> Rows:
+    """One row a checkpoint: its noise floor, and what rounding may have changed at the η that were checked."""
+    measurements = completed(measurements)
+    rows, share = [["checkpoint", "noise floor"]], None
+    places: list[int] = []
+    if variables.GRADIENT_CHANGE_ERROR in measurements:
+        share = rounding_share(measurements)
+        checked = measurements[variables.GRADIENT_CHANGE_ERROR].notnull().any(["checkpoint", "layer"])
+        places = np.flatnonzero(checked.values).tolist()
+        rows[0] += [f"at η = {number(float(measurements[variables.ETA][k]))}" for k in places]
+    for at, label in enumerate(measurements["checkpoint"].values):
+        floor = float(measurements[variables.NOISE_FLOOR].isel(checkpoint=at).max())
+        cells = [] if share is None else [f"{float(share[at, k]):.1g}".replace("-", "−") for k in places]
+        rows.append([str(label), number(floor, 2), *cells])
+    return rows
+
+
 def checks_table(checks: Sequence[CheckOutcome]) -> Rows:
     """One row a check: how often it came out how, the worst breach, and how far the grid resolves the slice."""
-    names = {"lemma1": "Lemma 1", "integral": "integral of the slope = change of the loss"}
     rows = [["self-check", "outcome (checkpoints)", "worst gap", "grid resolves up to η"]]
     for check in dict.fromkeys(outcome.check for outcome in checks):
         own = [outcome for outcome in checks if outcome.check == check]
         counts = Counter(outcome.outcome for outcome in own)
         rows.append(
             [
-                names.get(check, check),
+                CHECKS[check],
                 "; ".join(f"{outcome.value} ({counts[outcome]})" for outcome in Outcome if counts[outcome]),
                 number(max((outcome.worst for outcome in own), default=math.nan)),
                 span([outcome.resolved_to for outcome in own]),

@@ -59,7 +59,7 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
         remark = f"add {claim.add}" if claim.add else f"needs {', '.join(missing)}"
         if "default" not in measurements.attrs.get("measures", "default").split():
             takers = dict.fromkeys(ALL[name].measure for name in missing if name in ALL)
-            remark = " ".join(["add", *(f"--measure {name}" for name in takers)]) if takers else remark
+            remark = " ".join(["add", *(f"`measure={name!r}`" for name in takers)]) if takers else remark
         if measurements.attrs.get("outputs") == "no" and not set(missing) <= _WITHOUT_OUTPUTS:
             remark = "add a loss of (outputs, targets): one of (model, batch) shows no outputs"
         if _no_slice(measurements, claim):

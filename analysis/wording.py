@@ -6,36 +6,33 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
 
+from analysis.completion import completed
 from analysis.constants import ORDER_ONE, largest_constant
-from analysis.selfchecks import CheckOutcome, Outcome
+from analysis.selfchecks import CHECKS, CheckOutcome, Outcome
 from trust import measurements as variables
+from trust.claims.quantities import EVIDENCE, rounding_share
 from trust.measurements import SMALL_ETA
 
 if TYPE_CHECKING:
     from analysis.slack import Inversion
 
 __all__ = [
-    "VERDICTS_EXPLAINED",
+    "alarm_lines",
     "constant_lines",
-    "failure_lines",
+    "count_of",
+    "gradientless",
     "inversion_lines",
     "noise_line",
     "number",
     "power",
+    "rounding_lines",
     "run_line",
     "span",
+    "unfinished_lines",
 ]
-
-VERDICTS_EXPLAINED = (
-    "Only a theorem or a lemma can be `refuted`: every premise holds and the inequality fails; where it `holds`, the"
-    " slack is what it has to spare, in orders of magnitude. `vacuous` is a bound that is nowhere finite, `useless`"
-    " one that the triangle inequality alone beats, `premise fails` where one does not hold (the inequality's own"
-    " outcome is beside it). A model is `within a factor of C`, up to the η where it is exceeded by more than two,"
-    " or `off by` one; an estimate is within ×a to ×b of what was measured; a rule, a limit used without its premise,"
-    " is `safe` or `unsafe by ×a`. All speak of the claims as this toolkit restates them (`probe claims`)."
-)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -65,6 +62,11 @@ def span(values: Sequence[float], show: Callable[[float], str] = number) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def count_of(count: int, word: str) -> str:
+    """How many of something."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def run_line(measurements: xr.Dataset) -> str:
     """What was measured, in a sentence."""
     attributes = measurements.attrs
@@ -76,15 +78,57 @@ def run_line(measurements: xr.Dataset) -> str:
     )
 
 
+def unfinished_lines(measurements: xr.Dataset) -> list[str]:
+    """A sentence where the run has not come to its end."""
+    if measurements.attrs.get("complete", "true") == "true":
+        return []
+    done, planned = measurements.sizes["checkpoint"], measurements.attrs["planned_checkpoints"]
+    return [
+        f"{done} of {planned} checkpoints measured: the run is not finished, and the same command continues it"
+    ]
+
+
 def noise_line(measurements: xr.Dataset) -> str:
-    """The run's noise floor in a sentence."""
+    """The run's noise floor in a sentence, and whose gradients are rounding alone."""
     floor = float(measurements[variables.NOISE_FLOOR].max())
     precision = measurements.attrs.get("precision", "full")
     layers = "" if precision == "full" else f", layers in {precision}"
-    return (
+    line = (
         f"noise floor of the gradient change ({measurements.attrs['dtype']}{layers}): {number(floor, 2)};"
         " what is below ten times a layer's floor is marked and is no evidence"
     )
+    still = gradientless(measurements)
+    some = ", ".join(still[:3]) + (f" and {len(still) - 3} more" if len(still) > 3 else "")
+    return line + (f"; the gradient of {some} is zero but for rounding, and left out" if still else "")
+
+
+def rounding_lines(measurements: xr.Dataset) -> list[str]:
+    """The noise floor and, where it was checked, what rounding does further out, a sentence each."""
+    measurements = completed(measurements)
+    lines = [noise_line(measurements)]
+    if variables.GRADIENT_CHANGE_ERROR in measurements:
+        share = rounding_share(measurements)
+        checked = measurements[variables.GRADIENT_CHANGE_ERROR].notnull().any(["checkpoint", "layer"])
+        parts = [
+            f"{number(float(share[:, k].max()), 1)} at η = {number(float(measurements[variables.ETA][k]))}"
+            for k in np.flatnonzero(checked.values)
+        ]
+        coarse = bool((share > 1 / EVIDENCE).any())
+        marked = "; where it is above 0.1 points are marked and are no evidence" if coarse else ""
+        if parts:
+            lines.append(
+                f"rounding may have changed the breakdown by {', '.join(parts)} of itself at most, as a float64 spot"
+                f" check of a few examples tells{marked}"
+            )
+    return lines
+
+
+def gradientless(measurements: xr.Dataset) -> list[str]:
+    """The layers whose gradient was measured, and is zero but for rounding at some checkpoint."""
+    measurements = completed(measurements)
+    known = measurements[variables.GRADIENT_NORM].isel(eta=0).notnull()
+    where = (known & measurements[variables.NOISE_FLOOR].isnull()).any("checkpoint")
+    return [str(name) for name in measurements["layer"].values[where.values]]
 
 
 def constant_lines(summary: xr.Dataset) -> list[str]:
@@ -99,7 +143,7 @@ def constant_lines(summary: xr.Dataset) -> list[str]:
                 f"C at η₀ is no limit at {label}: at η = {number(eta)}, where it is read off, the gradient of"
                 f" {one['layer'].values[at]} has already changed by {number(change, 2)} of its norm, so it is"
                 " the constant of that η alone"
-                + ("; --dtype float64 reads it off at a smaller one" if eta > SMALL_ETA else "")
+                + ("; `dtype='float64'` reads it off at a smaller one" if eta > SMALL_ETA else "")
             )
     return lines
 
@@ -119,10 +163,16 @@ def inversion_lines(found: Sequence[Inversion]) -> list[str]:
     return lines
 
 
-def failure_lines(checks: Sequence[CheckOutcome]) -> list[str]:
-    """A sentence on the first self-check that failed, if one did."""
-    failed = [check for check in checks if check.outcome is Outcome.FAILED]
-    return [
-        f"{first.check} {first.outcome.value} at {first.checkpoint}; trust no number of it"
-        for first in failed[:1]
-    ]
+def alarm_lines(checks: Sequence[CheckOutcome]) -> list[str]:
+    """A sentence for each self-check that failed: by how much at how many checkpoints."""
+    lines = []
+    for check, name in CHECKS.items():
+        failed = [one for one in checks if one.check == check and one.outcome is Outcome.FAILED]
+        if failed:
+            worst = max(failed, key=lambda one: one.worst)
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            lines.append(
+                f"self-check {check} ({name}) {Outcome.FAILED.value}, by {number(worst.worst, 2)} at"
+                f" {worst.checkpoint}{more}: the measurement has a fault; trust no number of it"
+            )
+    return lines

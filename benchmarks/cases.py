@@ -53,6 +53,7 @@ class Case:
             spectra="none",
             limit=False,
             curvature=False,
+            spot_check=False,
             ladder=False,
             split="none",
             chunk=self.chunk,

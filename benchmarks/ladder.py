@@ -28,7 +28,13 @@ def ladder(repeats: int) -> list[dict[str, Any]]:
 def compare(case: Case, repeats: int) -> dict[str, Any]:
     """Run each once, and time them in turn."""
     without = SliceSettings(
-        etas=case.etas, jacobian=8, curvature=False, chunk=case.chunk, ladder=False, split="none"
+        etas=case.etas,
+        jacobian=8,
+        curvature=False,
+        chunk=case.chunk,
+        ladder=False,
+        spot_check=False,
+        split="none",
     )
 
     def run(settings: SliceSettings) -> Callable[[], object]:

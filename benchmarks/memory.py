@@ -108,6 +108,7 @@ def measured(case: dict[str, Any]) -> dict[str, Any]:
         spectra="weights" if case["ladder"] else "none",
         limit=False,
         split="none",
+        spot_check=False,
         samples=case["samples"],
         ascent_steps=2,
         restarts=1,

@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.measure import machine
 from probes.data.dataset import load_data
+from probes.measures.etas import parse_etas
 from probes.measures.measure import Found, Measure
 from probes.measures.settings import SliceSettings
 from probes.networks.named import NAMED
@@ -33,7 +34,6 @@ from probes.networks.specs import NetworkSpec
 from probes.runs.run import measure, versions
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
-from probes.slices.etas import parse_etas
 from trust import measurements as variables
 from trust.measurements import Variable
 
@@ -168,6 +168,7 @@ def measured(case: Case) -> list[dict[str, Any]]:
         samples=1,
         spectra="none",
         curvature=False,
+        spot_check=False,
         ladder=False,
         measure=("default", f"{__file__}:CriticalSharpness"),
     )

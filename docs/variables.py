@@ -11,6 +11,7 @@ PAGE = Path(__file__).parent / "measurements.md"
 SECTIONS = {
     "breakdown": "### `breakdown`: losses, gradients, outputs",
     "noise-floor": "### What rounding alone does (in every run)",
+    "spot-check": "### `spot-check`: what rounding does further out (`--spot-check`)",
     "spectra": "### `spectra`: singular values (`--spectra`)",
     "sensitivity": "### `sensitivity`: Jacobians and gates (`--jacobian N`)",
     "split": "### `split`: the gradient's change taken apart (`--split`)",

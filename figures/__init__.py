@@ -2,12 +2,13 @@
 
 A plot function takes labelled arrays and an optional ``ax``, returns the ``ax``, computes no statistics and
 changes nothing that it draws. A draw function makes a whole figure. Beside each stands a function that gives the
-numbers it draws as a tidy table.
+numbers it draws as a tidy table. One call from measurements to each figure: :mod:`studies.show`.
 
 * the paper's Figure 1: its panels along the slice, training accuracy, and the whole
 * bounds: the measured change beside them, along η and through training, of the output and of each layer's Jacobian
 * slack: what loosens the bounds
 * constants, and step limits: through training and across layers; the constants taken apart
+* comparison: runs side by side
 * certified labels: which provably do not change, along the slice
 * files: a figure with its numbers, or all figures of a report
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from figures.accuracy import *
     from figures.bounds import *
     from figures.certified import *
+    from figures.comparison import *
     from figures.constants import *
     from figures.dropped_constant import *
     from figures.figure1 import *
@@ -59,6 +61,8 @@ _NAMES = {
     "slack": "plot_slack draw_slack numbers_of_slack",
     "constants": "plot_constants_through_training numbers_of_constants_through_training"
     " plot_constants_across_layers numbers_of_constants_across_layers draw_constants numbers_of_constants",
+    "comparison": "draw_compared_breakdown draw_compared_constants draw_compared_limits"
+    " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
     "dropped_constant": "draw_dropped_constant numbers_of_dropped_constant",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",
     "steps": "plot_step_limits numbers_of_step_limits",

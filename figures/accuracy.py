@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 import xarray as xr
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def plot_training_accuracy(
 ) -> Axes:
     """Training accuracy of each step's batch, faint, and of each checkpoint, a coloured dot.
 
-    A checkpoint's accuracy is the coordinate ``train_accuracy``, or else the accuracy measured at η = 0.
+    A checkpoint's accuracy is the coordinate ``train_accuracy``, or where that is not known the one measured at η = 0.
     Steps are drawn on an axis that is linear up to 10 and logarithmic from there, as checkpoints tend to be.
 
     Args:
@@ -46,7 +47,7 @@ def plot_training_accuracy(
     progress = training_progress(measurements)
     set_progress_axis(ax, progress)
     ax.set_ylim(-0.04, 1.06)
-    ax.set_ylabel("training accuracy")
+    ax.set_ylabel("accuracy" if np.isnan(_said(measurements)).any() else "training accuracy")
     note_if_empty(ax, [dots] if past is None else [past, dots], "accuracy not known")
     if legend:
         legend_above(ax)
@@ -61,14 +62,20 @@ def numbers_of_training_accuracy(
     return table([dots] if past is None else [dots, past])
 
 
+def _said(measurements: xr.Dataset) -> npt.NDArray[np.float64]:
+    """What the checkpoints say of their accuracy in training (checkpoint); NaN where one does not."""
+    if variables.TRAIN_ACCURACY not in measurements.variables:
+        return np.full(measurements.sizes["checkpoint"], np.nan)
+    return np.asarray(np.atleast_1d(measurements[variables.TRAIN_ACCURACY].values), dtype=np.float64)
+
+
 def accuracy_curves(measurements: xr.Dataset, history: pd.DataFrame | None) -> tuple[Curve | None, Curve]:
     """The training run, None where it cannot be placed, and the checkpoints."""
     progress = training_progress(measurements)
-    if variables.TRAIN_ACCURACY in measurements.coords or variables.TRAIN_ACCURACY in measurements:
-        accuracy = measurements[variables.TRAIN_ACCURACY].values
-    else:
-        accuracy = measurements[variables.ACCURACY].sel(eta=0.0).values
-    y = np.asarray(accuracy, dtype=np.float64).reshape(progress.values.shape)
+    said, seen = _said(measurements), np.full(progress.values.shape, np.nan)
+    if variables.ACCURACY in measurements:
+        seen = measurements[variables.ACCURACY].sel(eta=0.0).values.reshape(seen.shape)
+    y = np.where(np.isnan(said), seen, said)
     names = tuple(checkpoint_names(measurements))
     dots = Curve(
         "checkpoint",

@@ -58,7 +58,7 @@ def plot_function_bounds(
     """The measured change of the output along one checkpoint's slice, and what each claim allows.
 
     The worst example is a solid black line, the median a dashed one, with a grey band between them. A bound
-    that is infinite at every η has no line: the legend says ``infinite``. One far above all others ends at a
+    that is infinite at every η has no line: a note beside the legend names it. One far above all others ends at a
     mark, where the axis is cut. Where a premise of a bound fails its line is thin and faint. The legend names
     the bounds from the lowest to the highest.
 
@@ -70,9 +70,10 @@ def plot_function_bounds(
         legend: whether to write one above the axes.
     """
     new, ax = ax is None, axes_or_new(ax)
-    _draw_along_eta(ax, Panels.of([envelope_curves(envelopes, checkpoint)]), 0, list(envelopes))
+    panels = Panels.of([envelope_curves(envelopes, checkpoint)])
+    _draw_along_eta(ax, panels, 0, list(envelopes))
     if legend:
-        legend_above(ax, grow=new)
+        legend_above(ax, grow=new, note=panels.note)
     return ax
 
 
@@ -92,17 +93,18 @@ def plot_ladder_through_training(
         legend: whether to write one above the axes.
     """
     new, ax = ax is None, axes_or_new(ax)
-    _draw_training(ax, Panels.of([training_curves(envelopes, eta)]), 0, envelopes)
+    panels = Panels.of([training_curves(envelopes, eta)])
+    _draw_training(ax, panels, 0, envelopes)
     ax.set_xlabel(f"{ax.get_xlabel()}, at {eta_title(any_envelope(envelopes), eta)}")
     if legend:
-        legend_above(ax, grow=new)
+        legend_above(ax, grow=new, note=panels.note)
     return ax
 
 
 def draw_ladder(
     envelopes: Envelopes, *, eta: float = USUAL_ETA, checkpoints: Sequence[str | int] | None = None
 ) -> Figure:
-    """The ladder along η at a few checkpoints, and beside it at one η through training, on one axis.
+    """The ladder along η at a few checkpoints, and beside it (if there are several) at one η through training.
 
     Args:
         envelopes: as for ``plot_function_bounds``.
@@ -118,15 +120,14 @@ def draw_ladder(
         for k, place in enumerate(chosen):
             _draw_along_eta(row[k], panels, k, list(envelopes))
             row[k].set_title(checkpoint_title(first, place))
-        _draw_training(row[-1], panels, len(chosen), envelopes)
-        row[-1].set_title(f"through training, {eta_title(first, eta)}")
-        for ax in row:
+        for ax in row[len(chosen) :]:
+            _draw_training(ax, panels, len(chosen), envelopes)
+            ax.set_title(f"through training, {eta_title(first, eta)}")
+        for k, ax in enumerate(row):
             ax.label_outer()
             ax.tick_params(labelbottom=True)
-        for ax in row[:-1]:
-            ax.set_xlabel("perturbation strength η")
-        row[-1].set_xlabel(training_progress(first).title)
-        gathered_legend(figure, row)
+            ax.set_xlabel("perturbation strength η" if k < len(chosen) else training_progress(first).title)
+        gathered_legend(figure, row, note=panels.note)
     return figure
 
 
@@ -166,7 +167,7 @@ def draw_jacobian_bounds(
             ax.set_xlabel("perturbation strength η" if lowest else "")
             ax.tick_params(labelbottom=lowest)
             ax.set_ylabel("" if k % columns else "relative change")
-        gathered_legend(figure, grid.flat[: len(shown)])
+        gathered_legend(figure, grid.flat[: len(shown)], note=panels.note)
     return figure
 
 
@@ -215,8 +216,9 @@ def _chosen_checkpoints(first: xr.Dataset, checkpoints: Sequence[str | int] | No
 def _panels(envelopes: Envelopes, eta: float, chosen: Sequence[int]) -> Panels:
     first = any_envelope(envelopes)
     along = [in_panel(checkpoint_title(first, place), envelope_curves(envelopes, place)) for place in chosen]
-    through = in_panel(f"through training, {eta_title(first, eta)}", training_curves(envelopes, eta))
-    return Panels.of([*along, through])
+    if first.sizes["checkpoint"] > 1:
+        along.append(in_panel(f"through training, {eta_title(first, eta)}", training_curves(envelopes, eta)))
+    return Panels.of(along)
 
 
 def _draw_along_eta(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) -> None:

@@ -74,8 +74,12 @@ def plot_constants_across_layers(summary: xr.Dataset, *, ax: Axes | None = None,
 
 
 def draw_constants(summary: xr.Dataset) -> Figure:
-    """Both plots of one network side by side, with one axis of constants."""
+    """Both plots of one network side by side, with one axis of constants; of a single checkpoint the second alone."""
     with style.context():
+        if summary.sizes["checkpoint"] == 1:
+            figure = Figure(figsize=(style.COLUMN_WIDTH, 2.5), layout="constrained")
+            plot_constants_across_layers(summary, ax=figure.subplots())
+            return figure
         figure = Figure(figsize=(style.FULL_WIDTH, 2.5), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         plot_constants_through_training(summary, ax=left)
@@ -96,7 +100,8 @@ def numbers_of_constants_across_layers(summary: xr.Dataset) -> pd.DataFrame:
 
 def numbers_of_constants(summary: xr.Dataset) -> pd.DataFrame:
     """What ``draw_constants`` draws, one row a point."""
-    through = in_panel("through training", _through_training(summary))
+    several = summary.sizes["checkpoint"] > 1
+    through = in_panel("through training", _through_training(summary)) if several else []
     return table([*through, *in_panel("across layers", _across_layers(summary))])
 
 

@@ -16,7 +16,7 @@ __all__ = ["COLUMNS", "Curve", "in_panel", "table"]
 COLUMNS = ("panel", "series", "checkpoint", "layer", "x_name", "x", "y_name", "y", "drawn_as")
 """Columns of every table of numbers, one row a point."""
 
-Kind = Literal["line", "points", "bar", "lower limits", "vertical line"]
+Kind = Literal["line", "points", "bar", "error bars", "lower limits", "vertical line"]
 Names = str | tuple[str, ...]
 Floats = npt.NDArray[np.float64]
 

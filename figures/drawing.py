@@ -20,6 +20,7 @@ __all__ = [
     "BELOW_NOISE",
     "CHECKPOINT",
     "EDGE",
+    "MEASURED_LIMIT",
     "OVERFLOW",
     "axes_or_new",
     "draw_curve",
@@ -32,6 +33,7 @@ __all__ = [
 OVERFLOW = "overflow"
 BELOW_NOISE = "below noise floor"
 CHECKPOINT = "checkpoint"
+MEASURED_LIMIT = "measured step limit: the loss is back at its start"
 EDGE = "mark at the edge"
 _MARK_HEIGHT, _MARK_SPACING = 0.975, 0.04  # in shares of the axes' height
 
@@ -148,8 +150,10 @@ def _once(ax: Axes, label: str) -> str:
 def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: float) -> None:
     """Show at least ``lower`` to ``upper`` on the log y axis, and all decades that the curves reach beyond.
 
-    What ``ax`` showed before, if it held something, stays in view.
+    What ``ax`` showed before, if it held something, stays in view. Where the curves are cut, the axis ends there.
     """
+    curves = list(curves)
+    end = min((curve.cut for curve in curves), default=math.inf)
     ends = [lower, upper]
     if not ax.get_autoscaley_on():
         ends += [end for end in ax.get_ylim() if end > 0]
@@ -157,7 +161,7 @@ def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: fl
         if values.size:
             decades = math.floor(math.log10(values.min())), math.ceil(math.log10(values.max()))
             ends += [10.0 ** min(max(decade, -307), 308) for decade in decades]  # there are no floats beyond
-    ax.set_ylim(min(ends), max(ends))
+    ax.set_ylim(min(ends), min(max(ends), end))
 
 
 def note_if_empty(ax: Axes, curves: Iterable[Curve], text: str) -> None:

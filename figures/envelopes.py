@@ -159,6 +159,7 @@ class Panels:
         curves: of each panel, all with the same end of the axis.
         labels: of each claim in the legend.
         order: of the claims in the legend, from the lowest bound to the highest.
+        note: which claims are drawn nowhere, and why.
         cut: the end of the axis, in log10; infinite where all fits.
     """
 
@@ -166,6 +167,7 @@ class Panels:
     labels: dict[str, str]
     order: list[str]
     cut: float
+    note: str
 
     @classmethod
     def of(cls, panels: Iterable[Iterable[Curve]]) -> Panels:
@@ -174,7 +176,8 @@ class Panels:
         cut = cut_above([curve for curves in given for curve in curves])
         found = [[replace(curve, cut=cut) for curve in curves] for curves in given]
         everything = [curve for curves in found for curve in curves]
-        return cls(found, _bound_labels(everything), _by_height(everything), cut)
+        labels, note = _bound_labels(everything)
+        return cls(found, labels, _by_height(everything), cut, note)
 
     @property
     def lowest(self) -> float:
@@ -187,21 +190,29 @@ class Panels:
         return table(curve for curves in self.curves for curve in curves)
 
 
-def _bound_labels(curves: Iterable[Curve]) -> dict[str, str]:
-    """For each claim its name in the legend, and what a reader must know of its line in all panels together."""
+def _bound_labels(curves: Iterable[Curve]) -> tuple[dict[str, str], str]:
+    """For each claim its name in the legend, and what a reader must know of its line in all panels together.
+
+    Those that are drawn in none are in a note instead, which says why.
+    """
     own: dict[str, list[Curve]] = {}
     for curve in curves:
         if curve.y_name == _BOUND:
             own.setdefault(curve.series, []).append(curve)
-    return {claim: _label(claim, parts) for claim, parts in own.items()}
+    drawn = {claim: parts for claim, parts in own.items() if any(curve.shown.any() for curve in parts)}
+    why: dict[str, list[str]] = {}
+    for claim, parts in own.items():
+        if claim not in drawn:
+            infinite = any(curve.overflowed.any() for curve in parts)
+            why.setdefault("infinite" if infinite else "no number", []).append(_label(claim, parts))
+    note = "; ".join(f"{word}: {', '.join(claims)}" for word, claims in why.items())
+    return {claim: _label(claim, parts) for claim, parts in drawn.items()}, note and f"Not drawn, {note}"
 
 
 def _label(claim: str, parts: Sequence[Curve]) -> str:
     label = claim_label(claim)
     shown = np.concatenate([curve.y[curve.shown] for curve in parts])
-    if not shown.size and any(curve.overflowed.any() for curve in parts):
-        label += ": infinite"
-    elif shown.size and shown.min() > parts[0].cut:
+    if shown.size and shown.min() > parts[0].cut:
         low, high = math.floor(shown.min()), math.ceil(shown.max())
         label += f": above, $10^{{{low}}}$ to $10^{{{high}}}$"
     seen = [(curve, curve.shown if shown.size else curve.placed) for curve in parts]
@@ -247,7 +258,7 @@ def draw_envelopes(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) 
         ax.fill_between(worst.x, median.y, worst.y, where=both.tolist(), color=grey, alpha=0.15, linewidth=0)
         draw_curve(ax, worst, color=grey, label=worst.series)
         draw_curve(ax, median, color=grey, linestyle="--", linewidth=0.8, marker="", label=median.series)
-    bounds = {curve.series: curve for curve in curves if curve.y_name == _BOUND}
+    bounds = {curve.series: curve for curve in curves if curve.series in panels.labels}
     for claim in sorted(bounds, key=panels.order.index):
         color, dash = looks[claim]
         _draw_bound(ax, bounds[claim], color=color, dash=dash, label=panels.labels[claim])
@@ -259,18 +270,20 @@ def draw_envelopes(ax: Axes, panels: Panels, panel: int, claims: Sequence[str]) 
 
 def _draw_bound(ax: Axes, curve: Curve, *, color: Any, dash: Any, label: str) -> None:
     marker = "" if curve.log_x else "o"
-    everywhere = bool(curve.overflowed.any()) and not curve.shown.any()
     weak = ~curve.proven & curve.placed
-    look: dict[str, Any] = {"linestyle": dash, "marker": marker, "markersize": 2.2}
-    faint = {**look, "linewidth": 0.7, "alpha": 0.55, "markerfacecolor": "white", "markeredgewidth": 0.6}
+    look: dict[str, Any] = {"linestyle": dash, "marker": marker, "markersize": 2.2, "marks": False}
+    faint = {**look, "linewidth": 0.8, "alpha": 0.7, "markerfacecolor": "white", "markeredgewidth": 0.6}
     strong = {**look, "linewidth": 1.3}
-    words: dict[str, Any] = {"overflow": "bound turns infinite", "marks": not everywhere}
     if weak.all() or not weak.any():
-        draw_curve(ax, curve, color=color, label=label, **words, **(faint if weak.any() else strong))
+        draw_curve(ax, curve, color=color, label=label, **(faint if weak.any() else strong))
     else:
-        draw_curve(ax, curve, color=color, label="_faint", **words, **faint)
+        draw_curve(ax, curve, color=color, label="_faint", **faint)
         held = replace(curve, y=np.where(weak, np.nan, curve.y), cut=math.inf)
-        draw_curve(ax, held, color=color, label=label, marks=False, **strong)
+        draw_curve(ax, held, color=color, label=label, **strong)
+    for x in curve.x[curve.marked_above & curve.proven]:
+        mark_edge(ax, float(x), color=color, label="bound turns infinite")
+    for x in curve.x[curve.marked_above & ~curve.proven]:
+        mark_edge(ax, float(x), color=color, label="bound ends: a premise fails")
     above = f"bound runs above $10^{{{curve.cut:g}}}$, where the axis is cut"
     for x in curve.x[curve.marked_above_axis]:
         mark_edge(ax, float(x), color=color, label=above, hollow=True)

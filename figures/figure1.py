@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 import xarray as xr
@@ -11,18 +12,11 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.accuracy import accuracy_curves, plot_training_accuracy
-from figures.curves import Curve, in_panel, table
-from figures.labels import label_of, training_progress, weight_layers
+from figures.curves import in_panel, table
+from figures.labels import label_of, training_progress
 from figures.legends import color_key, gathered_legend
 from figures.network import Network
-from figures.slices import (
-    breakdown_curves,
-    limit_curves,
-    loss_curves,
-    plot_breakdown,
-    plot_loss,
-    trust_curves,
-)
+from figures.slices import numbers_of_breakdown, numbers_of_loss, plot_breakdown, plot_loss
 
 __all__ = ["draw_figure1", "numbers_of_figure1"]
 
@@ -31,7 +25,8 @@ def draw_figure1(networks: Sequence[Network]) -> Figure:
     """The whole figure: a row for each network, with loss, the input layer's breakdown and training accuracy.
 
     Every slice shows at least the paper's range of y, 1e-2 to 1e6, and more where its own data reach
-    beyond it; one range for all would squeeze the shallow networks flat.
+    beyond it; one range for all would squeeze the shallow networks flat. Each checkpoint's measured step limit is a
+    diamond on its curves.
 
     Raises:
         ValueError: there is no network.
@@ -42,9 +37,9 @@ def draw_figure1(networks: Sequence[Network]) -> Figure:
         figure = Figure(figsize=(style.FULL_WIDTH, 0.75 + 1.6 * len(networks)), layout="constrained")
         grid = figure.subplots(len(networks), 3, squeeze=False, width_ratios=(1.0, 1.0, 0.8))
         for row, network in zip(grid, networks, strict=True):
-            limit = network.limits["lemma2"]
-            plot_loss(network.measurements, lemma2_limit=limit, ax=row[0], legend=False)
-            plot_breakdown(network.measurements, network.summary, lemma2_limit=limit, ax=row[1], legend=False)
+            limits = _limits(network)
+            plot_loss(network.measurements, ax=row[0], legend=False, **limits)
+            plot_breakdown(network.measurements, network.summary, ax=row[1], legend=False, **limits)
             plot_training_accuracy(network.measurements, network.history, ax=row[2], legend=False)
             row[0].set_title(network.title, loc="left", fontweight="bold")
             _key_of_checkpoints(row[2], network.measurements)
@@ -56,17 +51,21 @@ def draw_figure1(networks: Sequence[Network]) -> Figure:
 
 def numbers_of_figure1(networks: Sequence[Network]) -> pd.DataFrame:
     """What ``draw_figure1`` draws, one row a point; ``panel`` says which network and which quantity."""
-    curves: list[Curve] = []
+    parts = []
     for network in networks:
-        data, title = network.measurements, network.title
-        limits = limit_curves(data, network.limits["lemma2"])
-        layer = weight_layers(data)[0]
-        breakdown = [*breakdown_curves(data, network.summary, layer), *trust_curves(data, network.summary)]
+        data, title, limits = network.measurements, network.title, _limits(network)
         past, dots = accuracy_curves(data, network.history)
-        curves += in_panel(f"{title}: loss", [*loss_curves(data), *limits])
-        curves += in_panel(f"{title}: breakdown", [*breakdown, *limits])
-        curves += in_panel(f"{title}: training accuracy", [dots] if past is None else [dots, past])
-    return table(curves)
+        parts += [
+            numbers_of_loss(data, **limits).assign(panel=f"{title}: loss"),
+            numbers_of_breakdown(data, network.summary, **limits).assign(panel=f"{title}: breakdown"),
+            table(in_panel(f"{title}: training accuracy", [dots] if past is None else [dots, past])),
+        ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _limits(network: Network) -> dict[str, Any]:
+    """What the slices show of the step limits; a run may lack the measured one."""
+    return {"lemma2_limit": network.limits["lemma2"], "measured_limit": network.limits.get("measured")}
 
 
 def _key_of_checkpoints(ax: Axes, measurements: xr.Dataset) -> None:

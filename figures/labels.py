@@ -93,9 +93,15 @@ def set_progress_axis(ax: Axes, progress: Progress) -> None:
     """Make x the axis of training: its label, and a scale that shows the first checkpoints apart.
 
     Checkpoints tend to lie closer together early in training, so steps are linear up to 10 and logarithmic
-    from there.
+    from there. A single one beside which nothing else is drawn has its own place alone.
     """
     ax.set_xlabel(progress.title)
+    drawn = ax.dataLim.intervalx
+    if progress.values.size == 1 and not (drawn[1] > drawn[0]):
+        (value,) = progress.values.tolist()
+        ax.set_xlim(value - 1, value + 1)
+        ax.set_xticks([value], [f"{value:g}"])
+        return
     if progress.name != "step":
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,32 +11,35 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 
 from figures import style
-from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE
+from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE, MEASURED_LIMIT
 
 __all__ = ["color_key", "gathered_legend", "legend_above"]
 
-_CHARACTER = 0.05  # inches of a letter in a legend of the style PAPER
 _HANDLE = 0.42  # inches of what goes with a label
+_PADDING = 0.15  # inches around a legend
 _ROW = 0.15  # inches of a row
 _PLAIN = 2.3  # inches of a figure without any
+_FEW = 4  # rows that a whole figure has room for
 
 
-def legend_above(ax: Axes, *, lift: float = 0.0, grow: bool = False) -> None:
+def legend_above(ax: Axes, *, lift: float = 0.0, grow: bool = False, note: str = "") -> None:
     """A legend above the axes, where it can cover no data; none if there are no labels.
 
     Args:
         ax: which.
         lift: how much higher, in shares of the axes' height, to leave room for text above them.
         grow: whether the figure may become taller, so that a long legend leaves the axes their height.
+        note: what is not drawn, and why.
     """
-    handles = _handles([ax])
-    if not handles:
-        return
     figure = ax.get_figure(root=True)
-    columns = _columns(list(handles), ax.get_position().width * _width(figure))
+    handles, rows, look = _legend([ax], ax.get_position().width * _width(figure), note)
+    if not rows:
+        return
     ax.legend(
         list(handles.values()),
         list(handles),
@@ -44,19 +47,38 @@ def legend_above(ax: Axes, *, lift: float = 0.0, grow: bool = False) -> None:
         bbox_to_anchor=(0.0, 1.01 + lift),
         borderaxespad=0.0,
         borderpad=0.2,
-        ncols=columns,
+        **look,
     )
     if grow and figure is not None:
-        rows = -(-len(handles) // columns)
         figure.set_figheight(max(figure.get_figheight(), _PLAIN + _ROW * rows))
 
 
-def gathered_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """One legend for all ``axes`` below them, each label once."""
-    handles = _handles(axes)
-    if handles:
-        columns = _columns(list(handles), _width(figure))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+def gathered_legend(figure: Figure, axes: Iterable[Axes], note: str = "") -> None:
+    """One legend for all ``axes`` below them, each label once; a long one makes the figure taller.
+
+    Args:
+        figure: of the axes.
+        axes: whose labels.
+        note: what is not drawn, and why.
+    """
+    handles, rows, look = _legend(axes, _width(figure), note)
+    if rows:
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", **look)
+        figure.set_figheight(figure.get_figheight() + _ROW * max(rows - _FEW, 0))
+
+
+def _legend(axes: Iterable[Axes], width: float, note: str) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Handles by their label, how many rows they and the note take, and the legend's further arguments.
+
+    No row is wider than ``width`` inches.
+    """
+    room = width - _PADDING
+    handles = {_broken(label, room - _HANDLE): handle for label, handle in _handles(axes).items()}
+    columns = _columns(list(handles), room)
+    told = _broken(note, room)
+    rows = -(-sum(1 + label.count("\n") for label in handles) // columns) + told.count("\n") + bool(told)
+    title = {"title": told, "title_fontsize": "small", "alignment": "left"} if told else {}
+    return handles, rows, {"ncols": columns, **title}
 
 
 def color_key(
@@ -92,24 +114,41 @@ def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             at_edge = isinstance(handle, Line2D) and str(handle.get_gid()).startswith(EDGE)
-            everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT)
+            everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT, MEASURED_LIMIT)
             (marks if everybodys else found).setdefault(label, _grey(handle) if everybodys else handle)
     return found | marks
 
 
 def _columns(labels: Sequence[str], width: float) -> int:
     """How many columns of a legend fit into ``width`` inches; legends are filled column by column."""
+    lengths = [_length(label) for label in labels]
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
-        widest = [max(_length(text) for text in labels[k : k + rows]) for k in range(0, len(labels), rows)]
-        if sum(_CHARACTER * count + _HANDLE for count in widest) <= width:
+        widest = [max(lengths[k : k + rows]) for k in range(0, len(labels), rows)]
+        if sum(length + _HANDLE for length in widest) <= width:
             return len(widest)  # so many are filled
     return 1
 
 
-def _length(label: str) -> int:
-    """Characters that are seen: TeX commands count as one, its signs as none."""
-    return len(re.sub(r"[${}_^ ](?=[^ ]*\$)|\$$", "", re.sub(r"\\[a-zA-Z]+", "x", label)))
+def _broken(label: str, width: float) -> str:
+    """A label in as many lines as it takes to be no wider than ``width`` inches."""
+    if not label or _length(label) <= width:
+        return label
+    letters = max(int(len(label) * width / _length(label)), 8)
+    if "$" in label:  # a formula stays whole
+        return label
+    while (lines := textwrap.fill(label, letters)) and _length(lines) > width and letters > 8:
+        letters -= 1
+    return lines
+
+
+def _length(label: str) -> float:
+    """Inches of the longest line of a label, as it will be drawn."""
+    font = FontProperties(family=style.PAPER["font.sans-serif"], size=style.PAPER["legend.fontsize"])
+    lines = [line for line in label.splitlines() if line.strip()]
+    return max(
+        (float(TextPath((0, 0), line, prop=font).get_extents().width) / 72 for line in lines), default=0.0
+    )
 
 
 def _width(figure: Figure | None) -> float:

@@ -210,7 +210,12 @@ def _ends(
     if not levels.size:
         return 0.0, 1.0
     span = max(float(levels.max() - levels.min()), 1.0)
-    return float(levels.min()) - 0.06 * span, float(levels.max()) + (0.3 if endless.any() else 0.06) * span
+    low, high = (
+        float(levels.min()) - 0.06 * span,
+        float(levels.max()) + (0.3 if endless.any() else 0.06) * span,
+    )
+    # a power of ten in view, for the axis to say where it is
+    return (low, high) if math.floor(high) >= low else (float(math.floor(low)), high)
 
 
 def _mark_levels(

@@ -1,13 +1,14 @@
 """Loss and gradient breakdown along the slices, on log axes, a colour a checkpoint.
 
-Two things are drawn that the paper's figure lacks: the deep relative trust D(r(η)), which is claimed to
-bound the breakdown, and Lemma 2's limit on η.
+Drawn is also what the paper's figure lacks: the deep relative trust D(r(η)), which is claimed to bound the breakdown,
+Lemma 2's limit on η, and on each curve the measured one. Curves that would squeeze all others are cut, and said to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +19,30 @@ from matplotlib.ticker import LogLocator
 
 from figures import style
 from figures.curves import Curve, table
-from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty, set_log_limits
+from figures.drawing import (
+    axes_or_new,
+    draw_curve,
+    in_style,
+    mark_edge,
+    note_if_empty,
+    set_log_limits,
+)
 from figures.labels import checkpoint_names, weight_layers
 from figures.legends import legend_above
+from figures.on_slices import (
+    Limit,
+    draw_error_bars,
+    draw_limits,
+    draw_measured_limits,
+    error_curves,
+    limit_curves,
+    measured_limit_curves,
+)
 from trust import measurements as variables
 
 __all__ = [
-    "Limit",
     "breakdown_curves",
     "frozen_breakdown_curves",
-    "limit_curves",
     "loss_curves",
     "numbers_of_breakdown",
     "numbers_of_loss",
@@ -38,29 +53,35 @@ __all__ = [
 ]
 
 _PAPER_RANGE = (1e-2, 1e6)
+_TALLEST, _END = 1e15, 1e12
+"""Where a curve is above the one, the axis ends at the other."""
 _DISTANCE = "deep relative trust"
-_LEMMA2 = "Lemma 2's limit"
-
-Limit = float | xr.DataArray | npt.NDArray[np.float64] | None
-"""Lemma 2's limit on η: one for all checkpoints, one for each, or none."""
+_ABOVE = f"above $10^{{{math.log10(_END):g}}}$, where the axis is cut"
 
 
 @in_style
 def plot_loss(
-    measurements: xr.Dataset, *, lemma2_limit: Limit = None, ax: Axes | None = None, legend: bool = True
+    measurements: xr.Dataset,
+    *,
+    lemma2_limit: Limit = None,
+    measured_limit: Limit = None,
+    ax: Axes | None = None,
+    legend: bool = True,
 ) -> Axes:
     """The loss along each checkpoint's slice against η, on log axes.
 
     Args:
         measurements: with ``loss`` (checkpoint, eta).
         lemma2_limit: Lemma 2's limit on η, drawn as a vertical line; one for all checkpoints or one for each.
+        measured_limit: the measured one, a diamond on each checkpoint's curve.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
     ax = axes_or_new(ax)
     curves = loss_curves(measurements)
     _draw_slices(ax, curves, measurements.sizes["checkpoint"])
-    _draw_limits(ax, limit_curves(measurements, lemma2_limit))
+    draw_limits(ax, limit_curves(measurements, lemma2_limit))
+    draw_measured_limits(ax, measured_limit_curves(curves, measured_limit))
     ax.set_ylabel("loss (full batch)")
     _finish_slices(ax, curves, legend=legend)
     return ax
@@ -73,18 +94,22 @@ def plot_breakdown(
     *,
     layer: str | None = None,
     lemma2_limit: Limit = None,
+    measured_limit: Limit = None,
     ax: Axes | None = None,
     legend: bool = True,
 ) -> Axes:
     """One layer's gradient breakdown ‖g̃_l − g_l‖ / ‖g_l‖ against η, with D(r(η)) dashed in black.
 
-    Points below the noise floor are hollow; where the gradient overflows, a triangle stands at the top edge.
+    Points that rounding alone may have made are hollow, and bars show what it may have changed where that can be seen;
+    where the gradient overflows, a triangle stands at the top edge.
 
     Args:
         measurements: with ``gradient_change`` (checkpoint, eta, layer).
-        summary: with ``deep_relative_trust`` (checkpoint, eta) and ``above_noise`` (checkpoint, eta, layer).
+        summary: with ``deep_relative_trust`` (checkpoint, eta), ``above_noise`` and, where it was checked,
+            ``change_error`` (checkpoint, eta, layer).
         layer: its name; None for the first weight matrix, which the paper shows.
-        lemma2_limit: as for ``plot_loss``.
+        lemma2_limit: as for ``plot_loss``, and so is ``measured_limit``.
+        measured_limit: see there.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
@@ -93,6 +118,8 @@ def plot_breakdown(
     curves = breakdown_curves(measurements, summary, layer)
     trust = trust_curves(measurements, summary)
     limits = limit_curves(measurements, lemma2_limit)
+    draw_error_bars(ax, curves, error_curves(measurements, summary, layer))
+    draw_measured_limits(ax, measured_limit_curves(curves, measured_limit))
     _draw_breakdown(ax, curves, trust, limits, measurements, layer=layer, legend=legend)
     return ax
 
@@ -123,18 +150,29 @@ def plot_frozen_breakdown(
     return ax
 
 
-def numbers_of_loss(measurements: xr.Dataset, *, lemma2_limit: Limit = None) -> pd.DataFrame:
+def numbers_of_loss(
+    measurements: xr.Dataset, *, lemma2_limit: Limit = None, measured_limit: Limit = None
+) -> pd.DataFrame:
     """What ``plot_loss`` draws, one row a point."""
-    return table([*loss_curves(measurements), *limit_curves(measurements, lemma2_limit)])
+    curves = loss_curves(measurements)
+    limits = limit_curves(measurements, lemma2_limit)
+    return table([*curves, *limits, *measured_limit_curves(curves, measured_limit)])
 
 
 def numbers_of_breakdown(
-    measurements: xr.Dataset, summary: xr.Dataset, *, layer: str | None = None, lemma2_limit: Limit = None
+    measurements: xr.Dataset,
+    summary: xr.Dataset,
+    *,
+    layer: str | None = None,
+    lemma2_limit: Limit = None,
+    measured_limit: Limit = None,
 ) -> pd.DataFrame:
     """What ``plot_breakdown`` draws, one row a point."""
     layer = weight_layers(measurements)[0] if layer is None else layer
-    curves = [*breakdown_curves(measurements, summary, layer), *trust_curves(measurements, summary)]
-    return table([*curves, *limit_curves(measurements, lemma2_limit)])
+    curves = breakdown_curves(measurements, summary, layer)
+    errors = error_curves(measurements, summary, layer)
+    others = [*trust_curves(measurements, summary), *limit_curves(measurements, lemma2_limit)]
+    return table([*curves, *errors, *others, *measured_limit_curves(curves, measured_limit)])
 
 
 def loss_curves(measurements: xr.Dataset) -> list[Curve]:
@@ -142,10 +180,10 @@ def loss_curves(measurements: xr.Dataset) -> list[Curve]:
     values = measurements[variables.LOSS].transpose("checkpoint", "eta").values
     x = _etas(measurements)
     names = checkpoint_names(measurements)
-    return [
+    return _cut(
         Curve("loss", x, y, "eta", "loss", checkpoint=n, overflows=True)
         for n, y in zip(names, values, strict=True)
-    ]
+    )
 
 
 def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) -> list[Curve]:
@@ -154,7 +192,7 @@ def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) 
     values = measurements[variables.GRADIENT_CHANGE].sel(layer=layer).transpose(*order).values
     above = summary["above_noise"].sel(layer=layer).transpose(*order).values.astype(bool)
     x = _etas(measurements)
-    return [
+    return _cut(
         Curve(
             "breakdown",
             x,
@@ -167,7 +205,7 @@ def breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) 
             overflows=True,
         )
         for k, name in enumerate(checkpoint_names(measurements))
-    ]
+    )
 
 
 def frozen_breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer: str) -> list[Curve]:
@@ -176,7 +214,7 @@ def frozen_breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer
     values = own[variables.FROZEN_RESIDUAL_CHANGE].transpose("checkpoint", "eta").values
     above = summary["frozen_above_noise"].sel(layer=layer).transpose("checkpoint", "eta").values.astype(bool)
     x = _etas(measurements)
-    return [
+    return _cut(
         Curve(
             "breakdown, residuals held",
             x,
@@ -189,7 +227,7 @@ def frozen_breakdown_curves(measurements: xr.Dataset, summary: xr.Dataset, layer
             overflows=True,
         )
         for k, name in enumerate(checkpoint_names(measurements))
-    ]
+    )
 
 
 def trust_curves(measurements: xr.Dataset, summary: xr.Dataset) -> list[Curve]:
@@ -202,19 +240,11 @@ def trust_curves(measurements: xr.Dataset, summary: xr.Dataset) -> list[Curve]:
     ]
 
 
-def limit_curves(measurements: xr.Dataset, limit: Limit) -> list[Curve]:
-    """The vertical lines, as curves with no y: one for each checkpoint, or one for all."""
-    if limit is None:
-        return []
-    names = checkpoint_names(measurements)
-    values = np.atleast_1d(np.asarray(limit, dtype=np.float64))
-    if len(set(values.tolist())) == 1:
-        names, values = [""], values[:1]
-    none = np.full(1, np.nan)
-    return [
-        Curve(_LEMMA2, values[k : k + 1], none, "eta", "", checkpoint=name, kind="vertical line")
-        for k, name in enumerate(names)
-    ]
+def _cut(curves: Iterable[Curve]) -> list[Curve]:
+    """The same curves, with an end of the axis where one of them would squeeze all others into a band."""
+    found = list(curves)
+    tall = any(bool((curve.y[curve.shown] > _TALLEST).any()) for curve in found)
+    return [replace(curve, cut=_END) for curve in found] if tall else found
 
 
 def _etas(data: xr.Dataset) -> npt.NDArray[np.float64]:
@@ -226,17 +256,8 @@ def _draw_slices(ax: Axes, curves: Sequence[Curve], count: int) -> None:
     ax.set_yscale("log")
     for curve, color in zip(curves, style.checkpoint_colors(count), strict=True):
         draw_curve(ax, curve, color=color)
-
-
-def _draw_limits(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Grey where all agree to the eye (one per cent), else each in its checkpoint's colour."""
-    places = [float(curve.x[0]) for curve in curves if curve.placed[0]]
-    agree = bool(places) and max(places) <= 1.01 * min(places)
-    look: dict[str, Any] = {"linestyle": (0, (1, 1.2)), "linewidth": 1.0, "zorder": 1.5, "label": _LEMMA2}
-    for curve, color in zip(curves, style.checkpoint_colors(len(curves)), strict=True):
-        if curve.placed[0]:
-            ax.axvline(float(curve.x[0]), color="0.3" if agree else color, **look)
-            look["label"] = "_"
+        for x in curve.x[curve.marked_above_axis]:
+            mark_edge(ax, float(x), color=color, label=_ABOVE, hollow=True)
 
 
 def _draw_breakdown(
@@ -253,7 +274,7 @@ def _draw_breakdown(
     for k, curve in enumerate(trust):
         label = _DISTANCE + r" $\Pi_k(1+r_k)-1$" if k == 0 else "_"
         draw_curve(ax, curve, color="black", linestyle="--", marker="", linewidth=1.1, zorder=4, label=label)
-    _draw_limits(ax, limits)
+    draw_limits(ax, limits)
     first = layer == weight_layers(measurements)[0]
     ax.set_ylabel("gradient breakdown,\n" + ("input layer" if first else layer))
     _finish_slices(ax, [*curves, *trust], legend=legend)
@@ -263,6 +284,12 @@ def _finish_slices(ax: Axes, curves: Sequence[Curve], *, legend: bool) -> None:
     ax.set_xlabel("perturbation strength η")
     ax.xaxis.set_major_locator(LogLocator(numticks=7))
     set_log_limits(ax, curves, lower=_PAPER_RANGE[0], upper=_PAPER_RANGE[1])
+    if any(curve.above_axis.any() for curve in curves):
+        highest = max(float(curve.y[curve.shown].max(initial=0.0)) for curve in curves)
+        text = f"up to $10^{{{math.log10(highest):.0f}}}$"
+        ax.annotate(
+            text, (1.0, 1.0), (0, 2), xycoords="axes fraction", textcoords="offset points", ha="right"
+        )
     note_if_empty(ax, curves, "nothing that can be drawn")
     if legend:
         legend_above(ax)

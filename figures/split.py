@@ -104,19 +104,22 @@ def plot_split_across_layers(
 
 
 def draw_split(split: xr.Dataset) -> Figure:
-    """Both plots as small multiples: through training for some layers, across layers for some checkpoints."""
+    """Both plots as small multiples: through training for some layers, across layers for some checkpoints.
+
+    Of a single checkpoint the second alone.
+    """
     layers, checkpoints = _chosen(split)
     with style.context():
-        columns = max(len(layers), len(checkpoints))
-        figure = Figure(figsize=(style.FULL_WIDTH, 3.9), layout="constrained")
-        grid = figure.subplots(2, columns, squeeze=False, sharey=True)
+        columns, rows = max(len(layers), len(checkpoints)), 1 + bool(layers)
+        figure = Figure(figsize=(style.FULL_WIDTH, 0.9 + 1.5 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for ax, (place, layer) in zip(grid[0], layers, strict=False):
             plot_split_through_training(split, layer=layer, ax=ax, legend=False)
             ax.set_title(f"layer {place + 1}" + (" (input)" if place == 0 else ""))
-        for ax, checkpoint in zip(grid[1], checkpoints, strict=False):
+        for ax, checkpoint in zip(grid[-1], checkpoints, strict=False):
             plot_split_across_layers(split, checkpoint=checkpoint, ax=ax, legend=False)
             ax.set_title(checkpoint_title(split, checkpoint))
-        for ax in [*grid[0, len(layers) :], *grid[1, len(checkpoints) :]]:
+        for ax in [*(grid[0, len(layers) :] if layers else ()), *grid[-1, len(checkpoints) :]]:
             ax.remove()
         for ax in grid[:, 1:].flat:
             ax.set_ylabel("")
@@ -161,9 +164,10 @@ def numbers_of_frozen_breakdown(network: Network) -> pd.DataFrame:
 
 
 def _chosen(split: xr.Dataset) -> tuple[list[tuple[int, str]], list[int]]:
-    """The layers (place and name) and the checkpoints that get a panel."""
-    layers = list(enumerate(weight_layers(split)))
-    return evenly_chosen(layers, _PANELS), evenly_chosen(range(split.sizes["checkpoint"]), _PANELS)
+    """The layers (place and name; none of a single checkpoint) and the checkpoints that get a panel."""
+    checkpoints = evenly_chosen(range(split.sizes["checkpoint"]), _PANELS)
+    layers = list(enumerate(weight_layers(split))) if len(checkpoints) > 1 else []
+    return evenly_chosen(layers, _PANELS), checkpoints
 
 
 def _through_training(split: xr.Dataset, layer: str) -> list[Curve]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 import xarray as xr
 from matplotlib.axes import Axes
@@ -16,7 +17,15 @@ from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress
 from figures.legends import legend_above
 
-__all__ = ["numbers_of_step_limits", "plot_step_limits"]
+__all__ = [
+    "INFINITE",
+    "UNREACHED",
+    "ZERO",
+    "draw_arrows",
+    "numbers_of_step_limits",
+    "plot_step_limits",
+    "unreached_limits",
+]
 
 _LIMITS = {
     # variable: (label, marker, line)
@@ -27,9 +36,9 @@ _LIMITS = {
     "certified": ("certified (of its examples)", "P", (0, (1, 2.5))),
     "measured": ("measured", "o", "-"),
 }
-_UNREACHED = "measured is above (end of search)"
-_ZERO = "limit is 0: loss rises at once"
-_INFINITE = "no limit (infinite)"
+UNREACHED = "measured is above (end of search)"
+ZERO = "limit is 0: loss rises at once"
+INFINITE = "no limit (infinite)"
 
 
 @in_style
@@ -54,12 +63,12 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     colors["measured"] = (0.0, 0.0, 0.0)
     for curve in curves:
         if curve.series == "searched_to":
-            _draw_arrows(ax, curve)
+            draw_arrows(ax, curve)
             continue
         label, marker, line = _LIMITS[curve.series]
         color = colors[curve.series]
         look: dict[str, Any] = {"marker": marker, "markersize": 3, "linestyle": line, "label": label}
-        draw_curve(ax, curve, color=color, overflow=_INFINITE, zero=_ZERO, **look)
+        draw_curve(ax, curve, color=color, overflow=INFINITE, zero=ZERO, **look)
     set_progress_axis(ax, progress)
     ax.set_ylabel("step limit on η")
     note_if_empty(ax, curves, "no step limit is known")
@@ -79,8 +88,7 @@ def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
     if "certified" in values and np.isnan(values["certified"]).all():
         del values["certified"]  # not measured: only some networks and losses have it
     if "searched_to" in limits and "measured" in values:
-        end = np.asarray(limits["searched_to"].values, dtype=np.float64)
-        values["searched_to"] = np.where(np.isnan(values["measured"]), end, np.nan)
+        values["searched_to"] = unreached_limits(limits)
     names = tuple(checkpoint_names(limits))
     common: dict[str, Any] = {"checkpoint": names, "log_x": False, "mark_all": True}
     curves = [Curve(name, progress.values, y, progress.name, "eta", **common) for name, y in values.items()]
@@ -89,14 +97,22 @@ def _curves(limits: xr.Dataset, progress: Progress) -> list[Curve]:
     ]
 
 
-def _draw_arrows(ax: Axes, curve: Curve) -> None:
+def unreached_limits(limits: xr.Dataset) -> npt.NDArray[np.float64]:
+    """How far was searched (checkpoint) where no limit was found; NaN elsewhere."""
+    measured, end = (
+        np.asarray(limits[name].values, dtype=np.float64) for name in ("measured", "searched_to")
+    )
+    return np.where(np.isnan(measured), end, np.nan)
+
+
+def draw_arrows(ax: Axes, curve: Curve, *, color: Any = "black", label: str = UNREACHED) -> None:
     """Lower limits: a hollow point at the last η searched, with an arrow upwards."""
     if curve.shown.any():
         x, y = curve.x[curve.shown], curve.y[curve.shown]
         look: dict[str, Any] = {
-            "color": "black",
+            "color": color,
             "markersize": 3.5,
             "markerfacecolor": "white",
             "elinewidth": 0.8,
         }
-        ax.errorbar(x, y, yerr=y, lolims=True, fmt="o", label=_UNREACHED, zorder=4, **look)
+        ax.errorbar(x, y, yerr=y, lolims=True, fmt="o", label=label, zorder=4, **look)

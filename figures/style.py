@@ -86,12 +86,22 @@ def _sampled(name: str, count: int, last: float) -> list[RGB]:
     return [tuple(float(part) for part in color[:3]) for color in mpl.colormaps[name](positions)]  # type: ignore[misc]
 
 
-def checkpoint_colors(count: int) -> list[RGB]:
-    """One colour for each of ``count`` checkpoints in training order: viridis, as in the paper.
+_START, _TURNS, _HUE = 1.75, -1.25, 2.2
+_DARKEST, _LIGHTEST = 0.12, 0.74
 
-    The brightest yellow is left out, since it can hardly be seen on white.
+
+def checkpoint_colors(count: int) -> list[RGB]:
+    """One colour for each of ``count`` checkpoints in training order, dark to light.
+
+    A cubehelix (Green 2011, Bull. Astr. Soc. India 39): its lightness rises evenly, so that the order is seen in grey
+    too, while the hue turns, so that neighbours among ten can be told apart, which those of the paper's viridis cannot.
     """
-    return _sampled("viridis", count, 0.93)
+    light = np.linspace(_DARKEST, _LIGHTEST, count) if count > 1 else np.full(count, 0.3)
+    angle = 2 * np.pi * (_START / 3 + _TURNS * light)
+    turns = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    axes = np.array([[-0.14861, 1.78277], [-0.29227, -0.90649], [1.97294, 0.0]])
+    colors = light[:, None] + _HUE * (light * (1 - light) / 2)[:, None] * (turns @ axes.T)
+    return [tuple(float(part) for part in color) for color in colors.clip(0.0, 1.0)]  # type: ignore[misc]
 
 
 def layer_colors(count: int) -> list[RGB]:
@@ -108,6 +118,10 @@ def category_colors(names: Sequence[str]) -> dict[str, RGB]:
 
 
 _PALETTE = (0, 1, 2, 3, 4, 5, 9, 6, 8, 7)  # of "colorblind"; its grey is last, since measurements are grey
+_DARKER = {
+    6: (0.36, 0.23, 0.61),
+    8: (0.60, 0.57, 0.0),
+}  # its pink and yellow would be lost on white, thin and faint
 _DASHES: Sequence[Any] = (
     (0, (1, 1)),
     (0, (4, 1.5)),
@@ -141,7 +155,8 @@ def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
     looks: dict[str, tuple[RGB, Any]] = {}
     for claim in claims:
         place = own[claim] if claim in own else next(free)
-        color = palette[_PALETTE[place % len(_PALETTE)]]
+        hue = _PALETTE[place % len(_PALETTE)]
+        color = _DARKER.get(hue, palette[hue])
         dash = _DASHES[(place + place // len(_DASHES)) % len(_DASHES)]  # another beside a colour's second use
         looks[claim] = (tuple(float(part) for part in color), dash)  # type: ignore[assignment]
     return looks

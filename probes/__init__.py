@@ -1,16 +1,16 @@
 """Freeze a network, perturb it relatively, and measure: data flows from here to ``analysis`` and ``figures``.
 
-* one network in Python: :func:`measure_slice`, with :class:`SliceSettings`
+* one network in Python, with data and a loss in any form: :func:`measure_slice`, with :class:`SliceSettings`
 * checkpoints into a folder: :func:`measure_run`, with a :class:`Source`, and :func:`load`, which joins what is there
 * files from outside: :func:`read_checkpoint`, :func:`read_batches`
 * a measure of one's own: :class:`Measure`, made for a :class:`Frozen` network, fed each :class:`Point`
 * whatever cannot be used: :class:`InputError`, a line that says what to do
 
->>> import numpy as np, probes, torch
+>>> import probes, torch
 >>> _ = torch.manual_seed(0)
 >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
 >>> x, y = torch.randn(30, 4), torch.arange(30) % 3
->>> settings = probes.SliceSettings(etas=np.array([0.0, 0.001, 0.01]))
+>>> settings = probes.SliceSettings(etas=[0, 0.001, 0.01])
 >>> found = probes.measure_slice(network, x, y, settings=settings)
 >>> found.gradient_change.dims
 ('checkpoint', 'eta', 'layer')

@@ -5,7 +5,7 @@ Here, beside the errors and without any library, so that the command can offer t
 
 from __future__ import annotations
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["CHOICES", "MOST_CHECKPOINTS", "SEEDS", "check_choice", "check_count"]
 
@@ -71,15 +71,15 @@ def check_choice(setting: str, value: str) -> None:
     """
     choices = CHOICES[setting]
     if value not in choices:
-        raise InputError(f"--{setting} {value}: unknown; known are {', '.join(choices)}")
+        raise InputError(f"{mention(setting, value)}: unknown; known are {', '.join(choices)}")
 
 
-def check_count(option: str, value: int, least: int, most: int) -> None:
+def check_count(setting: str, value: int, least: int, most: int) -> None:
     """Refuse what is no whole number from ``least`` to ``most``.
 
     Raises:
-        InputError: it names the option and the limits.
+        InputError: it names the setting and the limits.
     """
     if not least <= value <= most:
         limits = f"at least {least}" if value < least else f"at most {most}"
-        raise InputError(f"{option} {value}: must be {limits}")
+        raise InputError(f"{mention(setting, value)}: must be {limits}")

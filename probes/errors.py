@@ -1,8 +1,9 @@
 """The one exception that the command line turns into a single line and exit status 2, and text that is safe to show."""
 
 import re
+from pathlib import PurePath
 
-__all__ = ["InputError", "lacks_derivative", "shown"]
+__all__ = ["InputError", "lacks_derivative", "mention", "shown"]
 
 _HEAD, _TAIL = 600, 250
 """Characters that are kept of a message: in a longer one something from outside was put whole."""
@@ -25,7 +26,8 @@ def _escaped(character: str) -> str:
 class InputError(ValueError):
     """Something given by the user cannot be used; the message names it and says what to do.
 
-    Raised for files, folders, options and arrays from outside. The message is one line.
+    Raised for files, folders, settings and arrays from outside. The message is one line, and names settings as
+    :func:`mention` does.
     """
 
     def __init__(self, message: str) -> None:
@@ -34,6 +36,15 @@ class InputError(ValueError):
         if len(line) > _HEAD + _TAIL:
             line = f"{line[:_HEAD]} … {line[-_TAIL:]}"
         super().__init__(line)
+
+
+def mention(setting: str, value: object) -> str:
+    """A setting as messages name it, between backticks and as Python spells it: ``chunk=0``.
+
+    The command spells it as its option, ``--chunk 0``; where no value matters a message says ```chunk```.
+    """
+    written = repr(str(value) if isinstance(value, PurePath) else value)
+    return "`{}={}`".format(setting, written.replace("`", r"\x60"))
 
 
 _NO_DERIVATIVE = re.compile(r"derivative|differentia|double backward|forward AD|functorch|not implemented")

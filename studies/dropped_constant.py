@@ -158,10 +158,11 @@ def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> 
                 spectra="none",
                 limit=False,
                 curvature=False,
+                spot_check=False,
                 ladder=False,
             )
             source = Source((str(folder / "checkpoints"),), examples=size.examples)
-            measure_run(source, settings, folder / "measurements", what=name)
+            measure_run(source, folder / "measurements", settings=settings, what=name)
             each.append(taken_apart(load(folder / "measurements")))
         networks.append(xr.concat(each, "seed"))
     found = xr.concat(networks, "network").assign_coords(network=list(_NETWORKS))

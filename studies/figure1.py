@@ -13,14 +13,13 @@ import numpy.typing as npt
 from analysis import Findings, find
 from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
+from probes.measures.etas import parse_etas
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.history import copy_history, read_history
 from probes.runs.results import load
 from probes.runs.run import measure_run
-from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
-from probes.slices.etas import parse_etas
 from probes.system.terminal import say
 from studies.frame import claim_study
 
@@ -99,7 +98,7 @@ def reproduce(
     Raises:
         InputError: another reproduction is in the folder, or it cannot be written; or no generator takes the seed.
     """
-    check_count("--seed", seed, *SEEDS)
+    check_count("seed", seed, *SEEDS)
     size = PRESETS[preset]()
     made = load_data(data)
     identity = {"preset": preset, "data": data, "data_hash": made.digest(), "seed": seed}
@@ -121,7 +120,7 @@ def _reproduce(size: Preset, out: Path, made: DataSet, data: str, seed: int, dev
         settings = SliceSettings(
             etas=size.etas, jacobian=size.jacobian, curvature=size.curvature, chunk=size.chunk, device=device
         )
-        measure_run(Source((str(checkpoints),)), settings, measurements, what=f"probe {name}")
+        measure_run(checkpoints, measurements, settings=settings, what=f"probe {name}")
         copy_history([str(checkpoints)], measurements)
         history = read_history(measurements)
         found.append(find(load(measurements), title=title, history=history))

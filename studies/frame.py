@@ -69,8 +69,8 @@ def _refuse_another(out: Path, marker: Path, identity: Mapping[str, Any]) -> Non
             existing = None
         if existing != identity:
             raise InputError(
-                f"{out}: holds another reproduction (its {marker.name} differs); choose another --out"
+                f"{out}: holds another reproduction (its {marker.name} differs); choose another `out`"
             )
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no reproduction; choose another --out")
+        raise InputError(f"{out}: is not empty and holds no reproduction; choose another `out`")

@@ -68,6 +68,17 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
 
 
+@pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
+def test_the_examples_in_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
+    assert page == "README.md" or (tmp_path / "ladder.png").stat().st_size > 1000
+
+
 def test_the_tables_of_variables_are_those_of_the_vocabulary() -> None:
     text = PAGE.read_text("utf-8")
     assert page(text) == text, "run python docs/variables.py"

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-PACKAGES = ["trust", "trust.claims", "analysis", "figures", "probes"]
+PACKAGES = ["trust", "trust.claims", "analysis", "figures", "probes", "studies.show"]
 
 
 def examples(module: ModuleType) -> list[doctest.Example]:

@@ -36,7 +36,7 @@ def test_the_ten_lines_of_python_run_and_their_comments_are_right(capsys: pytest
 
 
 def test_the_bounds_block_runs_and_its_numbers_are_right() -> None:
-    block = next(block for block in blocks("python", DOCS / "python.md") if "import trust" in block)
+    block = next(block for block in blocks("python", DOCS / "python.md") if "trust.distance_between" in block)
     torch.manual_seed(0)
     names = {"before": torch.nn.Linear(3, 2), "after": torch.nn.Linear(3, 2), "model": torch.nn.Linear(3, 2)}
     exec(block, dict(names))

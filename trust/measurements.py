@@ -149,10 +149,24 @@ OUTPUT_DIFFERENCE_L1 = _breakdown("output_difference_l1", CEX, "‖f̃(x) − f(
 # What rounding alone does; in every run.
 _noise = partial(Variable, measure="noise-floor")
 NOISE_FLOOR = _noise(
-    "noise_floor", CL, "what rounding alone does to `gradient_change`", long_name="noise floor"
+    "noise_floor",
+    CL,
+    "what rounding alone does to `gradient_change`; NaN where the gradient is zero but for rounding (of a key's bias "
+    "under softmax), so that no change of it is evidence",
+    long_name="noise floor",
 )
 OUTPUT_NOISE_FLOOR = _noise("output_noise_floor", C, "what rounding alone does to `output_change`")
 LOSS_NOISE_FLOOR = _noise("loss_noise_floor", C, "what rounding alone does to the loss, relative to it")
+
+GRADIENT_CHANGE_ERROR = Variable(
+    "gradient_change_error",
+    CEL,
+    "‖g̃_l − g̃'_l‖_F / ‖g'_l‖_F on a few examples, ' in float64 and along a direction that differs from d by as much "
+    "as that of their gradients does: what rounding does to `gradient_change` at this η; NaN at the η that are not "
+    "checked",
+    long_name="error of the gradient breakdown",
+    measure="spot-check",
+)
 
 # Singular values by LAPACK in float64, rounded to the safe side.
 _spectra = partial(Variable, measure="spectra")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.figure import Figure
 
@@ -29,7 +30,48 @@ from figures.split import (
 )
 from figures.steps import numbers_of_step_limits, plot_step_limits
 
-__all__ = ["draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
+__all__ = ["caption", "draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
+
+_CAPTIONS = {
+    "figure1": "Each curve is a frozen checkpoint, moved by η in every layer at once: its loss, how far its input"
+    " layer's gradient has changed (relative to itself), and its accuracy. A diamond is the measured step limit, where"
+    " the loss is back at its start; the dotted line is the limit that Lemma 2 allows, the dashed curve the change that"
+    " deep relative trust allows. A curve above its dashed one breaks the model; a diamond left of the dotted line"
+    " means a step that Lemma 2's limit allows and the loss does not.",
+    "limits": "How large a step may be, through training: as measured, and as each rule or estimate has it. What lies"
+    " above the black line is not safe.",
+    "constants": "The effective constant C of each weight matrix: its gradient's change over what deep relative trust"
+    " allows, at η₀ = 10⁻⁴. The model sets it to 1 (dashed).",
+    "split": "What C is made of, in orders of magnitude: single examples, what cancels in their mean, and the change of"
+    " the loss's residuals. The black line is their sum; upwards they raise C, downwards they lower it.",
+    "residuals-held": "The gradient's change whole, and with every example's residual ∂ℓ/∂f held as it was: what the"
+    " Jacobians alone do.",
+    "ladder": "The measured relative change of the output (black; band: median to worst example) below what each bound"
+    " allows. Thin, faint lines have a premise that fails.",
+    "slack": "Where the bounds lose their tightness: from the measured change up to Theorem 1 as published, in orders"
+    " of magnitude. Alignment: norms are multiplied as if every layer stretched what the one before passes on as much"
+    " as it can. Data-independent norms: the inputs that layers really get are no longer looked at. Conditioning and α:"
+    " norms are replaced by condition numbers κ and the activation's least slope. One worst κ: the largest κ stands"
+    " for every layer's.",
+    "labels": "The share of sampled examples whose label did not change (black), and whose label provably cannot.",
+    "jacobian": "The relative change of each layer's Jacobian (black; band: median to worst example) beside the bounds"
+    " on it.",
+}
+"""What a reader sees, by the kind of figure."""
+
+
+def caption(name: str, titles: Sequence[str]) -> str:
+    """What there is to see in a figure of :func:`write_report_figures`, with its network; empty for another's.
+
+    Args:
+        name: the file's, without its ending.
+        titles: the networks'.
+    """
+    for title in titles:
+        kind = name.removesuffix(f"-{_slug(title)}")
+        if kind in _CAPTIONS and (kind != name or kind in ("figure1", "limits")):
+            return f"{title}. {_CAPTIONS[kind]}" if kind != name else _CAPTIONS[kind]
+    return ""
 
 
 def write_report_figures(
@@ -41,10 +83,10 @@ def write_report_figures(
 ) -> list[Path]:
     """Draw and save everything that there is to show of ``networks``.
 
-    The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG``
-    and ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given),
-    ``slack-SLUG`` and ``labels-SLUG`` (where these are), ``split-SLUG`` and ``residuals-held-SLUG`` (where the split
-    is, at one η and along the slice), each with its CSV.
+    The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG`` and
+    ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given), ``slack-SLUG``
+    (where a step is finite) and ``labels-SLUG`` (where these are), ``split-SLUG`` and ``residuals-held-SLUG`` (where
+    the split is, at one η and along the slice), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -79,7 +121,7 @@ def write_report_figures(
                 save(f"residuals-held-{slug}", draw_frozen_breakdown, numbers_of_frozen_breakdown, network)
         if function := about(network.envelopes, "function", layered=False):
             save(f"ladder-{slug}", draw_ladder, numbers_of_ladder, function)
-        if network.slack is not None:
+        if network.slack is not None and bool(np.isfinite(network.slack["share"]).any()):
             save(f"slack-{slug}", draw_slack, numbers_of_slack, network.slack)
         if network.labels is not None:
             save(f"labels-{slug}", draw_certified_labels, numbers_of_certified_labels, network.labels)

@@ -48,6 +48,14 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def alarms(self) -> Sequence[str]:
+        """A sentence for each fault of the measurement, which stands above all else."""
+
+    @property
+    def in_short(self) -> Sequence[tuple[str, str]]:
+        """The run in a few sentences, each with a word for what it is about."""
+
+    @property
     def introduction(self) -> Sequence[str]:
         """Paragraphs below the title."""
 

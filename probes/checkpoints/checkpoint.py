@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,7 @@ from probes.checkpoints.formats import open_tree
 from probes.checkpoints.safetensors_file import FORMAT, WEIGHTS
 from probes.checkpoints.state_dict import clean_names, find_state, training_position
 from probes.checkpoints.tensor_tree import Leaf, Unsuitable
-from probes.errors import InputError, shown
+from probes.errors import InputError, mention, shown
 from probes.system.files import write_atomically
 from probes.system.seals import ATTRIBUTE, digest_of
 
@@ -121,7 +120,7 @@ def refuse_unmatched(ignore: Iterable[str], ignored: Collection[str]) -> None:
     """
     for glob in ignore:
         if not any(fnmatch.fnmatchcase(name, glob) for name in ignored):
-            raise InputError(f"--ignore-tensors {glob}: matches no tensor in the checkpoints")
+            raise InputError(f"{mention('ignore_tensors', glob)}: matches no tensor in the checkpoints")
 
 
 def _without_average(state: Mapping[str, Leaf | Tensor]) -> list[str]:
@@ -137,7 +136,7 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
         InputError: it is of another kind, or has NaN or infinity.
     """
     shown = name if len(name) <= 80 else f"{name[:80]}…"
-    otherwise = f"leave it out with --ignore-tensors {shlex.quote(name)} if the network does not need it"
+    otherwise = f"leave it out with {mention('ignore_tensors', name)} if the network does not need it"
     if isinstance(leaf, Unsuitable):
         raise InputError(f"{path}: tensor {shown} is {leaf.kind}, which cannot be probed; {otherwise}")
     if leaf.count == 0:

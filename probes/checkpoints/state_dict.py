@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf
+from probes.errors import mention
 
 __all__ = ["LONGEST_NAME", "clean_names", "find_state", "renamed_to_fit", "training_position"]
 
@@ -56,7 +57,7 @@ def find_state(tree: Any, key: str | None = None) -> dict[str, Leaf]:
         raise UnreadableError(f"holds a {type(tree).__name__}, not a state_dict; {_WANTED}")
     if len(found) > 1:
         names = ", ".join("/".join(part[:100] for part in path) for path, _ in found[:8])
-        raise UnreadableError(f"several state_dicts in it ({names}); choose one with --key NAME")
+        raise UnreadableError(f"several state_dicts in it ({names}); choose one with `key=NAME`")
     return _tensors_alone(found[0][1])
 
 
@@ -65,7 +66,7 @@ def _chosen(tree: Any, key: str) -> Any:
         inner = dict(_children(tree))
         if part not in inner:
             known = ", ".join(list(inner)[:8]) or "none"
-            raise UnreadableError(f"--key {key}: nothing named {part} in it; there are: {known}")
+            raise UnreadableError(f"{mention('key', key)}: nothing named {part} in it; there are: {known}")
         tree = inner[part]
     return tree
 

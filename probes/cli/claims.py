@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.callables import is_callable_spec, load_object, with_siblings
 from trust.claims import Claim, all_claims
 
@@ -24,7 +24,7 @@ def chosen_claims(specs: Sequence[str] = ()) -> dict[str, Claim]:
     except Exception as error:  # somebody else's entry point
         raise InputError(f"an installed claim cannot be used: {error}") from error
     for spec in specs:
-        claim = _load(spec, "--claim")
+        claim = _load(spec, "claim")
         if claim.id in found:
             raise InputError(f"--claim {spec}: there is a claim {claim.id} already; give yours another id")
         found[claim.id] = claim
@@ -51,7 +51,7 @@ def _load(spec: str, option: str) -> Claim:
     claim = load_object(spec, option=option)
     if not isinstance(claim, Claim):
         what = "nothing" if claim is None else f"a {type(claim).__name__}"
-        raise InputError(f"{option} {spec}: that is {what}, not a trust.claims.Claim")
+        raise InputError(f"{mention(option, spec)}: that is {what}, not a trust.claims.Claim")
     sides = {field.name: with_siblings(getattr(claim, field.name), spec) for field in fields(claim)}
     checks = [(premise, with_siblings(premise.check, spec)) for premise in claim.premises]
     # a premise of ours is known by what it is, and stays

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from probes.cli.spelling import spelled_in
 from probes.system.terminal import say
 
 __all__ = ["JSON", "print_json"]
@@ -17,5 +18,5 @@ JSON = click.option(
 
 
 def print_json(document: Any) -> None:
-    """Print the document, in ASCII; a number that JSON has no word for is refused."""
-    say(json.dumps(document, indent=1, allow_nan=False))
+    """Print the document, in ASCII and with settings as options; a number that JSON has no word for is refused."""
+    say(json.dumps(spelled_in(document), indent=1, allow_nan=False))

@@ -157,6 +157,7 @@ def _tried(run: PreparedRun) -> xr.Dataset:
         split="none",
         limit=False,
         curvature=False,
+        spot_check=False,
         ladder=False,
         ascent_steps=1,
         restarts=0,

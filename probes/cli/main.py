@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from probes.cli.commands.claims import claims
+from probes.cli.commands.compare import compare
 from probes.cli.commands.distance import distance
 from probes.cli.commands.export import export
 from probes.cli.commands.falsify import falsify
@@ -25,6 +26,7 @@ from probes.cli.commands.run import run
 from probes.cli.commands.study import study
 from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
+from probes.cli.spelling import spelled
 from probes.errors import InputError
 from probes.system.signals import exit_status, farewell, interrupted, interruptible
 from probes.system.terminal import open_streams, say, stop_saying
@@ -33,7 +35,7 @@ __all__ = ["main"]
 
 _SHARED = (run, limit)
 """The commands whose work the processes of torchrun can share."""
-_COMMANDS = (*_SHARED, layers, report, figure1, study, train, distance, claims, falsify, export)
+_COMMANDS = (*_SHARED, layers, report, compare, figure1, study, train, distance, claims, falsify, export)
 
 
 class _Group(click.Group):
@@ -70,7 +72,7 @@ class _Group(click.Group):
         except InputError as error:
             if ctx.params.get("debug"):
                 raise
-            say(f"probe: {error}", err=True)
+            say(f"probe: {spelled(str(error))}", err=True)
             stop_saying()
             ctx.exit(2)
         except BrokenPipeError as error:

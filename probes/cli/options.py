@@ -216,9 +216,6 @@ def settings_of(options: Mapping[str, Any], **fixed: Any) -> SliceSettings:
     """
     given = {name: value for name, value in options.items() if name in _DEFAULTS} | fixed
     settings = SliceSettings(**given)
-    counts = {"samples": 1, "jacobian": 0, "pattern": 0, "split_examples": 0}
-    for name, least in counts.items():
-        option, value = f"--{name.replace('_', '-')}", getattr(settings, name)
-        if value < least:
-            raise InputError(f"{option} {value}: must be at least {least}")
+    if settings.samples < 1:
+        raise InputError(f"--samples {settings.samples}: must be at least 1")
     return settings

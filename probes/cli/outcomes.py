@@ -12,6 +12,7 @@ from typing import Any
 from analysis.falsifier import Outcome, Replay
 from analysis.falsifier.intervals import Interval
 from figures.report.page import markdown_table
+from probes.cli.spelling import spelled
 from probes.runs.run import versions
 from trust.claims import Claim, Kind
 
@@ -59,7 +60,7 @@ def outcome_lines(claim: Claim, outcome: Outcome) -> str:
     witness = outcome.to_json(claim)["witness"]
     fails, where = _verdict(claim)
     lines = [f"{claim.id}: {fails.upper()} {where}, certified in exact arithmetic ({spent})"]
-    lines += [f"  {claim.statement}"]
+    lines += [f"  {spelled(claim.statement)}"]
     lines += [f"  {key}: {_inline(value)}" for key, value in witness.items() if key in _SHOWN]
     if claim.mend:
         lines.append(f"  what mends it: {claim.mend}" + (f" ({claim.mended_by})" if claim.mended_by else ""))
@@ -113,7 +114,7 @@ def outcomes_page(
             [
                 claim.id,
                 claim.kind.value,
-                claim.statement,
+                spelled(claim.statement),
                 f"**{' '.join(_verdict(claim))}**" if refuted else f"holds so far{', proved' * claim.proved}",
                 str(outcome.trials),
                 _witness_cell(claim, outcome) if refuted else f"measured/bound = {_ratio(outcome)}",

@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis import Findings, find
-from analysis.documents import split_rows, verdict_rows
+import xarray as xr
+
+from analysis import Findings, explained, find
+from analysis.documents import split_rows, summary_rows, verdict_rows
+from analysis.in_short import network_name
 from analysis.selfchecks import CheckOutcome
 from analysis.start import start_table
-from analysis.tables import checks_table, limits_table, slack_table, verdict_table
-from analysis.wording import VERDICTS_EXPLAINED, failure_lines, noise_line
-from probes.cli.tables import plain
-from probes.errors import InputError, shown
+from analysis.tables import checks_table, limits_table, silent_lines, slack_table, telling, verdict_table
+from analysis.wording import alarm_lines, rounding_lines
+from probes.cli.spelling import spelled, spelled_in
+from probes.cli.tables import paragraph, plain
+from probes.errors import InputError
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
@@ -24,6 +28,8 @@ from trust.claims import Claim
 __all__ = [
     "findings_in",
     "judging",
+    "limits_shown",
+    "noise_lines",
     "report_document",
     "self_check_lines",
     "terminal_summary",
@@ -31,15 +37,21 @@ __all__ = [
 ]
 
 
-def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None) -> Findings:
-    """Analyse a run's folder, by all claims that are installed or by those given.
+def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None, title: str | None = None) -> Findings:
+    """Analyse a run's folder.
+
+    Args:
+        folder: of the run.
+        claims: to be judged; None for all that are installed.
+        title: what to call the network; None: by its kind and depth.
 
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
     with judging(folder):
-        title = shown(folder.resolve().name)
-        return find(load(folder), title=title, claims=claims, history=read_history(folder))
+        measurements = load(folder)
+        name = network_name(measurements) if title is None else title
+        return find(measurements, title=name, claims=claims, history=read_history(folder))
 
 
 @contextmanager
@@ -60,37 +72,85 @@ def judging(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def self_check_lines(checks: Sequence[CheckOutcome]) -> str:
-    """The self-checks as a table, with a warning line below it where one failed."""
-    return "\n".join([plain(checks_table(checks)), *(f"WARNING: {line}" for line in failure_lines(checks))])
+def self_check_lines(checks: Sequence[CheckOutcome], width: int | None = None) -> str:
+    """The self-checks as a table, below an alarm for each that failed."""
+    return "\n".join([*_alarms(alarm_lines(checks), width), plain(checks_table(checks), width)])
 
 
-def terminal_summary(findings: Findings) -> str:
-    """Verdicts, limits, the last checkpoint's slack and self-checks for reading on a terminal."""
-    parts = [
-        f"── {findings.title} ──",
-        plain(verdict_table(findings.verdicts)),
+def terminal_summary(findings: Findings, width: int | None = None) -> str:
+    """A run in short, verdicts, limits, the last checkpoint's slack and self-checks for reading on a terminal.
+
+    Args:
+        findings: of the run.
+        width: of the terminal, for which what says little is gathered or left out; None: all of it, as wide as it is.
+    """
+    fits = width is not None
+    shown = telling(findings.verdicts) if fits else findings.verdicts
+    parts = [f"── {findings.title} ──", *_alarms(findings.alarms, width)]
+    parts += [
+        paragraph(said, width, head=f"{word:>9}: ", indent=11 * fits) for word, said in findings.in_short
+    ]
+    parts += ["", plain(verdict_table(shown), width, spare=_SPARE_VERDICTS)]
+    if fits:
+        parts += [paragraph(line, width, indent=2) for line in silent_lines(findings.verdicts)]
+    parts += [
         "",
-        plain(limits_table(findings.limits)),
+        limits_shown(findings.limits, width),
         "",
-        plain(start_table(findings.measurements)),
+        plain(start_table(findings.measurements), width),
         "",
     ]
     if findings.slack is not None:
+        last = findings.slack.isel(checkpoint=[-1])
+        table = slack_table(_with_short_names(last) if fits else last)
         parts += [
             "where the bounds lose their tightness, in orders of magnitude",
-            plain(slack_table(findings.slack.isel(checkpoint=[-1]))),
+            plain(table, width, spare=_SPARE_SLACK),
+            paragraph(explained.SLACK_BRIEFLY, width),
             "",
         ]
-    parts += [f"WARNING: {line}" for line in findings.warnings]
-    return "\n".join([*parts, self_check_lines(findings.checks), noise_line(findings.measurements)])
+    parts += [paragraph(line, width, head="WARNING: ", indent=2) for line in findings.warnings]
+    return "\n".join(
+        [*parts, plain(checks_table(findings.checks), width), *noise_lines(findings.measurements, width)]
+    )
+
+
+def limits_shown(limits: xr.Dataset, width: int | None = None) -> str:
+    """The step limits as a table, and what its columns are."""
+    table = limits_table(limits if width is None else _with_short_names(limits))
+    return "\n".join([plain(table, width, spare=_SPARE_LIMITS), paragraph(explained.LIMITS_BRIEFLY, width)])
+
+
+def noise_lines(measurements: xr.Dataset, width: int | None = None) -> list[str]:
+    """What rounding does, to the gradient at η = 0 and further out."""
+    return [paragraph(line, width, indent=2) for line in rounding_lines(measurements)]
+
+
+def _alarms(lines: Iterable[str], width: int | None) -> list[str]:
+    return [paragraph(line, width, head="ALARM: ", indent=2) for line in lines]
+
+
+_SPARE_VERDICTS = ("why", "constant", "kind", "worst measured / bound")
+_SPARE_LIMITS = ("cos θ", "certified", "slice curvature", "calibrated")
+_SPARE_SLACK = ("published bound", "total")
+"""The columns that a narrow terminal can do without, in the order in which they go."""
+
+
+def _with_short_names(data: xr.Dataset) -> xr.Dataset:
+    """Checkpoints by their steps, where these are known and tell them apart."""
+    if "step" not in data.coords or not bool(data["step"].notnull().all()):
+        return data
+    names = [f"{float(step):g}" for step in data["step"].values]
+    return data.assign_coords(checkpoint=names) if len(set(names)) == len(names) else data
 
 
 def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
     return {
+        "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
+        "warnings": [line for one in findings for line in one.warnings],
         "figures": [str(path) for path in figures],
     }
 
@@ -111,7 +171,7 @@ def write_report(
 
     remove_leftovers(make_folder(out))
     figures = write_report_figures(out, findings, formats=tuple(formats), write=write_atomically)
-    document = json.dumps(report_document(findings, figures), indent=1) + "\n"
+    document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
-    write_atomically(out / "report.md", page(findings, figures, out, preface=VERDICTS_EXPLAINED).encode())
+    write_atomically(out / "report.md", spelled(page(findings, figures, out), ticks=True).encode())
     return figures

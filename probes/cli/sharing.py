@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from probes.cli.spelling import spelled
 from probes.system import terminal
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ def share_of(device: str) -> Iterator[Share]:
     """This process's share, on ``device``; errors of any process end all, and are said once."""
     from probes.system.processes import from_environment
 
-    def say(line: str) -> None:
-        terminal.say(f"probe: {line}", err=True)
+    context = click.get_current_context()
 
-    debug = click.get_current_context().find_root().params["debug"]
+    def say(line: str) -> None:
+        with context.scope(cleanup=False):  # another thread may say it
+            terminal.say(f"probe: {spelled(line)}", err=True)
+
+    debug = context.find_root().params["debug"]
     with from_environment(device, say=say, debug=debug) as share:
         yield share

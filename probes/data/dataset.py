@@ -21,25 +21,28 @@ from probes.data.mnist import embedded_mnist, idx_mnist
 from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.callables import importable, is_callable_spec, load_callable
 from probes.system.mapping import FileState
 
-__all__ = ["DataSet", "load_data"]
+__all__ = ["DataSet", "data_of", "load_data"]
 
 
 class DataSet:
     """Examples on the CPU: inputs ``x`` (n, ...) and targets ``y`` (n,) or (n, ...), or batches of any form.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: what it was asked for as, or what it is where it was given as it is.
         batches: all examples.
         note: how they were read, where that matters; otherwise empty.
+        given: whether it was given as it is, by Python code, and not asked for.
     """
 
-    def __init__(self, spec: str, x: Tensor | Batches, y: Tensor | None = None, *, note: str = "") -> None:
+    def __init__(
+        self, spec: str, x: Tensor | Batches, y: Tensor | None = None, *, note: str = "", given: bool = False
+    ) -> None:
         """Hold plain ``x`` and ``y``, or batches (without ``y``)."""
-        self.spec, self.note = spec, note
+        self.spec, self.note, self.given = spec, note, given
         self.batches = x if isinstance(x, Batches) else Batches([Batch(x, y)])
         self._read: tuple[Tensor, Tensor] | None = None
         self._digest: str | None = None
@@ -48,8 +51,13 @@ class DataSet:
         if self._read is None:
             self._read = self.batches.plain
         if self._read is None:
-            raise InputError(f"--data {self.spec}: is not plain arrays x and y, which this needs")
+            raise InputError(f"{self.called}: is not plain arrays x and y, which this needs")
         return self._read
+
+    @property
+    def called(self) -> str:
+        """What messages begin with."""
+        return "the data" if self.given else mention("data", self.spec)
 
     @property
     def first(self) -> tuple[Tensor, Tensor]:
@@ -97,13 +105,13 @@ class DataSet:
         piece = self.batches.pieces[0]
         if isinstance(piece, MappedBatch):
             x = replace(piece.x, dtype=torch.float32)
-            return DataSet(self.spec, Batches([replace(piece, x=x)]), note=self.note)
+            return self._with(Batches([replace(piece, x=x)]))
 
         def real(batch: Batch) -> Batch:
             assert isinstance(batch.inputs, Tensor)
             return Batch(batch.inputs.to(torch.float32), batch.targets, batch.key)
 
-        return DataSet(self.spec, self.batches.map(real), note=self.note)
+        return self._with(self.batches.map(real))
 
     def head(self, count: int | None) -> DataSet:
         """The first ``count`` examples (all for None).
@@ -115,9 +123,32 @@ class DataSet:
             return self
         if not 1 <= count <= len(self):
             raise InputError(
-                f"--examples {count}: the data has {len(self)} examples; ask for 1 to {len(self)}"
+                f"{mention('examples', count)}: the data has {len(self)} examples; ask for 1 to {len(self)}"
             )
-        return DataSet(f"{self.spec}[:{count}]", self.batches[:count], note=self.note)
+        return self._with(self.batches[:count], f"{self.spec}[:{count}]")
+
+    def _with(self, batches: Batches, spec: str | None = None) -> DataSet:
+        return DataSet(spec or self.spec, batches, note=self.note, given=self.given)
+
+
+def data_of(x: Any, y: Any = None, *, examples: int | None = None) -> DataSet:
+    """Data that Python code holds.
+
+    Args:
+        x: inputs (n, …), with ``y`` or for a loss that needs no targets: an array, tensor or list, or tuples and dicts
+            of them; or all there is, in any form that :func:`probes.data.loaders.read_batches` reads.
+        y: targets (n, …) as an array, tensor or list; None for data that have their own, or none.
+        examples: keep only that many.
+
+    Raises:
+        InputError: anything about it that cannot be used.
+    """
+    if isinstance(x, DataSet):
+        return x.head(examples)
+    if y is not None or isinstance(x, Tensor | np.ndarray):
+        return DataSet("arrays", Batches([as_batch(x, y, "the data")]), given=True).head(examples)
+    batches, note = read_batches(x, examples=_wanted(examples))
+    return DataSet(f"a {type(x).__name__}", batches, note=note, given=True).head(examples)
 
 
 def load_data(spec: str, *, examples: int | None = None) -> DataSet:
@@ -144,22 +175,22 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
         return DataSet(spec, Batches([images])).head(examples)
     elif is_callable_spec(spec):
         try:
-            made = load_callable(spec, option="--data")()
+            made = load_callable(spec, option="data")()
         except InputError:
             raise
         except Exception as error:  # whatever the user's own function raises
             raise InputError(
-                f"--data {spec}: calling it failed with {type(error).__name__}: {error}"
+                f"{mention('data', spec)}: calling it failed with {type(error).__name__}: {error}"
             ) from error
         with importable(spec):  # what it made may make examples now
-            batches, note = read_batches(made, f"--data {spec}", examples=_wanted(examples))
+            batches, note = read_batches(made, mention("data", spec), examples=_wanted(examples))
         if batches.plain is not None:
             _check_plain(spec, *batches.plain)
         return DataSet(spec, batches, note=note).head(examples)
     else:
         return _file_data(Path(spec)).head(examples)
     _check_plain(spec, x, y)
-    return DataSet(spec, Batches([as_batch(x, y, f"--data {spec}")])).head(examples)
+    return DataSet(spec, Batches([as_batch(x, y, mention("data", spec))])).head(examples)
 
 
 def _wanted(examples: int | None) -> int | None:
@@ -169,19 +200,23 @@ def _wanted(examples: int | None) -> int | None:
 
 def _check_plain(spec: str, x: Values | Rows, y: Values | Rows) -> None:
     if len(x.shape) < 2:
-        raise InputError(f"--data {spec}: x must have shape (examples, features), got {tuple(x.shape)}")
+        raise InputError(
+            f"{mention('data', spec)}: x must have shape (examples, features), got {tuple(x.shape)}"
+        )
     if len(y.shape) < 1 or len(x) != len(y):
         raise InputError(
-            f"--data {spec}: x and y must be as long as each other,"
+            f"{mention('data', spec)}: x and y must be as long as each other,"
             f" got shapes {tuple(x.shape)} and {tuple(y.shape)}"
         )
     if prod(x.shape) == 0:
-        raise InputError(f"--data {spec}: there are no examples in it (x has shape {tuple(x.shape)})")
+        raise InputError(
+            f"{mention('data', spec)}: there are no examples in it (x has shape {tuple(x.shape)})"
+        )
 
 
 def _file_data(path: Path) -> DataSet:
     """Arrays x and y in a file, left there where they can be."""
-    option = f"--data {path}"
+    option = mention("data", path)
     if not path.is_file():
         raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
     try:
@@ -194,7 +229,8 @@ def _file_data(path: Path) -> DataSet:
             with open_tree(path) as found:
                 content = _read_pair(found)
     except InputError as error:
-        raise InputError(f"--data {str(error).removeprefix('--data ')}") from error
+        message = str(error).removeprefix(f"{path}: ").removeprefix(f"{option}: ")
+        raise InputError(f"{option}: {message}") from error
     if isinstance(content, tuple | list) and len(content) == 2:
         content = {"x": content[0], "y": content[1]}
     if not isinstance(content, dict) or "x" not in content or "y" not in content:
@@ -221,10 +257,10 @@ def _is_dense(part: Any) -> bool:
 
 def _array(value: Any, path: Path) -> Values:
     if isinstance(value, Unsuitable):
-        raise InputError(f"--data {path}: x or y is {value.kind}; give plain real numbers")
+        raise InputError(f"{mention('data', path)}: x or y is {value.kind}; give plain real numbers")
     if isinstance(value, np.ndarray | Tensor):
         return value
     # a list in a pickle may hold the same one again and again, at every level
     raise InputError(
-        f"--data {path}: x and y must be tensors or arrays of numbers, not a {type(value).__name__}"
+        f"{mention('data', path)}: x and y must be tensors or arrays of numbers, not a {type(value).__name__}"
     )

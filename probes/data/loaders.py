@@ -74,8 +74,8 @@ def _example(value: Any, option: str) -> Batch:
     return _batch(lifted(value, "each example"), option)
 
 
-def read_batches(made: Any, option: str, *, examples: int | None = None) -> tuple[Batches, str]:
-    """Read what a data callable returned.
+def read_batches(made: Any, option: str = "the data", *, examples: int | None = None) -> tuple[Batches, str]:
+    """Read data in any form that a callable may return, or Python code hold.
 
     * A tuple whose last part is an array, or a list of two arrays: all data in one batch, (inputs…, target).
     * A dict: all data in one batch.
@@ -83,8 +83,8 @@ def read_batches(made: Any, option: str, *, examples: int | None = None) -> tupl
     * A ``Dataset``: examples. Examples of different shapes become batches of their own.
 
     Args:
-        made: what it returned.
-        option: what errors begin with, such as ``--data file.py:data``.
+        made: the data.
+        option: what errors begin with.
         examples: stop reading once so many are there.
 
     Returns:
@@ -102,8 +102,8 @@ def read_batches(made: Any, option: str, *, examples: int | None = None) -> tupl
             return Batches([_batch(made.tensors, option)]), ""
         if isinstance(made, Tensor | np.ndarray | str | bytes) or not _can_be_read(made):
             raise InputError(
-                f"{option}: the callable must return x and y, a dict of arrays, a Dataset, a DataLoader or an"
-                f" iterable of batches, got {type(made).__name__}"
+                f"{option}: give x and y, a dict of arrays, a Dataset, a DataLoader or an iterable of batches, not"
+                f" {type(made).__name__}"
             )
         whole = not isinstance(made, Dataset)
         with torch.random.fork_rng(devices=[]):
@@ -149,7 +149,9 @@ def _read(made: Any, option: str, examples: int | None) -> Iterator[Batch]:
         count += len(batch)
         size += sum(tensor.nbytes for _, tensor in batch.leaves())
         if examples is None and not known and (place >= MOST_BATCHES or size > MOST_BYTES):
-            raise InputError(f"{option}: no end after {count} examples; say how many to take with --examples")
+            raise InputError(
+                f"{option}: no end after {count} examples; say how many to take with `examples=N`"
+            )
         yield batch
 
 

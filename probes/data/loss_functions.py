@@ -21,6 +21,7 @@ __all__ = [
     "mse",
     "next_ids",
     "next_token",
+    "shaped",
 ]
 
 
@@ -69,7 +70,7 @@ def next_ids(batch: Batch) -> Tensor:
     """The ids from the second on (n, t − 1), −100 where labels or a zero in attention_mask say so."""
     ids = batch.token_ids()
     if ids is None:
-        raise InputError("--loss next-token needs integer token ids (examples, tokens) as input")
+        raise InputError("`loss='next-token'` needs integer token ids (examples, tokens) as input")
     targets = ids.to(torch.int64)
     if batch.targets is not None and batch.targets.shape == ids.shape:
         targets = torch.where(batch.targets == IGNORED, IGNORED, targets)
@@ -81,17 +82,22 @@ def next_ids(batch: Batch) -> Tensor:
 
 def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean over an example's values of squared errors."""
-    targets = _shaped(outputs, targets, "mse")
+    targets = shaped(outputs, targets, "mse")
     return functional.mse_loss(outputs, targets, reduction="none").flatten(1).mean(1)
 
 
 def bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean over an example's values of binary cross-entropies."""
-    targets = _shaped(outputs, targets, "bce-with-logits")
+    targets = shaped(outputs, targets, "bce-with-logits")
     return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").flatten(1).mean(1)
 
 
-def _shaped(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
+def shaped(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
+    """Targets in the shape and dtype of outputs (n, …), of which they must have as many.
+
+    Raises:
+        InputError: they have not; it begins with ``name``.
+    """
     if outputs.numel() != targets.numel() or outputs.ndim == 0 or len(outputs) != len(targets):
         raise InputError(
             f"{name}: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"

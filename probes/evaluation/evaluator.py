@@ -20,7 +20,7 @@ from probes.data.batches import Batches
 from probes.data.inputs import Inputs, arguments_of, outputs_of
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, Loss, ModelLoss
-from probes.errors import InputError, lacks_derivative
+from probes.errors import InputError, lacks_derivative, mention
 from probes.evaluation.chunks import halving
 from probes.evaluation.directions import Direction
 from probes.evaluation.reductions import compare
@@ -122,7 +122,7 @@ class Evaluator:
                 halved where memory runs out.
         """
         if chunk < 1:
-            raise InputError(f"--chunk {chunk}: must be at least 1")
+            raise InputError(f"{mention('chunk', chunk)}: must be at least 1")
         self.network, self.loss_function = network, loss
         self.data = x if isinstance(x, Batches) else Batches([Batch(x, y)])
         self.has_outputs = not isinstance(loss, ModelLoss)
@@ -216,7 +216,10 @@ class Evaluator:
             losses = loss(outputs, batch.targets)
         if not isinstance(losses, Tensor) or losses.shape != (len(batch),):
             shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise InputError(f"the loss must give one number an example, got shape {shape}")
+            raise InputError(
+                f"the loss must give one number an example, got shape {shape}; torch's own do with"
+                ' reduction="none"'
+            )
         return losses
 
     def residuals(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probes.choices import check_choice, check_count
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.directions import noise_direction
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import left_as_found
@@ -58,8 +58,8 @@ class Ascent:
         check_choice("objective", self.objective)
         if self.examples < 1:
             raise InputError(f"examples {self.examples}: the objective needs at least 1")
-        check_count("--ascent-steps", self.steps, 1, 1_000_000)
-        check_count("--restarts", self.restarts, 0, 10_000)
+        check_count("ascent_steps", self.steps, 1, 1_000_000)
+        check_count("restarts", self.restarts, 0, 10_000)
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ def find_worst(
             because its denominators vanish.
     """
     if not (eta > 0 and math.isfinite(eta)):
-        raise InputError(f"--etas {eta}: a worst perturbation needs a finite η above 0")
+        raise InputError(f"{mention('etas', eta)}: a worst perturbation needs a finite η above 0")
     if not moving:
         raise InputError("there is no parameter that may move")
     for name in moving:
         if name not in evaluator.frozen:
             raise InputError(f"the network has no parameter {name}")
     if ascent.restarts == 0 and start is None and not candidates:
-        raise InputError("--restarts 0: there is nothing else to start from; use at least 1")
+        raise InputError("`restarts=0`: there is nothing else to start from; use at least 1")
     with left_as_found(evaluator.network):
         return _Search(evaluator, moving, eta, ascent, first).run(start, candidates)
 

@@ -38,8 +38,8 @@ class OutputChange:
         self.evaluator, self.moving, self.examples = evaluator, moving, min(examples, len(evaluator))
         if not evaluator.has_outputs:
             raise InputError(
-                "--objective output: the loss calls the network itself, so there are no outputs; use --objective"
-                " breakdown"
+                "`objective='output'`: the loss calls the network itself, so there are no outputs; use"
+                " `objective='breakdown'`"
             )
         with torch.no_grad():
             self.before = [evaluator.call(evaluator.frozen, x).double().flatten(1) for x in self._inputs()]
@@ -48,7 +48,7 @@ class OutputChange:
         count = sum(int(used.sum()) for used in self.used)
         if count == 0:
             raise InputError(
-                f"--objective output: the output is 0 for all of the first {self.examples} examples"
+                f"`objective='output'`: the output is 0 for all of the first {self.examples} examples"
             )
         self.weights = [1 / (count * size[used]) for used, size in zip(self.used, sizes, strict=True)]
 
@@ -92,14 +92,14 @@ class GradientBreakdown:
         matrices = [name for name, tensor in evaluator.frozen.items() if tensor.ndim >= 2]
         ordered = [name for name in moving if name in matrices]
         if not matrices:
-            raise InputError("--objective breakdown: the network has no weight matrix")
+            raise InputError("`objective='breakdown'`: the network has no weight matrix")
         # the order of registration, unless all move and the caller's order says better
         self.first = first or (ordered if len(ordered) == len(matrices) else matrices)[0]
         self.before = evaluator.evaluate(evaluator.frozen, wanted=[self.first]).gradients[self.first]
         self.size = float(norm(self.before))
         if self.size == 0:
             raise InputError(
-                f"--objective breakdown: the gradient of {self.first} is 0 before anything moves"
+                f"`objective='breakdown'`: the gradient of {self.first} is 0 before anything moves"
             )
 
     def value(self, parameters: Parameters) -> tuple[float, Tensor]:

@@ -139,12 +139,12 @@ class Breakdown(Measure):
         }
 
     def _cosines(self) -> Floats:
-        """The cosine of θ_l, between d_l and −g_l."""
+        """The cosine of θ_l, between d_l and −g_l; rounding has no angle."""
         frozen = self.frozen
         cosines: dict[str, float] = {}
         for name, step in (frozen.direction or {}).items():
             pair, size = compare(step, frozen.base.gradients[name]), frozen.gradient_norms[name]
-            if float(pair.norm) > 0 and size > 0:
+            if float(pair.norm) > 0 and size > 0 and name not in frozen.still:
                 cosines[name] = -float(pair.product / pair.norm) / size
         return frozen.by_layer(cosines)
 

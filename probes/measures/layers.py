@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.forward_order import forward_order, owner_of
 from probes.networks.hugging_face import is_transposed_linear
@@ -32,8 +32,8 @@ __all__ = [
 PERTURBED = "perturbed"
 FROZEN = "left alone: frozen"
 UNUSED = "left alone: unused"
-EXCLUDED = "left alone: excluded by --perturb"
-FIXED = "left alone: --biases fixed"
+EXCLUDED = "left alone: excluded by perturb"
+FIXED = "left alone: biases fixed"
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -165,7 +165,7 @@ def treated(
     for glob in perturb:
         if not any(_matches(layer, glob) for layer in layers):
             known = ", ".join(layer.reported for layer in layers[:6])
-            raise InputError(f"--perturb {glob}: matches no parameter (there are {known}, …)")
+            raise InputError(f"{mention('perturb', glob)}: matches no parameter (there are {known}, …)")
 
     def treatment(layer: Layer) -> str:
         if not layer.trainable:

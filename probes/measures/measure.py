@@ -67,6 +67,7 @@ class Frozen:
         path: the perturbed weights.
         update_size: the size of a real update in units of η; NaN where the direction is none.
         mixed: whether an example's output depends on the others.
+        still: names of tensors whose gradient is zero but for rounding: no direction is read off it.
     """
 
     evaluator: Evaluator
@@ -78,6 +79,7 @@ class Frozen:
     path: PerturbedPath
     update_size: float
     mixed: bool
+    still: frozenset[str] = frozenset()
 
     @property
     def etas(self) -> Floats:

@@ -74,7 +74,7 @@ class Pattern(Measure):
         evaluator = frozen.evaluator
         self.count = min(frozen.settings.pattern, len(evaluator))
         if self.count < 1:
-            raise InputError("--measure pattern: on how many examples? add --pattern N")
+            raise InputError("`measure='pattern'`: on how many examples? add `pattern=N`")
         self.layers = chain_of(frozen.structure) or []
         # as the working precision rounded them, like the weights
         pieces = [piece for _, piece in evaluator.data[: self.count].chunks(self.count)]

@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from types import new_class
 
 import probes.measures
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.measures.measure import Measure
 from probes.measures.settings import SliceSettings
 from probes.system.callables import is_callable_spec, load_object, with_siblings
@@ -46,19 +46,19 @@ def _named(name: str) -> type[Measure]:
     known = all_measures()
     if name in known:
         return known[name]
-    option = "--measure"
     if not is_callable_spec(name):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"{option} {name}: unknown{hint} (there are {_DEFAULT}, {', '.join(known)}, and path/to/file.py:Name)"
+            f"{mention('measure', name)}: unknown{hint} (there are {_DEFAULT}, {', '.join(known)}, and"
+            " path/to/file.py:Name)"
         )
-    found = load_object(name, option=option)
+    found = load_object(name, option="measure")
     if not (isinstance(found, type) and issubclass(found, Measure)):
         what = "nothing" if found is None else repr(found)[:60]
-        raise InputError(f"{option} {name}: that is {what}, not a class made from probes.Measure")
+        raise InputError(f"{mention('measure', name)}: that is {what}, not a class made from probes.Measure")
     if not isinstance(getattr(found, "name", None), str) or not getattr(found, "finds", ()):
-        raise InputError(f"{option} {name}: the measure must say its name and what it finds")
+        raise InputError(f"{mention('measure', name)}: the measure must say its name and what it finds")
     methods = {k: own for k, v in vars(found).items() if (own := with_siblings(v, name)) is not v}
     return new_class(found.__name__, (found,), {}, lambda own: own.update(methods)) if methods else found
 
@@ -76,16 +76,16 @@ def chosen_measures(settings: SliceSettings) -> list[type[Measure]]:
         chosen = {name: one for name, one in all_measures().items() if one.by_default(settings)}
     for one in named_measures(settings.measure):
         if chosen.setdefault(one.name, one) is not one:
-            raise InputError(f"--measure: there are two measures named {one.name}")
+            raise InputError(f"`measure`: there are two measures named {one.name}")
     owners: dict[str, str] = {}
     for one in chosen.values():
         for variable in one.finds:
             if owners.setdefault(variable, one.name) != one.name:
-                raise InputError(f"--measure: {owners[variable]} and {one.name} both take {variable}")
+                raise InputError(f"`measure`: {owners[variable]} and {one.name} both take {variable}")
     before = {
         one.name: {owners[variable] for variable in one.uses if variable in owners} for one in chosen.values()
     }
     try:
         return [chosen[name] for name in TopologicalSorter(before).static_order()]
     except CycleError as error:
-        raise InputError(f"--measure: {' and '.join(error.args[1])} each use what the other finds") from error
+        raise InputError(f"`measure`: {' and '.join(error.args[1])} each use what the other finds") from error

@@ -26,7 +26,7 @@ class Sensitivity(Measure):
         super().__init__(frozen)
         self.count = min(frozen.settings.jacobian, len(frozen.evaluator))
         if self.count < 1:
-            raise InputError("--measure sensitivity: on how many examples? add --jacobian N")
+            raise InputError("`measure='sensitivity'`: on how many examples? add `jacobian=N`")
         self.jacobians = Jacobians(
             frozen.evaluator, samples=self.count, weights=frozen.weights, reading=frozen.reading
         )

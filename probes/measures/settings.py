@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from probes.choices import CHOICES, SEEDS, check_choice, check_count
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
     import numpy as np
@@ -21,14 +21,37 @@ MOST_ETAS = 10_000
 """More can only be a mistake, which takes weeks."""
 
 
+class _Grid:
+    """A field that takes a grid in any form and is an array."""
+
+    @overload
+    def __get__(self, settings: None, owner: type) -> str: ...
+    @overload
+    def __get__(self, settings: SliceSettings, owner: type) -> npt.NDArray[np.float64]: ...
+    def __get__(self, settings: SliceSettings | None, owner: type) -> str | npt.NDArray[np.float64]:
+        """The grid; of the class, what it is by default."""
+        return "log" if settings is None else vars(settings)["etas"]
+
+    def __set__(self, settings: SliceSettings, value: str | npt.ArrayLike) -> None:
+        """Read it once, when the settings are made.
+
+        Raises:
+            InputError: it is no grid.
+        """
+        from probes.measures.etas import read_etas
+
+        vars(settings)["etas"] = read_etas(value)
+
+
 @dataclass(frozen=True)
 class SliceSettings:
     """How a slice is measured; everything here is written into the results.
 
     Attributes:
-        etas: increasing grid, 0 first.
+        etas: an increasing grid with 0 first, as an array or list, or text that
+            :func:`probes.measures.etas.parse_etas` reads: ``log``, ``paper``, ``a:b:n`` or ``0.001,0.01``.
         direction: what the slice is along, a name of :data:`probes.choices.CHOICES`.
-        perturb: globs over reported names: which tensors are perturbed. Frozen and unused ones never are.
+        perturb: globs over reported names, or one: which tensors are perturbed. Frozen and unused ones never are.
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
@@ -42,20 +65,21 @@ class SliceSettings:
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
         curvature: whether the directional second derivative is computed.
+        spot_check: whether a few examples' gradients are checked in float64 at a few η.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
-        measure: names of measures, or ``file.py:Name`` of one's own; ``default`` are those that the other settings
-            ask for.
+        measure: names of measures, or ``file.py:Name`` of one's own, or one of either; ``default`` are those that the
+            other settings ask for.
         seed: of the noise direction, and of the adversarial search's restarts.
         objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
         ascent_steps: points that each of its ascents tries.
         restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
         precision: what matrix products may round to, a name of :data:`probes.choices.CHOICES`.
-        device: a torch device.
+        device: a torch device, or ``auto`` for a GPU where there is one.
         chunk: examples at once; None: as :func:`probes.evaluation.chunks.default_chunk` says.
     """
 
-    etas: npt.NDArray[np.float64]
+    etas: _Grid = _Grid()
     direction: str = "gradient"
     perturb: tuple[str, ...] = ("*",)
     layers: str = "all"
@@ -69,6 +93,7 @@ class SliceSettings:
     batchnorm: str = "running"
     limit: bool = True
     curvature: bool = True
+    spot_check: bool = True
     ladder: bool = True
     measure: tuple[str, ...] = ("default",)
     seed: int = 0
@@ -86,25 +111,28 @@ class SliceSettings:
         Raises:
             InputError: it names the setting.
         """
-        import numpy as np
-
-        etas = self.etas
-        if len(etas) < 2 or etas[0] != 0 or not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
-            raise InputError("etas: the grid must start at 0 and increase strictly; make it with parse_etas")
-        if len(etas) > MOST_ETAS:
-            raise InputError(f"etas: at most {MOST_ETAS} points, got {len(etas)}")
-        if self.dtype == "float32" and etas[-1] > _LARGEST_ETA:
+        for name in ("perturb", "measure"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("samples", "jacobian", "pattern", "split_examples"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
+        if len(self.etas) > MOST_ETAS:
+            raise InputError(f"`etas`: at most {MOST_ETAS} points, got {len(self.etas)}")
+        if self.dtype == "float32" and self.etas[-1] > _LARGEST_ETA:
             raise InputError(
-                f"--etas: {etas[-1]:g} is too large for float32; end below, or add --dtype float64"
+                f"`etas`: {self.etas[-1]:g} is too large for float32; end below, or add `dtype='float64'`"
             )
-        check_count("--seed", self.seed, *SEEDS)
+        check_count("seed", self.seed, *SEEDS)
         for field in fields(self):
             if field.name in CHOICES:
                 check_choice(field.name, getattr(self, field.name))
         if self.precision != "full" and self.dtype != "float32":
-            raise InputError(f"--precision {self.precision}: is for --dtype float32, not {self.dtype}")
+            raise InputError(
+                f"{mention('precision', self.precision)}: is for `dtype='float32'`, not {self.dtype}"
+            )
         if self.precision == "tf32" and not self.device.startswith(("cuda", "auto")):
-            raise InputError(f"--precision tf32: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
+            raise InputError(f"`precision='tf32'`: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
         self.ascent()
 
     def ascent(self) -> Ascent:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from trust.activations import DEFAULT_PARAMETERS, activation
 
 _SMALLEST, _LARGEST = 1e-30, 1e30  # parameters that float32 has room for, and for their squares
@@ -25,7 +25,7 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
     """
     name, separator, text = spec.partition(":")
     if name not in DEFAULT_PARAMETERS:
-        raise InputError(f"--activation {spec}: unknown; known are {', '.join(DEFAULT_PARAMETERS)}")
+        raise InputError(f"{mention('activation', spec)}: unknown; known are {', '.join(DEFAULT_PARAMETERS)}")
     default = DEFAULT_PARAMETERS[name]
     if not separator:
         return name, default
@@ -36,7 +36,7 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
         activation(f"{name}:{parameter!r}")  # which knows the parameters that make one
     except ValueError:
         raise InputError(
-            f"--activation {spec}: write it as name, or name:number where it has a parameter that makes one"
+            f"{mention('activation', spec)}: write it as name, or name:number where it has a parameter that makes one"
         ) from None
     return name, parameter
 

@@ -71,7 +71,7 @@ def adapted(base: nn.Module, adapter: Checkpoint, *, merged: bool) -> tuple[nn.M
     missing = [name for name in ranks if not _has_module(base, name)]
     if missing:
         raise InputError(
-            f"it adapts {missing[0]}, which the base network does not have; give its own base with --base"
+            f"it adapts {missing[0]}, which the base network does not have; give its own with `base`"
         )
     trainable = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
     for parameter in base.parameters() if merged else ():
@@ -190,7 +190,7 @@ def _same_names(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         if given[name].shape != tensor.shape:
             raise InputError(
                 f"tensor {name} has shape {tuple(given[name].shape)}, the base network asks for {tuple(tensor.shape)};"
-                " give its own base with --base"
+                " give its own with `base`"
             )
     for name in given:
         if name not in own:

@@ -12,11 +12,11 @@ from probes.data.inputs import arguments_of, outputs_of
 from probes.data.labels import label_range
 from probes.data.targets import IGNORED
 from probes.errors import InputError
-from probes.evaluation.frozen_state import left_as_found
+from probes.evaluation.frozen_state import probing
 from probes.networks.frozen_network import FrozenNetwork
 from probes.networks.specs import NetworkSpec
 
-__all__ = ["check_data_fits", "check_spec_fits"]
+__all__ = ["check_call", "check_data_fits", "check_spec_fits"]
 
 
 def check_data_fits(frozen: FrozenNetwork, data: DataSet, loss: str) -> None:
@@ -26,7 +26,7 @@ def check_data_fits(frozen: FrozenNetwork, data: DataSet, loss: str) -> None:
         InputError: other input width, or labels out of range.
     """
     if frozen.spec is None or not data.batches.is_plain:
-        _check_by_calling(frozen.network, data, loss)
+        check_call(frozen.network, data, loss)
     else:
         check_spec_fits(frozen.spec, data, loss, called=frozen.label)
 
@@ -43,7 +43,7 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
     Raises:
         InputError: other inputs, or labels out of range.
     """
-    option = f"--data {data.spec}"
+    option = data.called
     x, y = data.first
     width = x.numel()
     if spec.vocabulary is not None:
@@ -58,7 +58,7 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
             each = "an example" if ndim == 1 else "a character"
             raise InputError(
                 f"{option}: y has shape {(len(data), *y.shape[1:])}, but {called} needs one label {each}; for other"
-                " targets say --loss mse or --loss bce-with-logits"
+                " targets say `loss='mse'` or `loss='bce-with-logits'`"
             )
         labels = data.batches.labels()
         low, high = min(labels.low, IGNORED) if labels.ignored else labels.low, labels.high
@@ -87,28 +87,31 @@ def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
     """
     x, known = data.first[0], spec.vocabulary or 0
     if x.is_floating_point() or x.ndim != 2:
-        raise InputError(f"--data {data.spec}: {called} takes characters; give text or text:FILE")
+        raise InputError(f"{data.called}: {called} takes characters; give text or text:FILE")
     if x.shape[1] > spec.inputs:
-        raise InputError(
-            f"--data {data.spec}: {x.shape[1]} characters an example, {called} takes {spec.inputs}"
-        )
+        raise InputError(f"{data.called}: {x.shape[1]} characters an example, {called} takes {spec.inputs}")
     low, high = _range(
         part for _, batch in data.batches.blocks() for part in (batch.inputs,) if isinstance(part, Tensor)
     )
     if low < 0 or high >= known:
-        raise InputError(f"--data {data.spec}: a character is not among the {known} that {called} knows")
+        raise InputError(f"{data.called}: a character is not among the {known} that {called} knows")
 
 
-def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
+def check_call(network: nn.Module, data: DataSet, loss: str) -> None:
     """See that a module of the user's takes the data, and that its outputs are as many as the labels need.
+
+    Args:
+        network: on whatever device.
+        data: of which the first example is passed through it.
+        loss: the name of the loss.
 
     Raises:
         InputError: it does not.
     """
     parameters = list(network.parameters())
-    dtype = parameters[0].dtype if parameters else torch.float32
-    with left_as_found(network), torch.no_grad():
-        first = data.batches.first.to("cpu", dtype)
+    like = parameters[0] if parameters else torch.zeros(())
+    with probing(network), torch.no_grad():
+        first = data.batches.first.to(like.device, like.dtype)
         arguments, named = arguments_of(first.inputs)
         try:
             outputs = outputs_of(network(*arguments, **named))
@@ -116,10 +119,10 @@ def _check_by_calling(network: nn.Module, data: DataSet, loss: str) -> None:
             raise
         except Exception as error:  # whatever the user's own module raises
             raise InputError(
-                f"--data {data.spec}: the network cannot take it ({type(error).__name__}: {error})"
+                f"{data.called}: the network cannot take it ({type(error).__name__}: {error})"
             ) from error
     low, high, classes = label_range(outputs, data.batches, loss)
     if low < 0 or high >= classes:
         raise InputError(
-            f"--data {data.spec}: labels run from {low} to {high}, but the network has {classes} outputs"
+            f"{data.called}: labels run from {low} to {high}, but the network has {classes} outputs"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shlex
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from probes.checkpoints.checkpoint import Checkpoint
 from probes.checkpoints.state_dict import renamed_to_fit
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.networks.hugging_face import renamed_by_library
 
 __all__ = ["HALF", "fill"]
@@ -61,7 +60,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], checkpoint: Checkpoin
         raise InputError(
             f"{checkpoint.path}: tensor {unexpected[0]} has no place in the network{_and_more(unexpected)};"
             f" {_nearest(unexpected[0], list(own), 'the network')}; if it is needed by nothing, leave it out with"
-            f" --ignore-tensors {shlex.quote(unexpected[0])}"
+            f" {mention('ignore_tensors', unexpected[0])}"
         )
     converted = {
         name: tensor.to(torch.float32) if tensor.dtype in HALF else tensor for name, tensor in tensors.items()

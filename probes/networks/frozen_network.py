@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from probes.checkpoints.checkpoint import Checkpoint
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.compiled import taken_apart
 from probes.networks.adapters import adapted, is_adapter
 from probes.networks.filling import HALF, fill
@@ -76,8 +76,10 @@ def load_network(
     if is_adapter(checkpoint.path):
         return _adapted(checkpoint, base, network, merged=merged)
     if base is not None or merged:
-        option = "--merge-adapter" if base is None else "--base"
-        raise InputError(f"{option}: {checkpoint.path} is no adapter (there is no adapter_config.json in it)")
+        setting = "merge_adapter" if base is None else "base"
+        raise InputError(
+            f"`{setting}`: {checkpoint.path} is no adapter (there is no adapter_config.json in it)"
+        )
     tensors = dict(checkpoint.tensors)
     details = checkpoint.details
     devices = list(range(torch.cuda.device_count()))
@@ -88,7 +90,7 @@ def load_network(
                 module = network()
                 if not isinstance(module, nn.Module):
                     raise InputError(
-                        f"--network: the callable returned {type(module).__name__}, not a torch module"
+                        f"`network`: the callable returned {type(module).__name__}, not a torch module"
                     )
                 module, _ = taken_apart(module)
                 names = {name: name for name, _ in module.named_parameters()}
@@ -96,7 +98,7 @@ def load_network(
                 described = read_spec(details["network"])
                 stated = getattr(described, "activation", "a network whose activation is fixed")
                 if activation is not None and activation != stated:
-                    raise InputError(f"--activation {activation}: the checkpoint says {stated}")
+                    raise InputError(f"{mention('activation', activation)}: the checkpoint says {stated}")
                 module = _empty(described)
                 names = {name: name for name, _ in module.named_parameters()}
             elif has_configuration(checkpoint.path):
@@ -132,7 +134,7 @@ def _adapted(
         InputError: the base is missing or another one, or the adapter is not understood.
     """
     if base is None:
-        raise InputError(f"{adapter.path}: is an adapter; give its base network's folder with --base")
+        raise InputError(f"{adapter.path}: is an adapter; give its base network's folder with `base`")
     below = load_network(base, network=network)
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
         try:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from probes.checkpoints.state_dict import renamed_to_fit
 from probes.data.targets import IGNORED
 from probes.data.text import CONTEXT, shuffled_windows, text_of
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.json_files import read_json
 
 __all__ = [
@@ -63,14 +63,14 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         if word in _ELSEWHERE:
             raise InputError(
                 f"its config.json asks for code of its own, or parts from elsewhere ({word}), which are never run or"
-                " fetched; build the network yourself and give it with --network"
+                " fetched; build the network yourself and give it as `network='file.py:callable'`"
             )
     try:
         import transformers
     except ImportError as error:
         raise InputError(
             "a Hugging Face folder needs the transformers library: pip install 'deep-relative-trust[hf]',"
-            " or give the network with --network"
+            " or give the network as `network='file.py:callable'`"
         ) from error
     names = content.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
@@ -78,7 +78,7 @@ def transformers_module(folder: Path, tensors: Mapping[str, Tensor]) -> nn.Modul
         raise InputError(
             f"its config.json names {name[:60] or 'no architecture'}; language models (causal, masked, encoder and"
             " decoder) and classifiers of sequences, tokens, images and audio are built, for others give the network"
-            " with --network"
+            " as `network='file.py:callable'`"
         )
     kind = getattr(transformers, name, None)
     try:
@@ -228,7 +228,9 @@ def tokenised_windows(spec: str, folder: Path, *, masks: bool = False) -> tuple[
     except Exception as error:  # the library has one type for everything
         raise InputError(f"{folder / 'tokenizer.json'}: is damaged ({str(error)[:100]})") from error
     if len(ids) < CONTEXT:
-        raise InputError(f"--data {spec}: needs at least {CONTEXT} tokens of text, it has {len(ids)}")
+        raise InputError(
+            f"{mention('data', spec)}: needs at least {CONTEXT} tokens of text, it has {len(ids)}"
+        )
     windows = shuffled_windows(torch.tensor(ids, dtype=torch.int64), CONTEXT)
     if not masks:
         return windows, None

@@ -37,7 +37,7 @@ class _ImageSpec(Description):
         check_sizes("channels", self.channels, LARGEST_WIDTH)
         check_size("outputs", self.outputs, LARGEST_WIDTH)
         if self.norm not in ("none", "batch"):
-            raise InputError(f"--norm {reprlib.repr(self.norm)}: this network knows none and batch")
+            raise InputError(f"`norm={reprlib.repr(self.norm)}`: this network knows none and batch")
 
     @property
     def inputs(self) -> int:

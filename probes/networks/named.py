@@ -42,7 +42,7 @@ def _side(inputs: int) -> int:
     side = math.isqrt(inputs)
     if side**2 != inputs:
         raise InputError(
-            f"--network: needs square images of one channel, but x has {inputs} numbers an example"
+            f"`network`: needs square images of one channel, but x has {inputs} numbers an example"
         )
     return side
 

@@ -41,17 +41,21 @@ def recover_perceptron(
     """
     odd = [f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if tensor.ndim not in (1, 2)]
     if odd:
-        raise InputError(f"no plain perceptron has a tensor {odd[0]}; give the network with --network")
+        raise InputError(
+            f"no plain perceptron has a tensor {odd[0]}; give the network as `network='file.py:callable'`"
+        )
     names = list(tensors)
     matrices = [name for name in names if tensors[name].ndim == 2]
     if len(matrices) > MOST_LAYERS:
-        raise InputError(f"it has more than {MOST_LAYERS} matrices; give the network with --network")
+        raise InputError(
+            f"it has more than {MOST_LAYERS} matrices; give the network as `network='file.py:callable'`"
+        )
     if len(names) > 2 * len(matrices) > 0:
         raise InputError(
-            "it has more vectors than biases (norm layers, perhaps); give the network with --network"
+            "it has more vectors than biases (norm layers, perhaps); give the network as `network='file.py:callable'`"
         )
     if not matrices:
-        raise InputError("there is no weight matrix in it; give the network with --network")
+        raise InputError("there is no weight matrix in it; give the network as `network='file.py:callable'`")
     if not (ordered and _chains(tensors, matrices)):
         matrices = _unique_chain(tensors, matrices)
     owners = _bias_owners(tensors, names, matrices, ordered=ordered)
@@ -59,7 +63,7 @@ def recover_perceptron(
     if activation is None:
         if len(matrices) > 1:
             raise InputError(
-                "the tensors do not tell the activation: add --activation relu (or tanh, gelu, …)"
+                "the tensors do not tell the activation: add `activation='relu'` (or tanh, gelu, …)"
             )
         activation = "identity"
     spec = PerceptronSpec(
@@ -114,7 +118,7 @@ def _unique_chain(tensors: Mapping[str, Tensor], matrices: list[str]) -> list[st
         return found[0]
     shapes = ", ".join(f"{name} {tuple(tensors[name].shape)}" for name in matrices[:4])
     why = "in more than one order" if found else "in no order"
-    raise InputError(f"the matrices {shapes} chain {why}; give the network with --network")
+    raise InputError(f"the matrices {shapes} chain {why}; give the network as `network='file.py:callable'`")
 
 
 def _words(name: str) -> str:
@@ -160,7 +164,7 @@ def _bias_owners(
         if owner is None or scales or owner in owners or tensors[vector].shape[0] != tensors[owner].shape[0]:
             raise InputError(
                 f"{vector} {tuple(tensors[vector].shape)} is no layer's bias in a plain perceptron"
-                " (a norm layer, perhaps); give the network with --network"
+                " (a norm layer, perhaps); give the network as `network='file.py:callable'`"
             )
         owners[owner] = vector
     return owners

@@ -13,6 +13,7 @@ from probes.data.losses import Loss
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.settings import SliceSettings
+from probes.measures.spot_check import checked_rows, spot_check_examples
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
@@ -37,6 +38,8 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
         count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
     split = {"none": 0, "small": 1, "slice": etas}[settings.split]
     count += split * (_SPLIT * examples + 2 * min(settings.split_examples, examples))
+    if settings.spot_check:  # float64 is worth two
+        count += 3 * (1 + len(checked_rows(settings.etas))) * spot_check_examples(examples)
     return count + _LADDER * etas * sample * settings.ladder
 
 

@@ -155,7 +155,7 @@ class RunFolder:
         with writing_errors(self.path):
             self._refuse_another(json.loads(json.dumps(identity)))
             if self.path.exists() and not self.path.is_dir():
-                raise InputError(f"{self.path}: is a file, not a folder; choose another --out")
+                raise InputError(f"{self.path}: is a file, not a folder; choose another `out`")
             there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
             if not there.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -177,13 +177,13 @@ class RunFolder:
                 )
                 raise InputError(
                     f"{self.path}: holds another run's results (other {', '.join(differs[:4])});"
-                    " choose another --out"
+                    " choose another `out`"
                 )
             return
         if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             files = slice_files(self.path)
             if not files or not all(_is_sealed(file) for file in files):
-                raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another --out")
+                raise InputError(f"{self.path}: is not empty and holds no run of ours; choose another `out`")
             for file in files:  # a run that lost its manifest goes on, if every slice is of this very run
                 read_slice(file, identity)
 

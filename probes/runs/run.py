@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -20,14 +21,16 @@ from probes.checkpoints.order import TrainingOrder
 from probes.choices import MOST_CHECKPOINTS
 from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
+from probes.evaluation.devices import resolved_device
 from probes.evaluation.frozen_state import mixes_examples
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
 from probes.networks.series import NetworkRecord, NetworkSeries
+from probes.runs.config import write_config
 from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
-from probes.runs.source import Prepared, Source, prepare
+from probes.runs.source import Paths, Prepared, Source, prepare
 from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
@@ -86,7 +89,7 @@ def prepare_run(
         "checkpoints": [record.digest for record in records],
         "data": prepared.data.digest(),
         "loss": prepared.loss.name,
-        "network": str(records[0].spec or source.network),
+        "network": str(records[0].spec or source.network_name),
     }
     if out is not None:
         share.first(lambda: RunFolder(out).check(identity))
@@ -113,7 +116,7 @@ def _prepared_together(
     Raises:
         InputError: what one of them cannot use ends all.
     """
-    settings = share.together(lambda: replace(settings, device=_resolved_device(settings.device)))
+    settings = share.together(lambda: replace(settings, device=resolved_device(settings.device)))
     prepared = share.together(lambda: prepare(source))
     if share.size > 1:
         digests = {
@@ -124,27 +127,12 @@ def _prepared_together(
     return settings, prepared
 
 
-def _resolved_device(name: str) -> str:
-    """``auto`` is the GPU where there is one.
-
-    Raises:
-        InputError: a device that this machine lacks.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: not available here; use cpu or auto") from error
-    return name
-
-
 def _measured_networks(networks: NetworkSeries, direction: str) -> Sequence[NetworkRecord]:
     """The last checkpoint has no update to follow."""
     if direction != "update":
         return networks
     if len(networks) < 2:
-        raise InputError("--direction update: needs at least two checkpoints, in training order")
+        raise InputError("`direction='update'`: needs at least two checkpoints, in training order")
     return networks[:-1]
 
 
@@ -246,10 +234,10 @@ def measure(
 
 
 def measure_run(
-    source: Source,
-    settings: SliceSettings,
-    out: Path,
+    source: Source | Paths,
+    out: str | os.PathLike[str],
     *,
+    settings: SliceSettings | None = None,
     what: str = "probing",
     order: Callable[[TrainingOrder], object] = lambda _: None,
     share: Share = ALONE,
@@ -258,20 +246,25 @@ def measure_run(
     """Measure every checkpoint's slice into ``out``, skipping what is there already.
 
     Args:
-        source: checkpoints, network, data and loss.
-        settings: what to measure.
+        source: checkpoints, network, data and loss; or checkpoints alone, files and folders of them, that say the rest.
         out: the results' folder.
+        settings: what to measure; None for :class:`SliceSettings` as it is by default.
         what: the progress bar's word.
         order: called with the order in which the checkpoints are taken.
         share: the processes that measure it together, all called with the same arguments.
-        shard: a name of :data:`probes.system.processes.SHARDS`: how they divide the work.
+        shard: a name of :data:`probes.choices.CHOICES`: how they divide the work.
+
+    Returns:
+        The folder; :func:`probes.load` reads it.
 
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    run = prepare_run(source, settings, out, share=share)
+    settings = SliceSettings() if settings is None else settings
+    folder = RunFolder(Path(out))
+    chosen = Source.of(source)
+    run = prepare_run(chosen, settings, folder.path, share=share)
     order(run.order)
-    folder = RunFolder(out)
     details = {
         "versions": versions(),
         "command": sys.argv,
@@ -281,6 +274,7 @@ def measure_run(
 
     def opened() -> list[int]:
         folder.open(run.identity, details)
+        write_config(folder.path, chosen, run.settings, shard=shard)
         missing = [place for place in range(len(run.records)) if not folder.has_slice(place)]
         if missing:
             _tell(run.seconds() * len(missing) / share.size, len(missing))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probes.choices import MOST_CHECKPOINTS
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = ["checkpoint_steps"]
 
@@ -35,7 +35,7 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
                 fit = (
                     f"from 1 to {total + 1} fit into {total} steps, and at most {MOST_CHECKPOINTS} are saved"
                 )
-                raise InputError(f"--checkpoints {spec}: {fit}")
+                raise InputError(f"{mention('checkpoints', spec)}: {fit}")
             if count == 1:
                 return [total]
             return sorted({round(place * total / (count - 1)) for place in range(count)})
@@ -46,9 +46,9 @@ def checkpoint_steps(spec: str, *, epochs: int, epoch_steps: int, shallow: bool)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"--checkpoints {spec}: not a schedule; {fix}") from error
+        raise InputError(f"{mention('checkpoints', spec)}: not a schedule; {fix}") from error
     if not steps or min(steps) < 0 or max(steps) > total:
         raise InputError(
-            f"--checkpoints {spec}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
+            f"{mention('checkpoints', spec)}: there are only {epochs} epochs of {epoch_steps} steps; {fix}"
         )
     return sorted(steps)

@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
-from probes.data.dataset import DataSet, load_data
-from probes.data.losses import ModelLoss, ResolvedLoss, resolve_loss
+from probes.data.dataset import DataSet, data_of, load_data
+from probes.data.losses import Loss, ModelLoss, ResolvedLoss, resolve_loss
 from probes.data.text import is_text_spec
 from probes.errors import InputError
 from probes.networks.data_fit import check_data_fits
 from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkSeries
-from probes.system.callables import is_callable_spec, load_callable
+from probes.system.callables import is_callable_spec, load_callable, where
 
 _LONGEST = 4096  # letters of what a checkpoint says of its data, a path at most
 
-__all__ = ["Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
+__all__ = ["Paths", "Prepared", "Source", "data_spec", "prepare", "read_data", "read_networks"]
+
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""Files and folders, or one."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where networks, data and the loss come from, as the user gave them.
+    """Where networks, data and the loss come from, as the user gave them: by name, or by Python code as they are.
 
     Attributes:
-        checkpoints: files and folders.
-        network: a callable that makes the module, for networks that are no plain perceptrons.
+        checkpoints: files and folders, or one.
+        network: a callable that makes the module or where it is, or the module, for networks that are no plain
+            perceptrons.
         activation: φ of a foreign perceptron.
         residual: whether a foreign perceptron adds its layers' inputs.
         key: the state_dict to take where a file holds several.
-        ignore_tensors: globs over names in the files: tensors that are left out.
+        ignore_tensors: globs over names in the files, or one: tensors that are left out.
         base: of adapters the folder of the network that they belong to.
         merge_adapter: whether adapters become part of its weights.
-        data: a name, file or callable; None takes what the checkpoints say they were trained on.
+        data: a name, file or where a callable is, or data as :func:`probes.data.loaders.read_batches` reads them; None
+            takes what the checkpoints say they were trained on.
         examples: keep only that many examples.
-        loss: a name or callable; None means cross-entropy for labels.
+        loss: a name or where a callable is, one of torch's losses or another callable; None means cross-entropy for
+            labels.
     """
 
     checkpoints: tuple[str, ...]
-    network: str | None = None
+    network: str | nn.Module | Callable[[], nn.Module] | None = None
     activation: str | None = None
     residual: bool = False
     key: str | None = None
     ignore_tensors: tuple[str, ...] = ()
     base: str | None = None
     merge_adapter: bool = False
-    data: str | None = None
+    data: Any = None
     examples: int | None = None
-    loss: str | None = None
+    loss: str | Loss | Callable[..., Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        """Take one checkpoint, or one glob, for a list of one."""
+        for name in ("checkpoints", "ignore_tensors"):
+            given: Any = getattr(self, name)
+            parts = [given] if isinstance(given, str | os.PathLike) else given
+            object.__setattr__(self, name, tuple(os.fspath(part) for part in parts))
+
+    @classmethod
+    def of(cls, source: Source | Paths) -> Source:
+        """The source itself, or one of nothing but checkpoints."""
+        return source if isinstance(source, Source) else cls(source)  # type: ignore[arg-type]
+
+    @property
+    def network_name(self) -> str | None:
+        """Where the network's maker is, or of what kind the module."""
+        return self.network if self.network is None or isinstance(self.network, str) else where(self.network)
 
 
 @dataclass(frozen=True)
@@ -93,7 +121,7 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
         InputError: the first thing that does not fit.
     """
     order = training_order([Path(path) for path in source.checkpoints])
-    factory = load_callable(source.network, option="--network") if source.network is not None else None
+    factory = _factory(source.network)
 
     ignored: set[str] = set()
 
@@ -117,9 +145,16 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     return networks, order
 
 
-def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> str | None:
-    """The data that the user names, or the checkpoint, if either does."""
-    return source.data or _stated(frozen.details, "data", path)
+def _factory(network: str | nn.Module | Callable[[], nn.Module] | None) -> Callable[[], nn.Module] | None:
+    """What makes a module for each checkpoint; the user's own stays as it is."""
+    if isinstance(network, str):
+        return load_callable(network, option="network")
+    return (lambda: copy.deepcopy(network)) if isinstance(network, nn.Module) else network
+
+
+def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> Any:
+    """The data that the user gives or names, or the checkpoint names; None where neither does."""
+    return _stated(frozen.details, "data", path) if source.data is None else source.data
 
 
 def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSet, ResolvedLoss]:
@@ -131,15 +166,17 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
     details, spec = frozen.details, data_spec(source, frozen, path)
     if spec is None:
         raise InputError(
-            f"{path}: does not say what data it was trained on; add --data mnist, or a file with x and y"
+            f"{path}: does not say what data it was trained on; add `data='mnist'`, or a file with x and y"
         )
     examples = details.get("examples") if source.data is None and source.examples is None else source.examples
     if not isinstance(examples, int | None):
         raise InputError(f"{path}: its description is damaged (examples {examples!r}); train again")
-    named = source.loss or _stated(details, "loss", path)
+    named = _stated(details, "loss", path) if source.loss is None else source.loss
     folders = [path, *([] if source.base is None else [Path(source.base)])]
     tokenised = next((folder for folder in folders if is_tokenised_text(folder)), None)
-    if is_text_spec(spec) and tokenised is not None:
+    if not isinstance(spec, str):
+        data = data_of(spec, examples=examples)
+    elif is_text_spec(spec) and tokenised is not None:
         masks = type(frozen.network).__name__.endswith("ForMaskedLM")
         windows = tokenised_windows(spec, tokenised, masks=masks)
         data = DataSet(spec, Batches([Batch(*windows)])).head(examples)

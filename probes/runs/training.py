@@ -22,7 +22,7 @@ from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
@@ -81,18 +81,20 @@ class TrainingSettings:
             InputError: it names the option.
         """
         if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"--optimizer {self.optimizer}: unknown; known are {', '.join(OPTIMIZERS)}")
-        for option, value in (("--lr", self.lr), ("--lr-decay", self.lr_decay)):
+            raise InputError(
+                f"{mention('optimizer', self.optimizer)}: unknown; known are {', '.join(OPTIMIZERS)}"
+            )
+        for option, value in (("lr", self.lr), ("lr_decay", self.lr_decay)):
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{option} {value}: must be a positive number")
+                raise InputError(f"{mention(option, value)}: must be a positive number")
         for option, count in (
-            ("--epochs", self.epochs),
-            ("--batch-size", self.batch_size),
-            ("--epoch-steps", self.epoch_steps),
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("epoch_steps", self.epoch_steps),
         ):
             if count is not None:
                 check_count(option, count, 1, _MOST_STEPS)
-        check_count("--seed", self.seed, *SEEDS)
+        check_count("seed", self.seed, *SEEDS)
 
 
 @dataclass
@@ -154,8 +156,8 @@ def train(
     epoch_steps = settings.epoch_steps or math.ceil(len(data) / settings.batch_size)
     if settings.epochs * epoch_steps > _MOST_STEPS:
         raise InputError(
-            f"--epochs {settings.epochs}: of {epoch_steps} steps each are more than the {_MOST_STEPS} that can be"
-            " trained"
+            f"{mention('epochs', settings.epochs)}: of {epoch_steps} steps each are more than the {_MOST_STEPS} that"
+            " can be trained"
         )
     shallow = settings.network.depth <= 2 or settings.network.residual
     steps = checkpoint_steps(
@@ -163,7 +165,9 @@ def train(
     )
     loss_name, loss = resolve_loss(settings.loss, data.y)
     if isinstance(loss, BatchLoss | ModelLoss):
-        raise InputError(f"--loss {loss_name}: networks are trained on a loss of (outputs, targets) only")
+        raise InputError(
+            f"{mention('loss', loss_name)}: networks are trained on a loss of (outputs, targets) only"
+        )
     check_spec_fits(settings.network, data, loss_name)
     _check_batches(settings, data)
     identity = json.dumps({**asdict(settings), "data_hash": data.digest()}, sort_keys=True)
@@ -224,13 +228,13 @@ def _few_threads(settings: TrainingSettings) -> Iterator[None]:
 
 def _check_batches(settings: TrainingSettings, data: DataSet) -> None:
     if settings.batch_size > len(data):
-        raise InputError(f"--batch-size {settings.batch_size}: there are only {len(data)} examples")
+        raise InputError(f"{mention('batch_size', settings.batch_size)}: there are only {len(data)} examples")
     if settings.network.norm == "batch" and (
         settings.batch_size == 1 or len(data) % settings.batch_size == 1
     ):
         raise InputError(
-            f"--batch-size {settings.batch_size}: would leave a batch of 1 of the {len(data)} examples, and batch"
-            " norm needs at least 2; choose another size"
+            f"{mention('batch_size', settings.batch_size)}: would leave a batch of 1 of the {len(data)} examples, and"
+            " batch norm needs at least 2; choose another size"
         )
 
 
@@ -271,10 +275,10 @@ def _refuse_another(out: Path, identity: str) -> None:
         except ValueError:
             same = False
         if not same:
-            raise InputError(f"{out}: holds another training run; choose another --out")
+            raise InputError(f"{out}: holds another training run; choose another `out`")
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no training run of ours; choose another --out")
+        raise InputError(f"{out}: is not empty and holds no training run of ours; choose another `out`")
 
 
 def _continue(state: _State, out: Path, identity: str, steps: list[int]) -> None:
@@ -374,7 +378,7 @@ def _save_checkpoint(
     if any(
         not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()
     ):
-        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower --lr")
+        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower `lr`")
     own = {
         "step": state.step,
         "epoch": state.step / epoch_steps,

@@ -9,13 +9,18 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.evaluation.directions import Direction, gradient_direction, noise_direction, update_direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
 from probes.measures.measure import Frozen
-from probes.measures.noise_floor import NoiseFloor, measure_noise_floor, measure_precision
+from probes.measures.noise_floor import (
+    NoiseFloor,
+    measure_noise_floor,
+    measure_precision,
+    without_gradient,
+)
 from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
 
@@ -59,14 +64,15 @@ def freeze(
     layers = treated(found, perturb=settings.perturb, biases=settings.biases)
     _check_movable(layers)
     measured = _measured(settings, layers)
-    direction, update_size = _direction(evaluator, settings, base, layers, following)
+    still = without_gradient(base.gradients, precision)
+    direction, update_size = _direction(evaluator, settings, base, layers, following, still)
     path = (
         AdversarialPath(evaluator, settings, base, layers)
         if direction is None
         else PerturbedWeights(evaluator, direction)
     )
-    frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed)
-    floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples)
+    frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed, still)
+    floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples, still=still)
     return frozen, floor, again
 
 
@@ -82,7 +88,7 @@ def _check_movable(layers: Sequence[Layer]) -> None:
         raise InputError("the network has no weight matrix to perturb")
     if all(layer.treatment != PERTURBED for layer in weights):
         reasons = ", ".join(sorted({layer.treatment for layer in weights}))
-        raise InputError(f"no weight matrix is perturbed: {reasons}; see probe layers")
+        raise InputError(f"no weight matrix is perturbed: {reasons}; `perturb` chooses")
 
 
 def _measured(settings: SliceSettings, layers: Sequence[Layer]) -> list[str]:
@@ -96,11 +102,11 @@ def _measured(settings: SliceSettings, layers: Sequence[Layer]) -> list[str]:
     chosen = [layer for layer in layers if fnmatch.fnmatchcase(layer.reported, choice)]
     if not chosen:
         known = ", ".join(layer.reported for layer in layers[:6])
-        raise InputError(f"--layers {choice}: matches no layer (there are {known}, …)")
+        raise InputError(f"{mention('layers', choice)}: matches no layer (there are {known}, …)")
     names = [layer.name for layer in chosen if layer.trainable]
     if not names:
         raise InputError(
-            f"--layers {choice}: matches frozen parameters only, whose gradients are not measured"
+            f"{mention('layers', choice)}: matches frozen parameters only, whose gradients are not measured"
         )
     return names
 
@@ -111,16 +117,17 @@ def _direction(
     base: Evaluation,
     layers: Sequence[Layer],
     following: Mapping[str, Tensor] | None,
+    still: frozenset[str],
 ) -> tuple[Direction | None, float]:
     """The slice's direction (None where every η has one of its own), and the size of a real update."""
     frozen, moving = evaluator.frozen, [layer.name for layer in layers if layer.treatment == PERTURBED]
     if settings.direction == "adversarial":
         return None, math.nan
     if settings.direction == "gradient":
-        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}), math.nan
+        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}, still), math.nan
     if settings.direction == "noise":
         return noise_direction(frozen, moving, seed=settings.seed), math.nan
     if following is None:
-        raise InputError("--direction update: needs the checkpoint that follows; give at least two")
+        raise InputError("`direction='update'`: needs the checkpoint that follows; give at least two")
     weights = [layer.name for layer in layers if layer.is_weight]
     return update_direction(frozen, following, moving, weights=weights)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probes.data.batch import Batch
 from probes.data.batches import Batches
-from probes.data.losses import Loss, as_loss, resolve_loss
-from probes.errors import InputError
+from probes.data.dataset import data_of
+from probes.data.losses import Loss, ModelLoss, as_loss, resolve_loss
+from probes.data.torch_losses import is_torch_loss
+from probes.errors import InputError, mention
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.compiled import uncompiled, uncompiled_names
+from probes.evaluation.devices import resolved_device
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
 from probes.measures.measure import Frozen, Measure, Point
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
+from probes.networks.data_fit import check_call
+from probes.networks.kinds import spec_of
 from probes.slices.dataset import assembled, collected
 from probes.slices.freezing import freeze
 from probes.system.processes import ALONE, Share
@@ -31,11 +37,11 @@ Progress = Callable[[int], object]
 
 def measure_slice(
     network: nn.Module,
-    x: Tensor | Batches,
-    y: Tensor | None = None,
+    x: Any,
+    y: Any = None,
     *,
-    settings: SliceSettings,
-    loss: str | Loss | None = None,
+    settings: SliceSettings | None = None,
+    loss: str | Loss | Callable[..., Tensor] | None = None,
     names: Mapping[str, str] | None = None,
     label: str = "network",
     following: Mapping[str, Tensor] | None = None,
@@ -47,11 +53,12 @@ def measure_slice(
     Args:
         network: maps x (n, …) to outputs (n, …); its weights are taken as they are. One that was compiled is
             measured as it was before.
-        x: inputs (n, …), or batches of any form (:func:`probes.data.loaders.read_batches` makes them).
-        y: targets (n, …); None for batches, which have their own.
-        settings: what to measure, and how.
-        loss: a name of :func:`probes.data.losses.resolve_loss`, losses (n,) of outputs and targets, or a function
-            of (model, batch); None: cross-entropy for labels.
+        x: inputs (n, …) as a tensor, array or list, or all data: a DataLoader, a Dataset, a dict, batches in any form
+            that :func:`probes.data.loaders.read_batches` reads.
+        y: targets (n, …) likewise; None for data that have their own.
+        settings: what to measure, and how; None for :class:`SliceSettings` as it is by default.
+        loss: a name of :func:`probes.data.losses.resolve_loss`, one of torch's losses, a function of (outputs, targets)
+            with one number an example, or one of (model, batch); None: cross-entropy for labels.
         names: the module's parameters to the names to report (default: all, under their own names). They are
             reported in the order of the forward pass (:func:`probes.measures.layers.find_layers`).
         label: the checkpoint's name in the result.
@@ -66,22 +73,22 @@ def measure_slice(
     Raises:
         InputError: settings that do not fit, or a stochastic network.
     """
-    if loss is None or isinstance(loss, str):
-        loss = resolve_loss(loss, x if isinstance(x, Batches) else Batches([Batch(x, y)]))[1]
-    function = as_loss(loss)
+    settings = SliceSettings() if settings is None else settings
+    settings = replace(settings, device=resolved_device(settings.device))
     classes = chosen_measures(settings)
     with uncompiled(network) as network:
+        batches, function = _given(network, x, y, loss)
         own = {name: name for name, _ in network.named_parameters()}
         reported = own if names is None else uncompiled_names(names)
         mixed = mixes_examples(network, settings.batchnorm)
-        chunk = default_chunk(len(x), together=mixed) if settings.chunk is None else settings.chunk
+        chunk = default_chunk(len(batches), together=mixed) if settings.chunk is None else settings.chunk
         if mixed:
-            refuse_mixed(settings, len(x), chunk, share)
+            refuse_mixed(settings, len(batches), chunk, share)
         with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
             evaluator = Evaluator(
                 network,
-                x,
-                y,
+                batches,
+                None,
                 function,
                 dtype=getattr(torch, settings.dtype),
                 device=settings.device,
@@ -100,6 +107,26 @@ def measure_slice(
             return assembled(frozen, label, collected(frozen, floor, measures))
 
 
+def _given(
+    network: nn.Module, x: Any, y: Any, loss: str | Loss | Callable[..., Tensor] | None
+) -> tuple[Batches, Loss]:
+    """Data and loss in any form as they are computed with; what a run has read and resolved passes as it is.
+
+    Raises:
+        InputError: they cannot be used, or the network cannot take them.
+    """
+    if isinstance(x, Batches):
+        resolved = not (loss is None or isinstance(loss, str) or is_torch_loss(loss))
+        return x, as_loss(loss) if resolved else resolve_loss(loss, x).function  # type: ignore[arg-type]
+    data, spec = data_of(x, y), spec_of(network)
+    if spec is not None and spec.vocabulary is None:
+        data = data.in_floats()
+    name, function = resolve_loss(loss, data.batches)
+    if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
+        check_call(network, data, name)
+    return data.batches, function
+
+
 def _fits(measure: type[Measure], frozen: Frozen) -> bool:
     """Whether it is taken; one that the user named must not be left out in silence.
 
@@ -108,7 +135,9 @@ def _fits(measure: type[Measure], frozen: Frozen) -> bool:
     """
     fits = measure.fits(frozen)
     if not fits and measure.name in frozen.settings.measure:
-        raise InputError(f"--measure {measure.name}: has no meaning for this network, loss and direction")
+        raise InputError(
+            f"{mention('measure', measure.name)}: has no meaning for this network, loss and direction"
+        )
     return fits
 
 
@@ -180,19 +209,19 @@ def refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Shar
     """
     if examples < 2 or examples > chunk:
         raise InputError(
-            f"--batchnorm batch: the statistics are those of all {examples} examples at once;"
-            f" give --chunk {max(examples, 2)}, or from 2 to {chunk} examples"
+            f"`batchnorm='batch'`: the statistics are those of all {examples} examples at once;"
+            f" give `chunk={max(examples, 2)}`, or from 2 to {chunk} examples"
         )
     if share.size > 1:
         raise InputError(
-            "--batchnorm batch: the statistics are those of all examples at once, so processes cannot share them;"
-            " add --shard checkpoints"
+            "`batchnorm='batch'`: the statistics are those of all examples at once, so processes cannot share them;"
+            " add `shard='checkpoints'`"
         )
     if settings.jacobian > 0:
-        raise InputError("--batchnorm batch: an output depends on all examples; leave --jacobian out")
+        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `jacobian` out")
     if settings.pattern > 0:
-        raise InputError("--batchnorm batch: an output depends on all examples; leave --pattern out")
+        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `pattern` out")
     if settings.direction == "adversarial":
         raise InputError(
-            "--batchnorm batch: not with --direction adversarial, which looks at some examples only"
+            "`batchnorm='batch'`: not with `direction='adversarial'`, which looks at some examples only"
         )

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.siblings import beside, called_beside
 
-__all__ = ["importable", "is_callable_spec", "load_callable", "load_object", "with_siblings"]
+__all__ = ["importable", "is_callable_spec", "load_callable", "load_object", "where", "with_siblings"]
 
 
 def is_callable_spec(spec: str) -> bool:
@@ -31,12 +31,18 @@ def is_callable_spec(spec: str) -> bool:
     return module.endswith(".py") or all(part.isidentifier() for part in module.split("."))
 
 
+def where(function: object) -> str:
+    """The place of a callable that was given as it is, ``package.module:callable``, or of its class."""
+    named: Any = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
 def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
     """Import the callable that ``spec`` names.
 
     Args:
         spec: ``package.module:callable`` or ``path/to/file.py:callable``.
-        option: the option it was given to, for the error's text.
+        option: the setting's name, for the error's text.
 
     Raises:
         InputError: the file or module, or the name in it, is not there or cannot be imported.
@@ -44,7 +50,7 @@ def load_callable(spec: str, *, option: str) -> Callable[..., Any]:
     found = load_object(spec, option=option)
     if not callable(found):
         location, _, name = spec.rpartition(":")
-        raise InputError(f"{option} {spec}: {location} has no callable named {name}")
+        raise InputError(f"{mention(option, spec)}: {location} has no callable named {name}")
     return with_siblings(found, spec)  # type: ignore[no-any-return]
 
 
@@ -78,13 +84,13 @@ def load_object(spec: str, *, option: str) -> Any:
         InputError: the file or module is not there or cannot be imported.
     """
     if not is_callable_spec(spec):
-        raise InputError(f"{option} {spec}: write it as path/to/file.py:name or package.module:name")
+        raise InputError(f"{mention(option, spec)}: write it as path/to/file.py:name or package.module:name")
     location, _, name = spec.rpartition(":")
     try:
         if location.endswith(".py"):
             path = Path(location)
             if not path.is_file():
-                raise InputError(f"{option} {spec}: no such file {location}")
+                raise InputError(f"{mention(option, spec)}: no such file {location}")
             module = _executed(path)
         else:
             module = importlib.import_module(location)
@@ -92,7 +98,7 @@ def load_object(spec: str, *, option: str) -> Any:
         raise
     except Exception as error:  # whatever the user's own file raises
         raise InputError(
-            f"{option} {spec}: importing it failed with {type(error).__name__}: {error}"
+            f"{mention(option, spec)}: importing it failed with {type(error).__name__}: {error}"
         ) from error
     return getattr(module, name, None)
 

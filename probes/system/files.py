@@ -63,7 +63,7 @@ def writing_errors(path: Path) -> Iterator[None]:
                 " (what was measured before is kept)"
             ) from error
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another --out"
+            f"{path}: cannot be written ({error.strerror or error}); choose another `out`"
         ) from error
 
 
@@ -74,7 +74,7 @@ def make_folder(path: Path) -> Path:
         InputError: it is a file, or cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file, not a folder; choose another --out")
+        raise InputError(f"{path}: is a file, not a folder; choose another `out`")
     with writing_errors(path):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from probes.system.terminal import say
 
 __all__ = ["FolderLock", "claim_folder"]
 
-_REMEDY = "remove it, or choose another --out"
+_REMEDY = "remove it, or choose another `out`"
 
 
 def claim_folder(folder: Path, check: Callable[[], object]) -> FolderLock:
@@ -76,7 +76,7 @@ class FolderLock:
         except Timeout:
             raise InputError(
                 f"{self.folder}: another process{_holder(self.path)} is writing into it; wait until it has ended, or"
-                " choose another --out"
+                " choose another `out`"
             ) from None
         except OSError:
             refuse_irregular(self.path, remedy=_REMEDY)

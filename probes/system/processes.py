@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.system.failures import FailureHandler, PeerLostError, StoppedError
 
 __all__ = ["ALONE", "Share", "from_environment", "padded", "started_by_torchrun"]
@@ -287,13 +287,13 @@ def _backend(device: str, local_rank: int) -> str:
         return "gloo"
     if device not in ("auto", "cuda"):
         raise InputError(
-            f"--device {device}: with several processes each takes a GPU of its own; say cuda, or cpu"
+            f"{mention('device', device)}: with several processes each takes a GPU of its own; say cuda, or cpu"
         )
     found = torch.cuda.device_count()
     if local_rank >= found:
         raise InputError(
-            f"--device {device}: this machine has {found} GPUs, too few for one a process;"
-            f" start torchrun with --nproc-per-node={found}, or add --device cpu"
+            f"{mention('device', device)}: this machine has {found} GPUs, too few for one a process;"
+            f" start torchrun with --nproc-per-node={found}, or add `device='cpu'`"
         )
     torch.cuda.set_device(local_rank)
     return "cpu:gloo,cuda:nccl"

@@ -28,7 +28,7 @@ def test_a_run_of_one_measure_is_reported(probe: Probe, trained: Path, tmp_path:
     trust = verdicts["deep-relative-trust"]
     assert (trust.status is Status.NOT_MEASURED) == (measure != "breakdown")
     if measure != "breakdown":
-        assert trust.remark == "add --measure breakdown"
+        assert trust.remark == "add `measure='breakdown'`"
         assert np.isnan(find(measurements, title="run").measurements["gradient_change"]).all()
 
 

@@ -9,7 +9,8 @@ import xarray as xr
 
 from analysis import check_measurements, find, judge, step_limits, summarise
 from analysis.documents import claim_rows, limit_rows, verdict_rows
-from analysis.wording import failure_lines, number, power, span
+from analysis.wording import number, power, span
+from probes.cli.reports import self_check_lines, terminal_summary
 from tests.analysis.synthetic import measured
 from trust.claims import all_claims
 
@@ -41,7 +42,7 @@ def test_what_was_measured_is_said_and_every_section_is_a_whole_table() -> None:
     assert "(float64): 0.012;" in found.introduction[1]
     headings = [heading for heading, _, _ in found.sections]
     assert headings[:2] == ["Verdicts", "Step limits"]
-    assert len(headings) == 6  # without the slack, which was not measured
+    assert len(headings) == 7  # without the slack, which was not measured
     for _, _, rows in found.sections:
         assert len({len(row) for row in rows}) == 1
         assert len(rows) > 1
@@ -60,13 +61,27 @@ def test_documents_are_json_without_numbers_that_are_not_finite() -> None:
     json.dumps(rows, allow_nan=False)
 
 
-def test_a_failed_check_is_named_once_and_none_where_all_hold() -> None:
-    assert failure_lines(check_measurements(run())) == []
+def test_a_failed_check_is_an_alarm_of_its_own_name_and_none_where_all_hold() -> None:
+    assert find(run(), title="a net", claims=[]).alarms == []
     wrong = run()
-    wrong["loss"] = wrong["loss"] * (1 + 5 * (wrong["eta"] > 0))
-    (line,) = failure_lines(check_measurements(wrong))
-    assert "is violated" in line
-    assert line.endswith("at c0; trust no number of it")
+    wrong["loss"] = wrong["loss"] * (1 - 0.5 * (wrong["eta"] > 0))
+    wrong["gradient_difference"] = wrong["gradient_difference"] * 3
+    alarms = find(wrong, title="a net", claims=[]).alarms
+    assert [line.split(" (")[0] for line in alarms] == ["self-check integral", "self-check cosines"]
+    assert all(
+        "is violated" in line and "at c0" in line and "trust no number of it" in line for line in alarms
+    )
+
+
+def test_an_alarm_stands_above_everything_else_on_the_terminal() -> None:
+    wrong = run()
+    wrong["gradient_difference"] = wrong["gradient_difference"] * 3
+    found = find(wrong, title="a net", claims=[all_claims()["lemma2"]])
+    lines = terminal_summary(found).splitlines()
+    assert lines[1].startswith("ALARM: self-check cosines")
+    assert self_check_lines(found.checks).startswith("ALARM: self-check cosines")
+    (row,) = (line for line in lines if line.startswith("law of cosines"))
+    assert "is violated (1)" in row
 
 
 def test_numbers_in_words() -> None:

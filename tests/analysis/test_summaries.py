@@ -139,7 +139,6 @@ def test_step_limits_have_their_formulas() -> None:
         "lemma2": 1.5**0.5 - 1,
         "calibrated": (1 + 0.5 / constant) ** 0.5 - 1,
         "curvature": -2 * slope / curvature,
-        "curvature_hessian": -2 * slope / curvature,
         "certified": np.nan,
         "certified_examples": 0.0,
         "measured": -2 * slope / curvature,
@@ -165,7 +164,7 @@ def test_step_limits_that_were_not_measured_are_nan() -> None:
         "predicted_limit",
     )
     found = step_limits(measured(ETAS, drop=left_out, slope=np.nan))
-    for name in ("measured", "searched_to", "evaluations", "curvature_hessian", "curvature", "predicted"):
+    for name in ("measured", "searched_to", "evaluations", "curvature", "predicted"):
         assert bool(found[name].isnull().all()), name
     assert bool(found["lemma2"].notnull().all())
 
@@ -173,12 +172,27 @@ def test_step_limits_that_were_not_measured_are_nan() -> None:
 def test_step_limits_of_a_rising_and_of_a_concave_loss() -> None:
     base = measured(ETAS)
     slope = float(base.slope_at_zero[0])
-    assert (
-        float(step_limits(measured(ETAS, slope_at_zero=-slope, slope=-slope + 1e3 * ETAS))["curvature"][0])
-        == 0.0
-    )
-    # a curvature that is not positive says nothing
-    assert np.isnan(float(step_limits(measured(ETAS, slope=slope - 1e3 * ETAS))["curvature"][0]))
+    rising = measured(ETAS, slope_at_zero=-slope, slope=-slope + 1e3 * ETAS)
+    assert float(step_limits(rising)["curvature"][0]) == 0.0
+    # a curvature that is not positive says nothing, whichever it is
+    concave = measured(ETAS, curvature=-1.0)
+    assert np.isnan(float(step_limits(concave)["curvature"][0]))
+    concave = measured(ETAS, curvature=np.nan, slope=slope - 1e3 * ETAS)
+    assert np.isnan(float(step_limits(concave)["curvature"][0]))
+
+
+def test_the_curvature_is_the_exact_one_where_it_was_measured() -> None:
+    """Though the slopes, which see kinks on the way, tell another."""
+    base = measured(ETAS)
+    slope, curvature = float(base.slope_at_zero[0]), float(base.curvature[0])
+    bent = slope + (base.slope.values - slope) * 1.5
+    found = step_limits(measured(ETAS, slope=bent))["curvature"]
+    np.testing.assert_allclose(found, -2 * slope / curvature)
+    for unmeasured in (
+        measured(ETAS, slope=bent, curvature=np.nan),
+        measured(ETAS, slope=bent, drop=["curvature"]),
+    ):
+        np.testing.assert_allclose(step_limits(unmeasured)["curvature"], -2 * slope / curvature / 1.5)
 
 
 def test_how_far_was_searched_is_said() -> None:

@@ -30,6 +30,8 @@ class Network:
     slack: xr.Dataset | None
     split: xr.Dataset | None
     labels: xr.Dataset | None
+    alarms: tuple[str, ...] = ()
+    in_short: tuple[tuple[str, str], ...] = ()
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()

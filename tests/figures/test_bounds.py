@@ -46,9 +46,12 @@ def test_measured_and_bounds_are_drawn_as_given(checkpoint, position):
 def test_a_bound_that_is_infinite_everywhere_is_said_to_be():
     envelopes, ax = functions(network()), axes()
     envelopes[FUNCTION]["log10_bound"][:] = np.inf
+    envelopes["of-mine"] = envelopes[LAYERWISE].copy(deep=True)
+    envelopes["of-mine"]["log10_bound"][:] = np.nan
     plot_function_bounds(envelopes, ax=ax)
-    assert "Theorem 1: infinite" in legend_texts(ax)
-    assert "Theorem 1, layerwise" in legend_texts(ax)
+    assert legend_texts(ax)[2:] == ["Theorem 1, layerwise"]  # nothing that is not drawn
+    note = ax.get_legend().get_title().get_text()
+    assert note.split() == ["Not", "drawn,", "infinite:", "Theorem", "1;", "no", "number:", "of-mine"]
     assert not marks(ax)
     assert np.isfinite(ax.get_ylim()).all()
 
@@ -63,6 +66,39 @@ def test_a_bound_that_turns_infinite_is_marked_where_it_does():
     (mark,) = marks(ax)
     assert mark.get_xdata()[0] == ETAS[3]
     assert "bound turns infinite" in legend_texts(ax)
+
+
+def test_a_bound_whose_premise_ends_does_not_turn_infinite():
+    """As Neyshabur's, which speaks of small steps alone: beyond them there is no bound, and none that is infinite."""
+    envelopes, ax = ladder({FUNCTION: 3, "neyshabur": 2}), axes()
+    envelopes["neyshabur"]["log10_bound"][:, 2:] = np.inf
+    envelopes["neyshabur"]["premises_hold"] = envelopes["neyshabur"]["log10_bound"] < np.inf
+    plot_function_bounds(envelopes, ax=ax)
+    (mark,) = marks(ax)
+    assert mark.get_xdata()[0] == envelopes["neyshabur"].eta[2]
+    assert legend_texts(ax)[-1] == "bound ends: a premise fails"
+
+
+def test_no_legend_is_wider_than_its_figure():
+    names = {f"a-claim-of-someone-with-a-rather-long-name-{'and-more-' * k}{k}": 1 + k for k in range(9)}
+    for columns, draw in (
+        (1, lambda: draw_ladder(ladder(names, checkpoints=1))),
+        (2, lambda: draw_ladder(ladder(names))),
+    ):
+        figure = draw()
+        figure.draw_without_rendering()
+        extent = figure.legends[0].get_window_extent()
+        assert extent.x0 >= 0, columns
+        assert extent.x1 <= figure.bbox.x1, columns
+        assert extent.y0 >= 0
+        assert (
+            min(ax.get_window_extent().height for ax in figure.axes) > 1.5 * figure.dpi
+        )  # room for the data
+
+
+def test_the_ladder_of_a_single_checkpoint_has_no_training():
+    figure = draw_ladder(ladder({FUNCTION: 3}, checkpoints=1))
+    assert [ax.get_title() for ax in figure.axes] == ["step 0"]
 
 
 def test_claims_with_different_left_sides_each_get_their_measured_line():
@@ -175,7 +211,7 @@ def test_the_figure_has_both_ends_of_training_and_the_way_between_them_in_one_lo
 def test_the_legend_climbs_the_ladder():
     ax = axes()
     plot_function_bounds(ladder({FUNCTION: 8, OWN: 5, "telescoped": 1, LAYERWISE: np.inf}), ax=ax)
-    assert legend_texts(ax)[2:] == ["telescoped", OWN, "Theorem 1", "Theorem 1, layerwise: infinite"]
+    assert legend_texts(ax)[2:] == ["telescoped", OWN, "Theorem 1"]
 
 
 def test_eight_bounds_are_told_apart_and_rungs_keep_their_look():

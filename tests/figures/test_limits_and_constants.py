@@ -3,6 +3,7 @@
 import numpy as np
 
 from figures import (
+    draw_constants,
     numbers_of_constants,
     numbers_of_constants_across_layers,
     numbers_of_constants_through_training,
@@ -90,3 +91,11 @@ def test_constants_across_layers():
     numbers = numbers_of_constants_across_layers(summary)
     assert numbers.layer.tolist()[:3] == ["layers.0.weight", "layers.1.weight", "layers.2.weight"]
     assert numbers_of_constants(summary).panel.unique().tolist() == ["through training", "across layers"]
+
+
+def test_constants_of_a_single_checkpoint_are_shown_across_layers_alone():
+    summary = network(checkpoints=1).summary
+    (ax, key) = draw_constants(summary).axes[0], draw_constants(summary).axes[0].child_axes
+    assert "layer" in ax.get_xlabel()
+    assert len(key) == 1
+    assert numbers_of_constants(summary).panel.unique().tolist() == ["across layers"]

@@ -113,6 +113,27 @@ def test_whole_figures_of_poor_data_can_be_saved(tmp_path):
     assert dict(mpl.rcParams) == settings
 
 
+def lab(colors, see):
+    """CIE L*a*b*, as someone sees them: ``see`` is a matrix on linear RGB."""
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4) @ see.T
+    xyz = linear.clip(0, 1) @ np.array(
+        [[0.4339, 0.2126, 0.0177], [0.3762, 0.7152, 0.1095], [0.1899, 0.0722, 0.8729]]
+    )
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+DEUTERANOPIA = [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]  # Machado et al. 2009
+
+
+def test_neighbouring_checkpoints_can_be_told_apart():
+    """Steps 0, 4 and 8 of ten: two colours 10 apart in L*a*b* can be told, those of viridis are 7 to 13."""
+    for see in (np.eye(3), np.array(DEUTERANOPIA)):
+        for count in (3, 5, 10):
+            seen = lab(np.array(style.checkpoint_colors(count)), see)
+            assert np.linalg.norm(np.diff(seen, axis=0), axis=1).min() > 10, count
+
+
 def test_colours_can_be_told_apart():
     for colors in (style.checkpoint_colors(10), style.layer_colors(16)):
         # Perceived lightness (Rec. 709) rises all the way: the order is seen without any sense of hue.

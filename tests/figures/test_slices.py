@@ -102,7 +102,7 @@ def test_zero_breakdown_is_skipped_on_the_log_axis():
     assert zero.drawn_as.tolist() == ["not drawn"]
 
 
-@pytest.mark.parametrize(("smallest", "largest"), [(1.0, 10.0), (3e-9, 5e20), (1e-300, 1e300)])
+@pytest.mark.parametrize(("smallest", "largest"), [(1.0, 10.0), (3e-9, 5e14), (1e-300, 1.0)])
 def test_the_papers_range_is_shown_and_no_data_cut(smallest, largest):
     n, ax = network(), axes()
     n.measurements.loss[0, 1], n.measurements.loss[0, 2] = smallest, largest
@@ -112,6 +112,69 @@ def test_the_papers_range_is_shown_and_no_data_cut(smallest, largest):
     assert high >= max(1e6, largest)
     if (smallest, largest) == (1.0, 10.0):
         assert (low, high) == (1e-2, 1e6)
+    assert not ax.texts
+
+
+@pytest.mark.parametrize("largest", [1e24, 1e300])
+def test_one_curve_far_above_does_not_squeeze_the_others_into_a_band(largest):
+    n, ax = network(), axes()
+    n.measurements.loss[1, 4] = largest
+    plot_loss(n.measurements, ax=ax)
+    assert ax.get_ylim() == (1e-2, 1e12)
+    (mark,) = marks(ax)
+    assert (mark.get_xdata()[0], mark.get_markerfacecolor()) == (ETAS[4], "none")
+    assert legend_texts(ax) == ["above $10^{12}$, where the axis is cut"]
+    assert [text.get_text() for text in ax.texts] == [f"up to $10^{{{np.log10(largest):.0f}}}$"]
+    numbers = numbers_of_loss(n.measurements)
+    assert numbers[numbers.y == largest].drawn_as.tolist() == ["above the axis"]
+
+
+def diamonds(ax):
+    return [line for line in ax.lines if line.get_marker() == "D"]
+
+
+def test_the_measured_limit_is_a_diamond_on_each_curve():
+    n, limit = network(), np.array([0.02, np.nan, 5.0])
+    n.measurements.loss[0] = [3.0, 2.0, 2.5, 4.0, 9.0]
+    ax = plot_loss(n.measurements, measured_limit=limit, ax=axes())
+    first, last = diamonds(ax)
+    assert drawn(first) == pytest.approx(np.array([[0.02], [3.0]]))  # where the loss is back at its start
+    assert drawn(last) == pytest.approx(
+        np.array([[5.0], [float(n.measurements.loss[2, 0])]])
+    )  # beyond the grid
+    assert [line.get_color() for line in (first, last)] == [checkpoint_colors(3)[k] for k in (0, 2)]
+    assert any("measured step limit" in text for text in legend_texts(ax))
+    n.measurements.gradient_change[0, :, 0] = [0.0, 0.1, 1.0, 100.0, 1000.0]
+    ax = plot_breakdown(
+        n.measurements, n.summary, measured_limit=np.array([10**-1.5, np.nan, 5.0]), ax=axes()
+    )
+    (only,) = diamonds(ax)  # halfway from 0.01 to 0.1 the line is halfway from 1 to 100
+    assert drawn(only) == pytest.approx(np.array([[10**-1.5], [10.0]]))
+    numbers = numbers_of_breakdown(n.measurements, n.summary, measured_limit=limit)
+    assert numbers[numbers.series == "measured step limit"].drawn_as.tolist() == [
+        "points",
+        *2 * ["not drawn"],
+    ]
+    assert not diamonds(
+        plot_loss(n.measurements, measured_limit=np.zeros(3), ax=axes())
+    )  # no place on a log axis
+
+
+def test_what_rounding_may_change_is_a_bar_where_it_can_be_seen():
+    n, ax = network(), axes()
+    error = np.full(n.measurements.gradient_change.shape, np.nan)
+    error[:, 2] = 0.001 * n.measurements.gradient_change.values[:, 2]
+    error[:, 4] = 0.3 * n.measurements.gradient_change.values[:, 4]
+    n.summary["change_error"] = (n.measurements.gradient_change.dims, error)
+    plot_breakdown(n.measurements, n.summary, ax=ax)
+    assert len(ax.collections) == 3
+    y = float(n.measurements.gradient_change[1, 4, 0])
+    ((x, low), (_, high)) = ax.collections[1].get_segments()[0]
+    assert (x, low, high) == pytest.approx((1.0, 0.7 * y, 1.3 * y))
+    assert any("float64 spot check" in text for text in legend_texts(ax))
+    numbers = numbers_of_breakdown(n.measurements, n.summary)
+    bars = numbers[numbers.drawn_as == "error bars"]
+    np.testing.assert_array_equal(bars.y, error[:, [2, 4], 0].ravel())
 
 
 def test_numbers_say_how_each_point_is_drawn():
@@ -149,3 +212,27 @@ def test_accuracy_without_steps_is_that_at_eta_zero_and_the_run_is_left_out():
     assert [dot.get_ydata()[0] for dot in ax.lines] == n.measurements.accuracy.values[:, 0].tolist()
     assert [dot.get_xdata()[0] for dot in ax.lines] == [0, 1, 2]
     assert "order" in ax.get_xlabel()
+
+
+def test_accuracy_that_a_checkpoint_does_not_say_is_the_one_measured():
+    n, ax = network(), axes()
+    n.measurements.train_accuracy[1:] = np.nan  # of other people's checkpoints
+    plot_training_accuracy(n.measurements, None, ax)
+    expected = [n.measurements.train_accuracy.values[0], *n.measurements.accuracy.values[1:, 0]]
+    assert [dot.get_ydata()[0] for dot in ax.lines] == expected
+    assert not ax.texts
+    assert ax.get_ylabel() == "accuracy"
+    bare = n.measurements.drop_vars("accuracy").assign_coords(
+        train_accuracy=("checkpoint", np.full(3, np.nan))
+    )
+    ax = plot_training_accuracy(bare, None, axes())
+    assert [text.get_text() for text in ax.texts] == ["accuracy not known"]
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_a_single_checkpoint_stands_at_its_own_place(steps):
+    n = network(checkpoints=1, steps=steps)
+    ax = plot_training_accuracy(n.measurements, None, axes())
+    place = float(ax.lines[0].get_xdata()[0])
+    assert ax.get_xticks().tolist() == [place]
+    assert ax.get_xlim() == (place - 1, place + 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes import SliceSettings, measure_slice
+from probes import InputError, SliceSettings, measure_slice
 from probes.data.losses import LOSSES
 from tests.support.reference import make_data
 from tests.support.traces import picture, subject
@@ -69,6 +69,6 @@ def test_after_an_exception_in_the_network() -> None:
     total = calls
     for last in np.linspace(1, total, 12).astype(int):
         calls = 0
-        with pytest.raises(RuntimeError, match="planted"):
+        with pytest.raises((RuntimeError, InputError), match="planted"):
             measure_slice(network, x, y, settings=SETTINGS)
         assert picture(network) == before, last

@@ -99,8 +99,8 @@ def test_tensors_and_modules_get_the_same_verdicts(name: str, bias: bool, tmp_pa
         found = slice_of(load_network(checkpoint, network=make))
         assert set(found.variables) == set(expected.variables)
         for variable in expected.data_vars:
-            # the same torch functions in the same order: the same bits
-            np.testing.assert_array_equal(found[variable], expected[variable], err_msg=str(variable))
+            # the same torch functions in the same order: the same but for how sums are vectorised
+            np.testing.assert_allclose(found[variable], expected[variable], rtol=1e-12, err_msg=str(variable))
         for coordinate in ("layer", "is_weight", "uses", "activation", "rows", "columns", "operator"):
             assert (found[coordinate] == expected[coordinate]).all()
         for attribute in ("structure", "residual", "norm", "biases"):

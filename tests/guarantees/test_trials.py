@@ -477,7 +477,8 @@ def test_shards_of_two_processes(probe: Probe, tmp_path: Path) -> None:
         script,
         tmp_path,
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = str(Path(__file__).parents[2])  # what the script imports is beside the tests
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
     subprocess.run(list(map(str, launch)), check=True, capture_output=True, env=environment, timeout=300)
     twin = convolutions().eval()
     x, y = images()

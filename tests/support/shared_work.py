@@ -268,7 +268,7 @@ def work(rank: int, size: int, port: int, folder: Path) -> None:
                 lambda: measure_slice(make(norm="batch"), x, y, settings=MIXED, share=share)
             ),
         }
-        measure_run(run_source(folder), RUN, folder / "apart", share=share, shard="checkpoints")
+        measure_run(run_source(folder), folder / "apart", settings=RUN, share=share, shard="checkpoints")
         written = sorted(path.name for path in (folder / "apart" / "slices").iterdir())
     assert not lines
     status: object = None

@@ -45,7 +45,7 @@ def _returned(measurements: Measurements) -> xr.DataArray:
 CERTIFIED_STEP = Claim(
     id="certified-step",
     source="this toolkit: the softmax's curvature, the linear response, and what kinks can add",
-    statement="𝓛(η) < 𝓛(0) for every 0 < η ≤ the certified step, 𝓛 the mean over the N examples of --pattern",
+    statement="𝓛(η) < 𝓛(0) for every 0 < η ≤ the certified step, 𝓛 the mean over the N examples of `pattern`",
     left="the certified step, against the smallest measured η at which the same examples' mean loss is back",
     measured=_certified,
     bound=_returned,
@@ -56,7 +56,7 @@ CERTIFIED_STEP = Claim(
         Premise("cross-entropy", "the loss is the cross-entropy of labels", _cross_entropy),
     ),
     needs=(variables.CERTIFIED_STEP, variables.LOSS_RISE, variables.LOSS),
-    add="--pattern N (for the cross-entropy of chains of ReLU, leaky ReLU or linear layers, residual ones too)",
+    add="`pattern=N` (for the cross-entropy of chains of ReLU, leaky ReLU or linear layers, residual ones too)",
     number=55,
     subject="step",
     proved=True,

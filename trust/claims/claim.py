@@ -42,7 +42,8 @@ class Premise:
         check: measurements to booleans, or to 1, 0 and NaN where the measurements cannot tell; labelled with
             ``checkpoint`` and any dims that the truth depends on.
         needs: variables without which it cannot be checked.
-        add: what to add to the run so that the measurements can tell.
+        add: what to add to the run so that the measurements can tell; settings as Python spells them, between
+            backticks: ```jacobian=N```, which the command shows as its option.
         gates: whether the claim says nothing where it fails. A rule shows the premise of the theorem that it was
             taken from, and is judged without it.
     """
@@ -71,7 +72,7 @@ class Claim:
         kind: theorem, lemma, model, estimate or rule: it decides in which words the claim is judged.
         premises: empty for a model that is offered without any.
         needs: variables without which it is not measured.
-        add: what to add to the run to have them.
+        add: what to add to the run to have them, as of a premise.
         log10_constant: log10 of the constant that the claim multiplies with, or that would save it.
         log10_allowance: by how much, in log10, the measurement's own noise may have raised measured/bound: a
             breach that is no larger refutes nothing. None: rounding in float64 alone.

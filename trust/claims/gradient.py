@@ -15,6 +15,7 @@ from trust.claims.quantities import (
     EVIDENCE,
     above_noise,
     change_allowance,
+    change_floor,
     constant_at_small_eta,
     log10,
     log10_trust,
@@ -30,13 +31,13 @@ _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 
 
 def _breakdown(measurements: Measurements) -> xr.DataArray:
-    own = weights(measurements)
-    return perturbed(log10(own[variables.GRADIENT_CHANGE]).where(above_noise(own)))
+    change = log10(measurements[variables.GRADIENT_CHANGE]).where(above_noise(measurements))
+    return perturbed(weights(change))
 
 
 def _breakdown_allowance(measurements: Measurements) -> xr.DataArray:
-    own = perturbed(weights(measurements))
-    return change_allowance(own[variables.GRADIENT_CHANGE], own[variables.NOISE_FLOOR])
+    change = measurements[variables.GRADIENT_CHANGE]
+    return perturbed(weights(change_allowance(change, change_floor(measurements))))
 
 
 def _moved(measurements: Measurements) -> xr.DataArray:
@@ -136,7 +137,7 @@ RESOLVED = Premise(
     "the η do not leap, and the slope's integral is known to within half of ∫|slope|",
     _resolved,
     (variables.SLOPE, variables.SLOPE_AT_ZERO),
-    "a finer grid (--etas)",
+    "a finer grid (`etas`)",
 )
 
 LEMMA1 = Claim(
@@ -149,7 +150,7 @@ LEMMA1 = Claim(
     kind=Kind.LEMMA,
     premises=(RESOLVED,),
     needs=(variables.GRADIENT_DIFFERENCE, variables.SLOPE_AT_ZERO),
-    add="--layers all",
+    add="`layers='all'`",
     log10_allowance=_lemma1_allowance,
     number=40,
     subject="loss",
@@ -169,7 +170,7 @@ def _fitted_model(id: str, source: str, statement: str, model: Quantity, number:
         bound=partial(_out_of_sample, model=model),
         kind=Kind.MODEL,
         needs=(variables.GRADIENT_DIFFERENCE, variables.PERTURBATION_NORM, variables.GRADIENT_NORM),
-        add="--layers all and at least two η at which the gradient's change is above the noise",
+        add="`layers='all'` and at least two η at which the gradient's change is above the noise",
         log10_constant=partial(_fitted_constant, model=model),
         log10_allowance=partial(_fitted_allowance, model=model),
         number=number,

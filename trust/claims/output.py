@@ -67,7 +67,7 @@ __all__ = [
     "TELESCOPED",
 ]
 
-LADDER = "the ladder's measurements (leave out --no-ladder and --spectra none)"
+LADDER = "the ladder's measurements (leave out `ladder=False` and `spectra='none'`)"
 _OUTPUT = "relative output change, example by example (the bound divided by ‖f(x)‖ too)"
 
 

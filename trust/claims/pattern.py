@@ -14,7 +14,7 @@ from trust.claims.quantities import activations, log10, perturbed
 
 __all__ = ["PATTERN_TELESCOPED", "PIECEWISE_LINEAR", "RESPONSE"]
 
-_ADD = "--pattern N (for chains of ReLU, leaky ReLU or linear layers, residual ones too)"
+_ADD = "`pattern=N` (for chains of ReLU, leaky ReLU or linear layers, residual ones too)"
 
 
 def _piecewise_linear(measurements: Measurements) -> xr.DataArray:

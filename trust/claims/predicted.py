@@ -18,7 +18,7 @@ PREDICTED_LIMIT = Claim(
     bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),
     kind=Kind.ESTIMATE,
     needs=(variables.PREDICTED_LIMIT, variables.STEP_LIMIT),
-    add="the search for the step limit (leave out --no-limit)",
+    add="the search for the step limit (leave out `limit=False`)",
     number=61,
     subject="step",
 )

@@ -279,7 +279,7 @@ TRANSMISSION = Premise(
     add=_KNOWN,
 )
 KAPPA = Premise(
-    "kappa", "κ ≥ the condition number of every W_k, W̃_k and ΔW_k", _covers, add="--spectra slice"
+    "kappa", "κ ≥ the condition number of every W_k, W̃_k and ΔW_k", _covers, add="`spectra='slice'`"
 )
 INJECTIVE = Premise(
     "injective", "every W_k is injective (no layer is narrower than the one before)", _injective
@@ -326,7 +326,7 @@ SCALED_DATA = Premise(
     "‖x‖ = √d_0 and ‖y‖ = √d_L",
     _scaled_data,
     (variables.INPUT_NORM, variables.TARGET_NORM),
-    "--samples with all examples",
+    "`samples` with all examples",
 )
 SCALED_WEIGHTS = Premise(
     "scaled weights", "‖W_k‖₂ = √(d_k/d_{k−1})", _scaled_weights, (variables.OPERATOR_NORM,)
@@ -342,5 +342,5 @@ ORTHOGONAL = Premise(
     "the linearisation error is orthogonal to the residual f − y",
     _orthogonal,
     (variables.LINEARISATION_COSINE,),
-    "--samples with all examples",
+    "`samples` with all examples",
 )

@@ -23,7 +23,9 @@ __all__ = [
     "agd_scale",
     "along_layers",
     "at_small_eta",
+    "beyond_noise",
     "change_allowance",
+    "change_floor",
     "condition_number",
     "constant_at_small_eta",
     "cos_theta",
@@ -35,10 +37,12 @@ __all__ = [
     "log10",
     "log10_trust",
     "map_factors",
+    "noise_floor",
     "output_change",
     "output_change_allowance",
     "output_triangle",
     "perturbed",
+    "rounding_share",
     "slope_noise",
     "smallest_evident",
     "step_condition_number",
@@ -64,7 +68,7 @@ def log10(values: xr.DataArray) -> xr.DataArray:
         return xr.apply_ufunc(np.log10, values.clip(min=0.0))
 
 
-def weights(measurements: Measurements) -> Measurements:
+def weights(measurements: _Labelled) -> _Labelled:
     """The weight matrices alone: they count towards L."""
     return measurements.isel(layer=np.flatnonzero(measurements[variables.IS_WEIGHT].values))
 
@@ -122,13 +126,59 @@ def log10_trust(measurements: Measurements) -> xr.DataArray:
     return along_layers(log10_deep_relative_trust, relative)
 
 
+def rounding_share(measurements: Measurements) -> xr.DataArray:
+    """How much of the gradient's change may be rounding, by the float64 spot check, relative to it (checkpoint, eta).
+
+    At the η that were checked the largest error of a layer relative to its change, of those whose change is beyond the
+    noise floor: what rounding does it does to all layers, and a single one may be spared by chance. Between them a
+    straight line in η, from 0 at η = 0 on; beyond the last as there. 0 where nothing was checked.
+    """
+    change, etas = measurements[variables.GRADIENT_CHANGE], measurements[variables.ETA].values
+    if variables.GRADIENT_CHANGE_ERROR not in measurements:
+        return xr.zeros_like(change.max("layer")).fillna(0.0).reset_coords(drop=True)
+    beyond = change.where((change >= EVIDENCE * measurements[variables.NOISE_FLOOR]) & np.isfinite(change))
+    share = (measurements[variables.GRADIENT_CHANGE_ERROR] / beyond.where(beyond > 0)).max("layer")
+    return xr.apply_ufunc(
+        lambda values: _between(etas, values),
+        share,
+        input_core_dims=[["eta"]],
+        output_core_dims=[["eta"]],
+        vectorize=True,
+    ).reset_coords(drop=True)
+
+
+def _between(etas: Any, values: Any) -> Any:
+    """Values at some η, and straight lines between them."""
+    known = ~np.isnan(values) & (etas > 0)
+    return np.interp(etas, [0.0, *etas[known]], [0.0, *values[known]])
+
+
+def change_floor(measurements: Measurements) -> xr.DataArray:
+    """What rounding alone does to each layer's gradient change at each η (checkpoint, eta, layer).
+
+    The noise floor, which is that of η = 0, or what the float64 spot check tells of this η if that is more; NaN where
+    the gradient is zero but for rounding.
+    """
+    beyond = rounding_share(measurements) * measurements[variables.GRADIENT_CHANGE]
+    return measurements[variables.NOISE_FLOOR].clip(min=beyond.where(np.isfinite(beyond), 0.0))
+
+
+def beyond_noise(values: xr.DataArray, measurements: Measurements) -> xr.DataArray:
+    """Whether changes of the layers' gradients are evidence: at least :data:`EVIDENCE` times what rounding does there.
+
+    What it does at η = 0 (the noise floor) and, by the spot check, at this η.
+    """
+    floor = measurements[variables.NOISE_FLOOR]
+    return (values >= EVIDENCE * floor) & (rounding_share(measurements) <= 1 / EVIDENCE)
+
+
 def above_noise(measurements: Measurements) -> xr.DataArray:
-    """Whether a layer's gradient change is evidence: :data:`EVIDENCE` times its noise floor, and finite.
+    """Whether a layer's gradient change is evidence (:func:`beyond_noise`), and finite.
 
     A gradient that did not change at all is below any floor; one that was zero has no relative change.
     """
     change = measurements[variables.GRADIENT_CHANGE]
-    return (change > 0) & (change >= EVIDENCE * measurements[variables.NOISE_FLOOR]) & np.isfinite(change)
+    return (change > 0) & beyond_noise(change, measurements) & np.isfinite(change)
 
 
 def change_allowance(change: xr.DataArray, floor: xr.DataArray) -> xr.DataArray:
@@ -224,11 +274,16 @@ def whole(values: xr.DataArray) -> xr.DataArray:
     return (values**2).sum("layer", skipna=False) ** 0.5
 
 
+def noise_floor(measurements: Measurements) -> xr.DataArray:
+    """Each layer's noise floor; 1 where the gradient is zero but for rounding, for then all of it is noise."""
+    return measurements[variables.NOISE_FLOOR].fillna(1.0)
+
+
 def whole_noise(measurements: Measurements) -> xr.DataArray:
-    """How much of the whole gradient's change rounding alone can make (checkpoint)."""
-    return whole(
-        measurements[variables.NOISE_FLOOR] * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
-    )
+    """How much of the whole gradient's change rounding alone can make (checkpoint, eta)."""
+    start = whole(noise_floor(measurements) * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True))
+    share = rounding_share(measurements)
+    return start.clip(min=share * whole(measurements[variables.GRADIENT_DIFFERENCE]).fillna(0.0))
 
 
 def whole_change(measurements: Measurements) -> xr.DataArray:
@@ -250,7 +305,7 @@ def step_norm(measurements: Measurements) -> xr.DataArray:
 
 def slope_noise(measurements: Measurements) -> xr.DataArray:
     """How much of 𝓛'(0) = Σ⟨g_l, d_l⟩ rounding alone can make (checkpoint)."""
-    floor = np.maximum(measurements[variables.NOISE_FLOOR], measurements.attrs.get("epsilon", 2.0**-52))
+    floor = np.maximum(noise_floor(measurements), measurements.attrs.get("epsilon", 2.0**-52))
     gradient = measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True)
     return (floor * gradient * step_norm(measurements)).sum("layer")
 

@@ -72,15 +72,22 @@ def calibrated_limit(measurements: Measurements) -> xr.DataArray:
 
 
 def slice_curvature(measurements: Measurements) -> xr.DataArray:
-    """𝓛'' along the slice as a difference of slopes, at the smallest η where that is 100 times its noise.
+    """𝓛'' along the slice (checkpoint): exact, dᵀHd, where that was measured, else a difference of slopes.
 
-    Unlike the Hessian it sees the kinks of ReLU that the examples cross on the way.
+    The exact one is blind to the kinks of ReLU that examples cross on the way, the difference of slopes is not.
     """
-    return _difference_of_slopes(measurements)[0]
+    return _exact_curvature(measurements).fillna(_difference_of_slopes(measurements)[0])
+
+
+def _exact_curvature(measurements: Measurements) -> xr.DataArray:
+    """The Hessian's (checkpoint), NaN where it was not measured."""
+    if variables.CURVATURE in measurements:
+        return measurements[variables.CURVATURE]
+    return xr.full_like(measurements[variables.SLOPE_AT_ZERO], np.nan)
 
 
 def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.DataArray]:
-    """The slice curvature, and the η that it was read off."""
+    """𝓛'' by the slope at the smallest η where it is 100 times its noise, and that η."""
     rise = measurements[variables.SLOPE] - measurements[variables.SLOPE_AT_ZERO]
     noise = slope_noise(measurements)
     evident = (measurements[variables.ETA] > 0) & (abs(rise) >= 100 * noise) & np.isfinite(rise)
@@ -90,9 +97,10 @@ def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.
 
 
 def curvature_limit(measurements: Measurements) -> xr.DataArray:
-    """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint).
+    """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint), 𝓛'' of :func:`slice_curvature`.
 
-    NaN where the slopes were not measured, and where 𝓛'' ≤ 0: then it says nothing.
+    −∞ where the loss rises at once. NaN where neither curvature nor slopes were measured, and where 𝓛'' ≤ 0: then it
+    says nothing.
     """
     curvature = slice_curvature(measurements)
     slope = measurements[variables.SLOPE_AT_ZERO]
@@ -147,10 +155,10 @@ def _no_faster(
 
 
 def _small_step(measurements: Measurements) -> xr.DataArray:
-    """Whether the curvature was read off while the loss was still falling (checkpoint)."""
+    """Whether the curvature is that at η = 0, or was read off while the loss was still falling (checkpoint)."""
     eta, limit = _difference_of_slopes(measurements)[1], curvature_limit(measurements)
-    falling = log10(2 * eta) < limit
-    return falling.astype(float).where(eta.notnull() & limit.notnull())
+    falling = (log10(2 * eta) < limit).astype(float).where(eta.notnull())
+    return falling.where(_exact_curvature(measurements).isnull(), 1.0).where(limit.notnull())
 
 
 NO_FASTER = Premise(
@@ -160,7 +168,7 @@ NO_FASTER = Premise(
         measurements, _calibrated(measurements), constant_at_small_eta(measurements)
     ),
     (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
-    "smaller η (--etas) and --layers all",
+    "smaller η (`etas`) and `layers='all'`",
     gates=False,
 )
 TRUSTED = Premise(
@@ -168,14 +176,14 @@ TRUSTED = Premise(
     "every moving tensor's breakdown is at most D(r) up to the limit",
     lambda measurements: _no_faster(measurements, lemma2_limit(measurements), 1.0),
     (variables.GRADIENT_CHANGE, variables.PERTURBATION_NORM),
-    "smaller η (--etas) and --layers all",
+    "smaller η (`etas`) and `layers='all'`",
 )
 SMALL_STEP = Premise(
     "small step",
-    "the slopes are compared at an η below half the limit, where the loss still falls",
+    "the curvature is that at η = 0, or of slopes compared below half the limit, where the loss still falls",
     _small_step,
     (variables.SLOPE,),
-    "--layers all",
+    "`layers='all'`",
 )
 
 
@@ -189,7 +197,7 @@ def _claim(
     *,
     kind: Kind,
     needs: tuple[str, ...] = (),
-    add: str = "the search for the step limit (leave out --no-limit)",
+    add: str = "the search for the step limit (leave out `limit=False`)",
     **more: Any,
 ) -> Claim:
     return Claim(
@@ -266,7 +274,8 @@ CALIBRATED = _claim(
     53,
     kind=Kind.RULE,
     needs=(variables.GRADIENT_CHANGE,),
-    add="the search for the step limit (leave out --no-limit), and two η inside it beside that C is read from (--etas)",
+    add="the search for the step limit (leave out `limit=False`), and two η inside it beside that C is read from"
+    " (`etas`)",
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )
 

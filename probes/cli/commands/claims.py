@@ -6,6 +6,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS
+from probes.cli.spelling import spelled
 from probes.system.terminal import say
 
 
@@ -23,10 +24,10 @@ def claims(user_claims: tuple[str, ...], as_json: bool) -> None:
         return
     for claim in found:
         say(f"{claim['claim']} ({claim['kind']})", bold=True)
-        say(f"    {claim['statement']}")
+        say(f"    {spelled(claim['statement'])}")
         say(f"    measures: {claim['measures']}")
         for name, statement in claim["premises"].items():
-            say(f"    premise {name}: {statement}")
+            say(f"    premise {name}: {spelled(statement)}")
         if not claim["premises"]:
             say("    no premises")
         if claim["kind"] in ("theorem", "lemma"):

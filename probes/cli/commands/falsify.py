@@ -132,7 +132,7 @@ def _searched(claim: Claim, search: _Search) -> Outcome:
 
     if not (math.isfinite(search.budget) and search.budget > 0):
         raise InputError(f"--budget {search.budget:g}: must be a positive number of seconds")
-    check_count("--seed", search.seed, 0, SEEDS[1])
+    check_count("seed", search.seed, 0, SEEDS[1])
     try:
         return refute(
             claim,

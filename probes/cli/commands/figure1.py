@@ -8,6 +8,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
+from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
 
 
@@ -31,9 +32,17 @@ from probes.system.terminal import say
 @click.option("--device", default="auto", show_default=True, help="Where to probe: auto, cpu, cuda, …")
 @FORMAT
 @OUT
+@WIDE
 @JSON
 def figure1(
-    preset: str, data: str, seed: int, device: str, formats: tuple[str, ...], out: Path, as_json: bool
+    preset: str,
+    data: str,
+    seed: int,
+    device: str,
+    formats: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """Train, probe and report the paper's Figure 1 from nothing; run it again to continue."""
     from probes.cli.reports import report_document, terminal_summary, write_report
@@ -45,6 +54,6 @@ def figure1(
         print_json(report_document(findings, figures))
         return
     for one in findings:
-        say(terminal_summary(one))
+        say(terminal_summary(one, room(wide=wide)))
         say()
     say(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")

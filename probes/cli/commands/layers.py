@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import DATA, NETWORK, PERTURB, source_of
-from probes.errors import InputError
+from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
 
 if TYPE_CHECKING:
@@ -22,20 +23,30 @@ if TYPE_CHECKING:
 @NETWORK
 @DATA
 @PERTURB
+@WIDE
 @JSON
-def layers(checkpoint: str, perturb: tuple[str, ...], biases: str, as_json: bool, **options: Any) -> None:
+def layers(
+    checkpoint: str, perturb: tuple[str, ...], biases: str, wide: bool, as_json: bool, **options: Any
+) -> None:
     """List the parameters of CHECKPOINT in the order of the forward pass, and how probe run will treat each.
+
+    Of a folder of checkpoints it is the last one, in training order.
 
     With data (--data, or what the checkpoint says) one forward pass of two examples tells the order and what is
     used; without any the order is that of registration.
     """
+    from probes.checkpoints.order import training_order
     from probes.measures.layers import treated
 
-    found = treated(_found_layers(source_of((checkpoint,), options)), perturb=perturb, biases=biases)
+    paths = training_order([Path(checkpoint)]).paths
+    source = source_of((str(paths[-1]),), options)
+    found = treated(_found_layers(source), perturb=perturb, biases=biases)
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
-    say(_lines(found))
+    if len(paths) > 1:
+        say(f"{paths[-1]}, the last of {len(paths)} checkpoints")
+    say(_lines(found, room(wide=wide)))
 
 
 def _found_layers(source: Source) -> list[Layer]:
@@ -55,10 +66,6 @@ def _found_layers(source: Source) -> list[Layer]:
     if (said := networks.conversion()) is not None:
         say(f"probe: {said}", err=True)
     path = order.paths[0]
-    if len(networks) > 1:
-        raise InputError(
-            f"{source.checkpoints[0]}: holds {len(networks)} checkpoints; name one, such as {path}"
-        )
     frozen = networks.load(0)
     network, names = frozen.network, frozen.names
     if data_spec(source, frozen, path) is None:
@@ -69,7 +76,7 @@ def _found_layers(source: Source) -> list[Layer]:
         return find_layers(network, evaluator, names)
 
 
-def _lines(layers: Sequence[Layer]) -> str:
+def _lines(layers: Sequence[Layer], width: int | None) -> str:
     """A table, and what it comes to."""
     from probes.cli.tables import plain
     from probes.measures.layers import PERTURBED
@@ -90,7 +97,7 @@ def _lines(layers: Sequence[Layer]) -> str:
         else f"{uses} uses of {len(weights)} weight matrices"
     )
     lines = [
-        plain(rows),
+        plain(rows, width, spare=("module", "remarks", "kind")),
         f"{len(moving)} of {len(layers)} parameters are perturbed; L = {depth},"
         f" {sum(layer.is_weight for layer in moving)} of them perturbed",
     ]

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probes.choices import CHOICES
+from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
+from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
 
 if TYPE_CHECKING:
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@CONFIG
 @SOURCE
-@click.option(
-    "--etas",
-    default="log",
-    show_default=True,
-    help="Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
+@setting(
+    "etas",
+    "Grid of perturbation strengths: log (0 and 20 from 1e-4 to 1), paper (0, 0.001, …, 0.099), a:b:n,"
     " or a comma list. 0 and 1e-4, where constants are read off, are always included.",
+    type=click.UNPROCESSED,  # text, or numbers from a file
 )
 @MEASURE
 @setting(
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 @setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
 @setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
+@setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
 @setting(
     "measure",
@@ -79,22 +82,30 @@ if TYPE_CHECKING:
     help="Read and check everything, say what would be done and about how long it takes; write nothing.",
 )
 @OUT
+@WIDE
 @JSON
 def run(
-    checkpoints: tuple[str, ...], out: Path, as_json: bool, shard: str, dry: bool, **options: Any
+    checkpoints: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
+    shard: str,
+    dry: bool,
+    **options: Any,
 ) -> None:
     """Measure the slice of each CHECKPOINT (files, or folders of them in training order).
 
     What is measured is kept checkpoint by checkpoint; the same command continues an interrupted run.
     """
     from probes.cli.dry_run import dry_run
+    from probes.runs.folder import slice_files
     from probes.runs.history import copy_history
     from probes.runs.run import measure_run
-    from probes.slices.etas import parse_etas
 
     orders: list[TrainingOrder] = []
+    before = len(slice_files(out))
     with share_of(options["device"]) as share:
-        settings = settings_of(options, etas=parse_etas(options["etas"]))
+        settings = settings_of(options)
         source = source_of(checkpoints, options)
         if dry:
             if share.rank == 0:
@@ -104,19 +115,20 @@ def run(
                 else:
                     say("\n".join(found.lines()))
             return
-        measure_run(source, settings, out, order=orders.append, share=share, shard=shard)
+        measure_run(source, out, settings=settings, order=orders.append, share=share, shard=shard)
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], as_json=as_json)
+    _say_what_was_measured(out, orders[0], before, wide=wide, as_json=as_json)
 
 
-def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) -> None:
+def _say_what_was_measured(
+    out: Path, order: TrainingOrder, before: int, *, wide: bool, as_json: bool
+) -> None:
     from analysis import check_measurements
     from analysis.documents import start_rows
     from analysis.start import chance_lines, start_table
-    from analysis.wording import noise_line
-    from probes.cli.reports import self_check_lines
+    from probes.cli.reports import noise_lines, self_check_lines
     from probes.cli.tables import plain
     from probes.runs.results import load
 
@@ -129,6 +141,7 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
             {
                 "results": str(out),
                 "checkpoints": [str(label) for label in measurements["checkpoint"].values],
+                "measured_before": before,
                 "start": start_rows(measurements),
                 "checks": [
                     {"check": one.check, "checkpoint": one.checkpoint, "outcome": one.outcome.value}
@@ -139,7 +152,16 @@ def _say_what_was_measured(out: Path, order: TrainingOrder, *, as_json: bool) ->
         return
     if len(order.paths) > 1:
         say("\n".join(order.lines()))
-    say(plain(start_table(measurements)))
-    say(self_check_lines(checks))
-    say(noise_line(measurements))
-    say(f"{measurements.sizes['checkpoint']} checkpoints measured into {out}; next: probe report {out}")
+    width = room(wide=wide)
+    say(plain(start_table(measurements), width))
+    say(self_check_lines(checks, width))
+    say("\n".join(noise_lines(measurements, width)))
+    say(f"{_counted(measurements.sizes['checkpoint'], before, out)}; next: probe report {out}")
+
+
+def _counted(checkpoints: int, before: int, out: Path) -> str:
+    """How many were measured, and whether this run had anything left to do."""
+    several = f"{checkpoints} checkpoint{'s' * (checkpoints != 1)}"
+    if before == checkpoints:
+        return f"nothing was left to do, {out} holds {several} measured before"
+    return f"{several} measured into {out}" + (f", {before} of them before" if before else "")

@@ -9,6 +9,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import FORMAT, OUT, choice
+from probes.cli.tables import WIDE, room
 from probes.errors import InputError
 from probes.system.terminal import say
 
@@ -34,9 +35,17 @@ _STUDIES = {"dropped-constant": "studies.dropped_constant"}
 )
 @FORMAT
 @OUT
+@WIDE
 @JSON
 def study(
-    name: str, preset: str, seeds: int, data: str, formats: tuple[str, ...], out: Path, as_json: bool
+    name: str,
+    preset: str,
+    seeds: int,
+    data: str,
+    formats: tuple[str, ...],
+    out: Path,
+    wide: bool,
+    as_json: bool,
 ) -> None:
     """An experiment whole, from training to its figure; run it again to continue, or to add seeds.
 
@@ -45,7 +54,7 @@ def study(
     """
     from importlib import import_module
 
-    from probes.cli.tables import plain
+    from probes.cli.tables import paragraph, plain
 
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: must be at least 1")
@@ -64,7 +73,8 @@ def study(
             }
         )
         return
-    say(plain(result.table))
+    say(plain(result.table, room(wide=wide)))
     say()
-    say(result.answer)
+    for line in result.answer.splitlines():
+        say(paragraph(line, room(wide=wide), indent=2))
     say(f"\nthe figure and its numbers are in {out}")

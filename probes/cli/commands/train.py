@@ -90,8 +90,8 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
 
     _refuse_shape_options(network)
     shape = {name: options.pop(name) for name in _SHAPE}
-    check_count("--depth", shape["depth"], 1, MOST_LAYERS - 1)
-    check_count("--width", shape["width"], 1, LARGEST_WIDTH)
+    check_count("depth", shape["depth"], 1, MOST_LAYERS - 1)
+    check_count("width", shape["width"], 1, LARGEST_WIDTH)
     options["data"] = options["data"] or ("text" if network == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
     settings = TrainingSettings(network=_described(network, shape, data), **options)

@@ -109,7 +109,7 @@ def test_a_loss_that_is_said(
 def test_activations_that_no_network_has(
     probe: Probe, described: Callable[..., Path], data: Path, tmp_path: Path, spec: str
 ) -> None:
-    one_line(lambda: parse_activation(spec), "--activation")
+    one_line(lambda: parse_activation(spec), "`activation=")
     path = described(network={**make().spec.to_json(), "activation": spec})
     refused(probe("run", path, "--data", data, *RUN, "--out", tmp_path / "out"), "net.safetensors")
 

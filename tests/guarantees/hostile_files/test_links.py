@@ -118,7 +118,7 @@ def test_every_command_leaves_links_alone(
         path.symlink_to(target)
         return path
 
-    pipe = tmp_path / "pipe"
+    pipe = tmp_path / "pipe.csv"
     os.mkfifo(pipe)
     refused(probe("export", measured, pipe), str(pipe), "is a pipe")
     assert pipe.is_fifo()

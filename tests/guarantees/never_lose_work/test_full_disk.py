@@ -59,7 +59,7 @@ def test_files_that_the_system_refuses_to_let_grow(probe_run: Any, inputs: Path,
         assert f"{name}: cannot be written (File too large)" in line
 
     limited(6_000, run_arguments(inputs, out), str(out / "slices" / "0000.nc"))
-    assert sorted(everything(out)) == ["run.json"]
+    assert sorted(everything(out)) == ["run.json", "run.toml"]
     limited(4_000, train, str(trained / ".training-state"))
     assert sorted(everything(trained)) == ["checkpoint-000000.safetensors", "training.csv", "training.json"]
     assert probe_run(inputs, out) == 0

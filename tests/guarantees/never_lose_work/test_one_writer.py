@@ -28,7 +28,7 @@ def test_the_second_writer_is_refused_until_the_first_is_dead(
     holder = processes.start(processes.hold_lock, copy, tmp_path / "ready")
     processes.wait_for(tmp_path / "ready", holder)
     before = everything(copy)
-    refused(lambda: RunFolder(copy).open(identity, {}), str(copy), f"(pid {holder.pid})", "another --out")
+    refused(lambda: RunFolder(copy).open(identity, {}), str(copy), f"(pid {holder.pid})", "another `out`")
     assert everything(copy) == before
     assert RunFolder(copy).attach().has_slice(0)  # a further process of the holder's run needs no lock
     assert probes.load(copy).sizes["checkpoint"] == 2

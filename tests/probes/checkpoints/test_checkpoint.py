@@ -82,10 +82,10 @@ def test_a_key_chooses_among_several(tmp_path: Path) -> None:
     torch.save(
         {"generator": state(), "critic": {"nets": {"x.weight": torch.ones(1, 6)}, "n": 1}, "d": state()}, path
     )
-    refused(lambda: read_checkpoint(path), path, "--key", "generator", "d")
+    refused(lambda: read_checkpoint(path), path, "`key=NAME`", "generator", "d")
     assert list(read_checkpoint(path, key="critic/nets").tensors) == ["x.weight"]
     assert len(read_checkpoint(path, key="generator").tensors) == 3
-    refused(lambda: read_checkpoint(path, key="nothing"), path, "--key nothing", "generator")
+    refused(lambda: read_checkpoint(path, key="nothing"), path, "key='nothing'", "generator")
     refused(lambda: read_checkpoint(path, key="critic/n"), path)
 
 

@@ -100,7 +100,7 @@ def test_distance_takes_programs_and_wrappers(tmp_path: Path) -> None:
     for layer in half["layers"]:
         old, new = (one[layer["name"]].double() for one in (state(), moved))
         assert layer["relative"] == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-12)
-    with pytest.raises(InputError, match="--ignore-tensors nothing: matches no tensor"):
+    with pytest.raises(InputError, match="`ignore_tensors='nothing'`: matches no tensor"):
         distance_between_files(tmp_path / "b.pt", tmp_path / "c.pt", ignore=("nothing",))
 
 

@@ -129,7 +129,7 @@ def test_a_full_disk_keeps_what_was_measured(
     def fsync(descriptor: int) -> None:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not a folder, which only learns the files' names
             files.append(descriptor)
-        if len(files) > 2:  # the manifest and the first slice fit
+        if len(files) > 3:  # the manifest, the settings and the first slice fit
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 

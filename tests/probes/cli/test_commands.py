@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ import torch
 import xarray as xr
 
 import probes
-from analysis import Status, judge
+from analysis import Status, judge, step_limits
 from probes.checkpoints.checkpoint import read_checkpoint
 from tests.conftest import Probe
+from tests.probes.cli.refusals import one_line
 from trust import distance_between
 from trust.claims import all_claims
 
@@ -46,7 +49,10 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"verdicts", "split", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "warnings", "figures"}
+    (short,) = document["summary"]
+    assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
+    assert (short["network"], short["alarms"]) == ("3 layers", [])
     assert len(document["split"]) == 9  # three weight matrices at three checkpoints
     for row in document["split"]:
         assert row["constant"] == pytest.approx(row["jacobian_part"] + row["residual_part"], rel=1e-9)
@@ -83,6 +89,34 @@ def test_limit_agrees_with_run(probe: Probe, trained: Path, measured: Path) -> N
         assert row["calibrated"] == pytest.approx(math.expm1(math.log1p(1 / row["constant"]) / 3), rel=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["full", "bfloat16"])
+def test_limit_and_report_agree_in_every_column(
+    probe: Probe, trained: Path, tmp_path: Path, precision: str
+) -> None:
+    """What is computed is the same number; what is searched for, on two grids, is the same to its accuracy.
+
+    In bfloat16 the breakdown is rounding at the η where C is read off else.
+    """
+    given = (trained, "--precision", precision, "--pattern", 7)
+    assert probe("run", *given, "--out", tmp_path / "run").exit_code == 0
+    limits = step_limits(probes.load(tmp_path / "run"))
+    found = json.loads(probe("limit", *given, "--json").stdout)
+    searched = {"measured": 0.0095, "certified": 0.02}  # as MeasuredStepLimit and Pattern say
+    columns = ("cos_theta", "constant", "lemma2", "calibrated", "curvature", "predicted", *searched)
+    for place, row in enumerate(found):
+        for name in columns:
+            value = np.nan if row[name] is None else row[name]
+            expected = pytest.approx(
+                float(limits[name][place]), rel=2 * searched.get(name, 1e-15), nan_ok=True
+            )
+            assert value == expected, (row["checkpoint"], name)
+    hessian = probes.load(tmp_path / "run")[["slope_at_zero", "curvature"]]
+    for one, row in zip(hessian.transpose("checkpoint").to_dataframe().itertuples(), found, strict=True):
+        limit = -2 * one.slope_at_zero / one.curvature
+        assert row["curvature"] == (pytest.approx(limit, rel=1e-12) if one.curvature > 0 else None)
+    assert any(row["curvature"] is not None for row in found)
+
+
 def test_limit_certifies_a_step_of_as_many_examples_as_are_asked_for(probe: Probe, trained: Path) -> None:
     result = probe("limit", trained, "--pattern", 7, "--json")
     assert result.exit_code == 0, result.output
@@ -104,6 +138,27 @@ def test_distance(probe: Probe, trained: Path) -> None:
     )
     assert document["distance"] == pytest.approx(distance_between(before, after))
     assert "deep relative trust" in probe("distance", files[0], files[-1]).stdout
+
+
+def test_distance_along_a_folder(probe: Probe, trained: Path, tmp_path: Path) -> None:
+    files = sorted(trained.glob("*.safetensors"))
+    steps = json.loads(probe("distance", trained, "--json").stdout)["steps"]
+    assert [(step["before"], step["after"]) for step in steps] == [
+        (str(before), str(after)) for before, after in pairwise(files)
+    ]
+    for step in steps:
+        alone = json.loads(probe("distance", step["before"], step["after"], "--json").stdout)
+        assert alone == {"distance": step["distance"], "layers": step["layers"]}
+    lines = probe("distance", trained).stdout.splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [[a.name, b.name] for a, b in pairwise(files)]
+    most = max(steps[0]["layers"], key=lambda layer: layer["relative"])
+    assert lines[2].endswith(most["name"])
+    one_line(probe("distance", files[0]), "is one checkpoint")
+    one_line(probe("distance", trained, files[0]), "holds 3 checkpoints; name one")
+    (tmp_path / "one").mkdir()
+    shutil.copy(files[1], tmp_path / "one")
+    alone = json.loads(probe("distance", tmp_path / "one", files[2], "--json").stdout)
+    assert alone["distance"] == steps[1]["distance"]
 
 
 def test_export_is_tidy_and_exact(probe: Probe, measured: Path, tmp_path: Path) -> None:

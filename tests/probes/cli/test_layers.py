@@ -84,10 +84,10 @@ def test_json_of_a_module_of_the_user_s_own(probe: Probe, foreign: tuple[Path, s
         "inner.weight": "perturbed",
         "inner.bias": "left alone: frozen",
         "norm.weight": "perturbed",
-        "norm.bias": "left alone: excluded by --perturb",
+        "norm.bias": "left alone: excluded by perturb",
         "out.weight": "perturbed",
         "back.weight": "perturbed",
-        "back.bias": "left alone: excluded by --perturb",
+        "back.bias": "left alone: excluded by perturb",
         "spare.weight": "left alone: unused",
     }
 
@@ -138,8 +138,10 @@ def test_the_table_for_reading(probe: Probe, trained: Path, foreign: tuple[Path,
     assert [line.split()[0] for line in lines[2:8]] == [
         f"layers.{k}.{leaf}" for k in range(3) for leaf in ("weight", "bias")
     ]
-    assert "left alone: --biases fixed" in lines[3]
+    assert "left alone: biases fixed" in lines[3]
     assert lines[8].startswith("3 of 6 parameters are perturbed; L = 3")
+    folder = probe("layers", trained, "--biases", "fixed")
+    assert folder.stdout.splitlines() == [f"{last}, the last of 3 checkpoints", *lines]
     path, network = foreign
     bare = probe("layers", path, "--network", network)
     assert bare.exit_code == 0, bare.output
@@ -152,7 +154,7 @@ def test_what_cannot_be_listed_is_refused(
 ) -> None:
     path, network = foreign
     for arguments, message in (
-        (("layers", trained), "3 checkpoints"),
+        (("layers", trained / "nowhere"), "no such file or folder"),
         (("layers", path, "--network", network, "--perturb", "none*"), "--perturb none*"),
         (("layers", path, "--data", data), "probe: "),
     ):

@@ -40,8 +40,8 @@ def test_arrays_on_disk(tmp_path: Path, suffix: str) -> None:
     head = load_data(str(tmp_path / f"d.{suffix}"), examples=4)
     assert len(head) == 4
     assert torch.equal(head.x, data.x[:4])
-    refused(tmp_path / f"d.{suffix}", "--examples 8", examples=8)
-    refused(tmp_path / f"d.{suffix}", "--examples 0", examples=0)
+    refused(tmp_path / f"d.{suffix}", "examples=8", examples=8)
+    refused(tmp_path / f"d.{suffix}", "examples=0", examples=0)
 
 
 def test_a_pair_and_other_kinds_of_numbers(tmp_path: Path) -> None:
@@ -188,6 +188,6 @@ def test_callables_that_return_batches(tmp_path: Path) -> None:
     endless = load_data(f"{path}:endless", examples=16)
     assert torch.equal(endless.x[:, 0], torch.arange(16.0) % 7 * 3)
     refused(f"{path}:words", "has 4 examples", examples=5)
-    refused(f"{path}:endless", "--examples 0", examples=0)
+    refused(f"{path}:endless", "examples=0", examples=0)
     refused(f"{path}:flat", "(examples, features)")
     refused(f"{path}:broken", "reading it failed with KeyError")

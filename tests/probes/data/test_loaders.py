@@ -102,10 +102,10 @@ def test_a_loader_that_shuffles_is_read_once_and_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("value", "part"),
     [
-        (X, "must return x and y"),
-        (3, "must return x and y"),
-        ("text", "must return x and y"),
-        (None, "must return x and y"),
+        (X, "give x and y"),
+        (3, "give x and y"),
+        ("text", "give x and y"),
+        (None, "give x and y"),
         ([], "no examples"),
         ({}, "no inputs"),
         ({"labels": Y}, "no inputs"),
@@ -146,6 +146,6 @@ def test_what_never_ends_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, limit in (("MOST_BATCHES", 50), ("MOST_BYTES", 10_000)):
         with monkeypatch.context() as patched:
             patched.setattr(reading, name, limit)
-            with pytest.raises(InputError, match=r"no end after .* --examples"):
+            with pytest.raises(InputError, match=r"no end after .* `examples=N`"):
                 read_batches(endless(), "--data mine")
             assert len(read_batches([(X, Y)] * 60, "--data mine")[0]) == 660  # knows its length

@@ -44,7 +44,7 @@ def test_names_need_targets_of_their_kind() -> None:
     assert resolve_loss(None, labels)[0] == "cross-entropy"
     assert resolve_loss("cross-entropy", tokens)[0] == "cross-entropy"
     assert resolve_loss(None, tokens)[0] == "cross-entropy"
-    with pytest.raises(InputError, match="--loss cross-entropy for labels of every token"):
+    with pytest.raises(InputError, match="`loss='cross-entropy'` for labels of every token"):
         resolve_loss(None, tokens[None])
     with pytest.raises(InputError, match="1 examples have no target"):
         resolve_loss(None, Batches([Batch(tokens, torch.tensor([[1, 1], [-100, -100]]))]))

@@ -47,7 +47,7 @@ def test_a_loss_of_model_and_batch() -> None:
         assert "(model, batch)" in verdicts[claim].remark
     assert verdicts["deep-relative-trust"].status != Status.NOT_MEASURED
     settings = SliceSettings(etas, direction="adversarial", ascent_steps=1, restarts=0)
-    with pytest.raises(InputError, match="use --objective breakdown"):
+    with pytest.raises(InputError, match="use `objective='breakdown'`"):
         measure_slice(network, batches, settings=settings, loss=token_mean)
 
 

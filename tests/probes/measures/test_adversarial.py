@@ -147,7 +147,7 @@ def test_zero_tensors_and_strangers_stay_put() -> None:
     everywhere = {name: torch.ones_like(tensor) for name, tensor in evaluator.frozen.items()}
     for objective in OBJECTIVES:
         if objective == "breakdown":  # behind a zero layer the first one has no gradient
-            with pytest.raises(InputError, match=r"^--objective breakdown: .*layers\.0\.weight is 0"):
+            with pytest.raises(InputError, match=r"^`objective='breakdown'`: .*layers\.0\.weight is 0"):
                 find_worst(evaluator, moving, 0.1, ascent=Ascent(objective))
             continue
         found = find_worst(
@@ -274,9 +274,9 @@ def test_a_gradient_that_is_not_finite_ends_the_ascent() -> None:
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        ({"objective": "loss"}, "--objective loss"),
-        ({"steps": 0}, "--ascent-steps 0"),
-        ({"restarts": -1}, "--restarts -1"),
+        ({"objective": "loss"}, "`objective='loss'`"),
+        ({"steps": 0}, "`ascent_steps=0`"),
+        ({"restarts": -1}, "`restarts=-1`"),
         ({"examples": 0}, "examples 0"),
     ],
 )
@@ -291,17 +291,17 @@ def test_bad_arguments() -> None:
     evaluator = batch_of(make(), *make_data())
     names = list(evaluator.frozen)
     for eta in (0.0, -0.1, math.nan, math.inf):
-        with pytest.raises(InputError, match=f"^--etas {eta}: "):
+        with pytest.raises(InputError, match=f"^`etas={eta}`: "):
             find_worst(evaluator, names, eta, ascent=Ascent())
-    with pytest.raises(InputError, match=r"^--restarts 0: "):
+    with pytest.raises(InputError, match=r"^`restarts=0`: "):
         find_worst(evaluator, names, 0.1, ascent=Ascent(restarts=0))
     with pytest.raises(InputError, match="no parameter nonsense"):
         find_worst(evaluator, [*names, "nonsense"], 0.1, ascent=Ascent())
     with pytest.raises(InputError, match="no parameter that may move"):
         find_worst(evaluator, [], 0.1, ascent=Ascent())
     dead = batch_of(linear(np.zeros((3, 6))), *make_data())
-    with pytest.raises(InputError, match=r"^--objective output: the output is 0 for all of the first 37 "):
+    with pytest.raises(InputError, match=r"^`objective='output'`: the output is 0 for all of the first 37 "):
         find_worst(dead, ["weight"], 0.1, ascent=Ascent())
     vector = batch_of(nn.LayerNorm(6), *make_data())
-    with pytest.raises(InputError, match=r"^--objective breakdown: the network has no weight matrix"):
+    with pytest.raises(InputError, match=r"^`objective='breakdown'`: the network has no weight matrix"):
         find_worst(vector, ["weight"], 0.1, ascent=Ascent("breakdown"))

@@ -142,7 +142,7 @@ def test_frozen_unused_and_excluded_stay() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"perturb": ("nothing*",)}, "--perturb nothing"),
+        ({"perturb": ("nothing*",)}, "perturb='nothing"),
         ({"perturb": ("*.bias",)}, "no weight matrix is perturbed"),
         ({"layers": "z.weight"}, "frozen parameters only"),
     ],

@@ -164,9 +164,9 @@ def test_other_networks_are_not_measured_and_it_is_said_what_to_give(network: nn
     assert "pattern_bound" not in found
     for one in verdicts(found).values():
         assert one.status is Status.NOT_MEASURED
-        assert "--pattern N (for" in one.remark
+        assert "`pattern=N` (for" in one.remark
         assert "chains of ReLU, leaky ReLU or linear layers" in one.remark
-    with pytest.raises(InputError, match="--measure pattern: has no meaning for this network"):
+    with pytest.raises(InputError, match="`measure='pattern'`: has no meaning for this network"):
         measured(network, x, y, pattern=N, measure=("pattern",))
 
 
@@ -200,7 +200,7 @@ def test_a_number_of_examples_is_needed_and_overflow_is_nan() -> None:
     network, (x, y) = make(), make_data(9)
     with pytest.raises(InputError, match="on how many examples"):
         measured(network, x, y, measure=("pattern",))
-    with pytest.raises(InputError, match="leave --pattern out"):
+    with pytest.raises(InputError, match="leave `pattern` out"):
         measured(make(norm="batch"), x, y, batchnorm="batch", pattern=1)
     found = measured(network, x, y, etas=np.array([0.0, 0.1, 5e307]), pattern=2)
     assert found["pattern_bound"][2].isnull().all()

@@ -104,7 +104,16 @@ nothing = None
 """
 
 
-DEFAULT = {"breakdown", "spectra", "split", "ladder", "curvature", "step-limit", "predicted-limit"}
+DEFAULT = {
+    "breakdown",
+    "spectra",
+    "split",
+    "ladder",
+    "curvature",
+    "step-limit",
+    "predicted-limit",
+    "spot-check",
+}
 
 
 @pytest.fixture
@@ -215,7 +224,7 @@ def test_a_measure_of_ones_own_replaces_them(own: str) -> None:
         (("OWN:Chasing", "OWN:Chased"), "each use what the other finds"),
         (("OWN:Undeclared",), "finds loss, which it does not declare"),
         (("OWN:Misshapen",), "shape (7,), but its dims are eta (3,)"),
-        (("sensitivity",), "add --jacobian N"),
+        (("sensitivity",), "add `jacobian=N`"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(own: str, names: tuple[str, ...], words: str) -> None:
@@ -225,7 +234,7 @@ def test_what_cannot_be_used_is_one_line(own: str, names: tuple[str, ...], words
 
 
 def test_a_named_measure_is_not_left_out_in_silence() -> None:
-    with pytest.raises(InputError, match="step-limit: has no meaning"):
+    with pytest.raises(InputError, match="step-limit'`: has no meaning"):
         measured("step-limit", direction="adversarial", ascent_steps=1, restarts=0)
 
 

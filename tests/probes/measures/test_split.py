@@ -295,14 +295,14 @@ def test_where_it_is_left_out() -> None:
     assert "frozen_residual_change" not in measured(make(), x, y, split="none")
     alone = measured(make(), x, y, split="none", measure=("split",))
     assert alone["frozen_residual_change"][1].notnull().all()
-    with pytest.raises(InputError, match="--split foo: unknown; known are small, slice, none"):
+    with pytest.raises(InputError, match="`split='foo'`: unknown; known are small, slice, none"):
         measured(make(), x, y, split="foo")
 
     def own(model: nn.Module, batch: Any) -> Tensor:
         return nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
 
     assert "frozen_residual_change" not in measured(make(), x, y, own)
-    with pytest.raises(InputError, match="--measure split: has no meaning"):
+    with pytest.raises(InputError, match="`measure='split'`: has no meaning"):
         measured(make(), x, y, own, measure=("split",))
     first = measured(make(), x, y, layers="first")["mean_example_change"][1]
     assert first.notnull().values.tolist() == [True] + 5 * [False]

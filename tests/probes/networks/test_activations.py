@@ -41,5 +41,5 @@ def test_activations_are_those_of_torch() -> None:
     "spec", ["wavelet", "relu:0.1", "leaky_relu:x", "leaky_relu:nan", "leaky_relu:inf", ""]
 )
 def test_activations_that_do_not_exist(spec: str) -> None:
-    with pytest.raises(InputError, match="--activation"):
+    with pytest.raises(InputError, match="activation="):
         parse_activation(spec)

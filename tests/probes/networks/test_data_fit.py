@@ -24,7 +24,7 @@ def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
     for frozen in (load_network(checkpoint), load_network(checkpoint, network=lambda: nn.Linear(6, 3))):
         check_data_fits(frozen, DataSet("d", x, y), "cross-entropy")
         for bad_x, bad_y in ((x[:, :5], y), (x, y + 1), (x, y - 1)):
-            with pytest.raises(InputError, match="--data d"):
+            with pytest.raises(InputError, match="data='d'"):
                 check_data_fits(frozen, DataSet("d", bad_x, bad_y), "cross-entropy")
 
 

@@ -66,7 +66,7 @@ def test_running_statistics_are_learnt_and_saved(tmp_path: Path, name: str) -> N
         assert not bool(first[key].any())
         assert bool(last[key].any())
     assert {int(last[key]) for key in last if key.endswith("num_batches_tracked")} == {6}
-    with pytest.raises(InputError, match="--batch-size"):
+    with pytest.raises(InputError, match="batch_size="):
         train(plan_for(spec, batch_size=1), tmp_path / "other", data=toy(spec))
 
 

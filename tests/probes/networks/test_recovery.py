@@ -146,7 +146,7 @@ def test_without_biases_and_with_some() -> None:
 
 def test_the_activation_is_asked_for_and_never_guessed() -> None:
     two = {"a": torch.ones(4, 6), "c": torch.ones(3, 4)}
-    with pytest.raises(InputError, match="--activation"):
+    with pytest.raises(InputError, match="activation="):
         recover_perceptron(two, activation=None)
     assert recover_perceptron({"a": torch.ones(4, 6)}, activation=None)[0].activation == "identity"
 
@@ -170,5 +170,5 @@ def test_the_activation_is_asked_for_and_never_guessed() -> None:
 )
 @pytest.mark.parametrize("ordered", [True, False])
 def test_tensors_that_no_plain_perceptron_explains(tensors: Any, ordered: bool) -> None:
-    with pytest.raises(InputError, match="--network"):
+    with pytest.raises(InputError, match="network="):
         recover_perceptron(tensors, activation="relu", ordered=ordered)

@@ -41,5 +41,5 @@ def test_checkpoints_of_different_networks_are_not_mixed(tmp_path: Path) -> None
     prepare(Source(pair[:1], data=f"text:{corpus}"))
     with pytest.raises(InputError, match="another network"):
         prepare(Source(pair, data=f"text:{corpus}"))
-    with pytest.raises(InputError, match="--activation"):
+    with pytest.raises(InputError, match="activation="):
         prepare(Source((files[0],), data=str(tmp_path / "d.npz"), activation="tanh"))

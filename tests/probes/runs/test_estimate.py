@@ -25,6 +25,7 @@ PLAIN = SliceSettings(
     samples=5,
     limit=False,
     curvature=False,
+    spot_check=False,
     ladder=False,
     split="none",
 )
@@ -39,6 +40,8 @@ def test_the_counts_by_hand() -> None:
     # the residuals held, which is a gradient and a pass forward, and two gradients of every sampled example
     assert gradients_per_slice(replace(PLAIN, split="small"), 37) == 5 * 37 + (4 / 3 + 2) * 37
     assert gradients_per_slice(replace(PLAIN, split="slice"), 37) == 5 * 37 + 3 * (4 / 3 + 2) * 37
+    # at 0 and at three etas, once in float32 and, at the cost of two, in float64
+    assert gradients_per_slice(replace(PLAIN, spot_check=True), 37) == 5 * 37 + 4 * 3 * 37
     worst = replace(PLAIN, direction="adversarial", restarts=1, ascent_steps=10, limit=True, curvature=True)
     # three etas, four ascents, eleven values each
     assert gradients_per_slice(worst, 37) == 5 * 37 + 132 * 5

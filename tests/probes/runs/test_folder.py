@@ -12,8 +12,8 @@ import xarray as xr
 
 import probes
 from probes import InputError
+from probes.runs.export import export
 from probes.runs.folder import RunFolder
-from probes.runs.results import export_csv
 
 IDENTITY: dict[str, Any] = {"etas": [0.0, 0.1], "checkpoints": ["a", "b"], "nested": (1, 2)}
 
@@ -137,7 +137,7 @@ def test_a_disk_that_fills(
             run.write_slice(1, parts[1])
         if function != "fsync":
             with pytest.raises(InputError, match=r"out\.csv"):
-                export_csv(parts[0], csv_path)
+                export(parts[0], csv_path)
     message = str(caught.value)
     assert ("disk is full" in message) == (code != errno.EIO)
     assert str(run.slice_path(1)) in message

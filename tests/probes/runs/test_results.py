@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import probes
 from probes import InputError
-from probes.runs.results import export_csv, join
+from probes.runs.export import export
+from probes.runs.results import join
 from tests.probes.runs.test_folder import write
 
 
@@ -48,7 +50,7 @@ def test_more_than_ten_checkpoints_stay_in_order(tmp_path: Path, parts: list[xr.
 def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> None:
     measurements = join(parts)
     path = tmp_path / "new" / "out.csv"
-    rows = export_csv(measurements, path)
+    rows = export(measurements, path)
     with path.open(newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     assert len(table) == rows
@@ -74,4 +76,48 @@ def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> No
     numbers = sum(int(np.isfinite(array.values).sum()) for array in measurements.data_vars.values())
     assert sum(math.isfinite(float(row["value"])) for row in table) == numbers  # and none is left out
     with pytest.raises(InputError, match="folder"):
-        export_csv(measurements, tmp_path)
+        export(measurements, tmp_path)
+
+
+def test_parquet_has_the_rows_of_the_csv(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    pytest.importorskip("pyarrow")
+    measurements = join(parts)
+    rows = export(measurements, tmp_path / "out.csv")
+    assert export(measurements, tmp_path / "out.PARQUET") == rows
+    table = pd.read_parquet(tmp_path / "out.PARQUET")
+    plain = pd.read_csv(tmp_path / "out.csv", float_precision="round_trip")
+    assert list(table.columns) == list(plain.columns)
+    for column in table.columns:
+        mine, other = table[column], plain[column]
+        assert mine.isna().equals(other.isna()), column
+        known = mine.notna()
+        assert mine[known].tolist() == other[known].tolist(), column
+    assert pd.api.types.is_integer_dtype(table["example"])
+    assert table["eta"].dtype == table["value"].dtype == np.float64
+
+
+def test_parquet_without_its_package(
+    tmp_path: Path, parts: list[xr.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probes.runs.export.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package pyarrow; pip install pyarrow"):
+        export(join(parts), tmp_path / "out.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_netcdf_is_the_dataset(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    measurements = join(parts)
+    numbers = export(measurements, tmp_path / "out.nc")
+    again = xr.load_dataset(tmp_path / "out.nc", engine="scipy")
+    xr.testing.assert_equal(again, measurements)
+    assert again.attrs["number_of_examples"] == measurements.attrs["number_of_examples"]
+    assert numbers == sum(array.size for array in measurements.data_vars.values())
+    # it is no run's slice, and not taken for one
+    assert "sha256" not in again.attrs
+
+
+@pytest.mark.parametrize("name", ["out", "out.xlsx", "out.csv.gz", "out.nc4", "csv", ".csv"])
+def test_other_endings_are_refused(tmp_path: Path, parts: list[xr.Dataset], name: str) -> None:
+    with pytest.raises(InputError, match=r"is to end in \.csv, \.parquet, \.nc"):
+        export(join(parts), tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -23,5 +23,5 @@ def test_checkpoint_steps() -> None:
     for bad in ("0", "5", "x", "", "1:", "-1", "0:-1", "1:4", "2", "1,x", "paper"):
         if bad in ("2", "1:"):
             continue
-        with pytest.raises(InputError, match="--checkpoints"):
+        with pytest.raises(InputError, match="checkpoints="):
             steps(bad, epochs=1, epoch_steps=3)

@@ -189,7 +189,7 @@ def test_settings_that_cannot_train(tmp_path: Path) -> None:
         {"batch_size": 0},
         {"epoch_steps": 0},
     ):
-        with pytest.raises(InputError, match="--"):
+        with pytest.raises(InputError, match=r"^`[a-z_]+="):
             replace(SETTINGS, **changes)
     data = toy()
     batch = replace(SPEC, norm="batch")
@@ -217,7 +217,7 @@ def test_regression_has_no_accuracy(tmp_path: Path) -> None:
 
 def test_divergence_is_reported(tmp_path: Path) -> None:
     settings = replace(SETTINGS, optimizer="sgd", lr=1e30)
-    with pytest.raises(InputError, match="lower --lr"):
+    with pytest.raises(InputError, match="lower `lr`"):
         train(settings, tmp_path / "run", data=toy())
     assert json.loads((tmp_path / "run" / "training.json").read_text())["lr"] == 1e30
     for path in (tmp_path / "run").glob("*.safetensors"):

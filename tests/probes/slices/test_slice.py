@@ -194,5 +194,5 @@ def test_other_losses() -> None:
     found = measure_slice(network, x, hits, settings=settings, loss="bce-with-logits")
     expected = np.mean(np.logaddexp(0, raw) - raw * hits.numpy())
     assert float(found["loss"][0, 0]) == pytest.approx(expected, rel=1e-10)
-    with pytest.raises(InputError, match="--loss"):
+    with pytest.raises(InputError, match="loss="):
         measure_slice(network, x, targets, settings=settings)

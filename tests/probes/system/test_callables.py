@@ -32,10 +32,10 @@ def test_which_texts_name_a_callable(spec: str, is_one: bool) -> None:
 
 def test_callables_come_from_modules_and_files(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("NUMBER = 3\n\n\ndef twice(x):\n    return 2 * x\n", "utf-8")
-    assert load_callable("math:sqrt", option="--loss") is math.sqrt
-    assert load_callable(f"{tmp_path / 'mine.py'}:twice", option="--loss")(4) == 8
-    assert load_object(f"{tmp_path / 'mine.py'}:NUMBER", option="--claim") == 3
-    assert load_object("math:nothing", option="--claim") is None
+    assert load_callable("math:sqrt", option="loss") is math.sqrt
+    assert load_callable(f"{tmp_path / 'mine.py'}:twice", option="loss")(4) == 8
+    assert load_object(f"{tmp_path / 'mine.py'}:NUMBER", option="claim") == 3
+    assert load_object("math:nothing", option="claim") is None
 
 
 def test_what_cannot_be_called_is_named_in_one_line(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_what_cannot_be_called_is_named_in_one_line(tmp_path: Path) -> None:
         ("no_such_package_anywhere:make", "ModuleNotFoundError"),
     ):
         with pytest.raises(InputError) as caught:
-            load_callable(spec, option="--network")
-        assert str(caught.value).startswith(f"--network {spec}: ")
+            load_callable(spec, option="network")
+        assert str(caught.value).startswith(f"`network={spec!r}`: ")
         assert why in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -71,7 +71,7 @@ def test_lemma1_holds_exactly_and_speaks_only_of_what_the_grid_resolves() -> Non
         exact["layer"] == "layers.0.weight"
     )
     found = verdict("lemma1", restricted.assign(slope=np.nan * exact.slope))
-    assert (found.status, "--layers all" in found.remark) == (Status.NOT_MEASURED, True)
+    assert (found.status, "`layers='all'`" in found.remark) == (Status.NOT_MEASURED, True)
 
 
 def test_lemma1_of_a_concave_slice_holds() -> None:

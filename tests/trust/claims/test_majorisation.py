@@ -149,7 +149,7 @@ def test_a_sample_cannot_speak_for_all_examples() -> None:
     assert found.status is Status.NOT_MEASURED
     assert found.premises["scaled data"] is None
     assert found.premises["orthogonal"] is None
-    assert "--samples" in found.remark
+    assert "`samples`" in found.remark
     failing = verdict(AGD, majorised(samples=2, x_scale=1.01))
     assert (failing.status, failing.premises["scaled data"]) == (Status.PREMISE_FAILS, False)
 

@@ -220,7 +220,7 @@ def test_what_was_not_measured_says_what_to_add() -> None:
         for claim in LADDER:
             verdicts = verdict(claim, found)
             assert verdicts.status is Status.NOT_MEASURED, claim
-            assert "--no-ladder" in verdicts.remark or "100,000 paths" in verdicts.remark
+            assert "`ladder=False`" in verdicts.remark or "100,000 paths" in verdicts.remark
 
 
 def test_a_network_of_many_paths_has_no_direct_metric() -> None:

@@ -21,6 +21,6 @@ def test_without_either_there_is_no_evidence() -> None:
     for left_out in ("predicted_limit", "step_limit"):
         found = verdict("predicted-limit", measured(ETAS, drop=(left_out,)))
         assert found.status is Status.NOT_MEASURED
-        assert "--no-limit" in found.remark
+        assert "`limit=False`" in found.remark
     for unknown in ({"step_limit": np.nan}, {"step_limit": 0.0, "predicted_limit": 0.0}):
         assert verdict("predicted-limit", measured(ETAS, **unknown)).status is Status.NOT_MEASURED

@@ -67,7 +67,7 @@ def test_limits_without_a_search_say_so() -> None:
     for claim in ("lemma2", "lemma2-limit", "lemma2-with-constant", "lemma2-calibrated", "slice-curvature"):
         found = verdict(claim, measured(ETAS, drop=("step_limit", "step_limit_searched_to")))
         assert found.status is Status.NOT_MEASURED
-        assert "--no-limit" in found.remark
+        assert "`limit=False`" in found.remark
 
 
 def test_descent_premise() -> None:
@@ -139,7 +139,7 @@ def test_calibrated_limit_is_open_where_nothing_was_measured_below_it() -> None:
     steep = measured(ETAS, gradient_change=1e5 * ETAS[None, :, None], step_limit=1.0)  # limit far below 0.001
     found = verdict("lemma2-calibrated", steep)
     assert (found.status, found.premises["no faster than C·D"]) == (Status.NOT_MEASURED, None)
-    assert "--etas" in found.remark
+    assert "`etas`" in found.remark
     change = calibrated(0.0).gradient_change.values.copy()
     change[..., 1] = np.nan  # --layers first
     found = verdict("lemma2-calibrated", measured(ETAS, gradient_change=change, step_limit=1.0))
@@ -154,12 +154,17 @@ def test_slice_curvature() -> None:
     found = verdict("slice-curvature", measured(ETAS, step_limit=0.8 * limit))
     assert (found.status, found.words) == (Status.WITHIN, "×1.2")
     assert 10**found.worst_log10_ratio == pytest.approx(1.25)
-    coarse = verdict("slice-curvature", measured((0.0, 0.6 * limit), step_limit=0.9 * limit))
+    # the exact curvature is that at η = 0; slopes compared too far out are not
+    apart = {"etas": (0.0, 0.6 * limit), "step_limit": 0.9 * limit}
+    assert status("slice-curvature", measured(**apart)) is Status.WITHIN  # type: ignore[arg-type]
+    coarse = verdict("slice-curvature", measured(**apart, curvature=np.nan))  # type: ignore[arg-type]
     assert (coarse.status, coarse.premises["small step"]) == (Status.PREMISE_FAILS, False)
-    assert status("slice-curvature", measured(ETAS, slope=np.nan)) is Status.NOT_MEASURED
+    unknown = measured(ETAS, slope=np.nan, curvature=np.nan)
+    assert status("slice-curvature", unknown) is Status.NOT_MEASURED
     slope = float(exact.slope_at_zero[0])
     for where in ({"step_limit": 1.0}, {"step_limit": np.nan, "step_limit_searched_to": 8.0}):
-        concave = measured(ETAS, slope=slope * (1 + ETAS), **where)  # type: ignore[arg-type]
-        assert status("slice-curvature", concave) is Status.NOT_MEASURED  # it says nothing
+        for concave in ({"curvature": -1.0}, {"curvature": np.nan, "slope": slope * (1 + ETAS)}):
+            found = measured(ETAS, **concave, **where)  # type: ignore[arg-type]
+            assert status("slice-curvature", found) is Status.NOT_MEASURED  # it says nothing
     unseen = measured(ETAS, step_limit=np.nan, step_limit_searched_to=8.0)
     assert status("slice-curvature", unseen) is Status.NOT_MEASURED

@@ -77,7 +77,7 @@ def test_theorem1_statuses() -> None:
         missing = ("output_change", "jacobian_change")
         found = verdict(claim, measured(ETAS, drop=missing))
         assert found.status is Status.NOT_MEASURED
-        assert found.remark.startswith(("add --samples N", "add --jacobian N"))
+        assert found.remark.startswith(("add `samples=N`", "add `jacobian=N`"))
         noisy = measured(ETAS, output_noise_floor=1.0)  # all of it may be noise
         assert status(claim, noisy) is Status.NOT_MEASURED
         for overflow in (np.inf, np.nan):
@@ -175,7 +175,7 @@ def test_kappa_by_weyl(spectra: dict[str, object], truth: bool | None) -> None:
     assert found.premises["kappa"] is truth
     assert found.status is (Status.NOT_MEASURED if truth is None else Status.HOLDS)
     if truth is None:
-        assert "add --spectra slice" in found.remark
+        assert "add `spectra='slice'`" in found.remark
 
 
 def test_where_the_premises_hold_so_do_the_bounds() -> None:

@@ -61,7 +61,7 @@ def make(out: Path) -> None:
                     Path("net") / f"checkpoint-{step}.safetensors", make_network(step).state_dict(), details
                 )
             sys.argv = ["probe", "run", "net", "--data", "data.npz", "--out", "results"]
-            measure_run(Source(("net",), data="data.npz"), SliceSettings(etas=np.array(ETAS)), out)
+            measure_run(Source(("net",), data="data.npz"), out, settings=SliceSettings(etas=np.array(ETAS)))
         finally:
             torch.set_num_threads(torch_threads)
             os.chdir(before)

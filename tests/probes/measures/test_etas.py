@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probes import InputError
-from probes.slices.etas import parse_etas
+from probes.measures.etas import parse_etas
 
 
 def test_named_grids() -> None:
@@ -72,6 +72,6 @@ def test_written_grids(spec: str, expected: list[float]) -> None:
     ],
 )
 def test_grids_that_are_none(spec: str) -> None:
-    with pytest.raises(InputError, match="--etas") as caught:
+    with pytest.raises(InputError, match=r"^`etas=") as caught:
         parse_etas(spec)
     assert "\n" not in str(caught.value)

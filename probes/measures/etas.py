@@ -7,11 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from probes.errors import InputError
+from probes.errors import InputError, mention
 from probes.measures.settings import MOST_ETAS
 from trust.measurements import SMALL_ETA
 
-__all__ = ["parse_etas"]
+__all__ = ["parse_etas", "read_etas"]
 
 _LOG_GRID = np.concatenate([[0.0], np.geomspace(SMALL_ETA, 1.0, 20)])
 
@@ -40,7 +40,7 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
             number = int(count)
             if not 1 <= number < MOST_ETAS:
                 raise InputError(
-                    f"--etas {spec}: the number of points must be from 1 to {MOST_ETAS - 1}; {fix}"
+                    f"{mention('etas', spec)}: the number of points must be from 1 to {MOST_ETAS - 1}; {fix}"
                 )
             values = np.linspace(float(first), float(last), number)
         else:
@@ -48,18 +48,40 @@ def parse_etas(spec: str) -> npt.NDArray[np.float64]:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"--etas {spec}: not a grid of numbers; {fix}") from error
+        raise InputError(f"{mention('etas', spec)}: not a grid of numbers; {fix}") from error
     if values.size == 0:
-        raise InputError(f"--etas {spec!r}: the grid is empty; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the grid is empty; {fix}")
     if not all(math.isfinite(value) for value in values):
-        raise InputError(f"--etas {spec}: every eta must be finite; {fix}")
+        raise InputError(f"{mention('etas', spec)}: every eta must be finite; {fix}")
     if values.min() < 0:
-        raise InputError(f"--etas {spec}: eta is a relative size and cannot be negative; {fix}")
+        raise InputError(f"{mention('etas', spec)}: eta is a relative size and cannot be negative; {fix}")
     if np.any(np.diff(values) <= 0):
-        raise InputError(f"--etas {spec}: the etas must increase strictly; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the etas must increase strictly; {fix}")
     if values[-1] == 0:
-        raise InputError(f"--etas {spec}: the grid holds nothing but 0; {fix}")
+        raise InputError(f"{mention('etas', spec)}: the grid holds nothing but 0; {fix}")
     return _with_small_eta(values if values[0] == 0 else np.concatenate([[0.0], values]))
+
+
+def read_etas(grid: str | npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """A grid of η in any form.
+
+    Args:
+        grid: text as :func:`parse_etas` reads it, or numbers, which are taken as they are.
+
+    Raises:
+        InputError: it does not start at 0, increase strictly and stay finite.
+    """
+    if isinstance(grid, str):
+        return parse_etas(grid)
+    try:
+        etas = np.array(grid, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("`etas`: give numbers such as [0, 0.001, 0.01], or log, paper or a:b:n") from error
+    if etas.ndim != 1 or len(etas) < 2 or etas[0] != 0:
+        raise InputError("`etas`: give a list with 0 first and at least one η more, such as [0, 0.001, 0.01]")
+    if not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
+        raise InputError("`etas`: the grid must increase strictly and stay finite, such as [0, 0.001, 0.01]")
+    return etas
 
 
 def _with_small_eta(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

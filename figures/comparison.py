@@ -1,0 +1,193 @@
+"""Runs side by side, a colour a run: breakdown along the last slices, constants and step limits through training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from figures import style
+from figures.curves import Curve, in_panel, table
+from figures.drawing import draw_curve, note_if_empty, set_log_limits
+from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress, weight_layers
+from figures.legends import gathered_legend
+from figures.network import Network
+from figures.slices import breakdown_curves, trust_curves
+from figures.steps import INFINITE, UNREACHED, ZERO, draw_arrows, unreached_limits
+
+__all__ = [
+    "draw_compared_breakdown",
+    "draw_compared_constants",
+    "draw_compared_limits",
+    "numbers_of_compared_breakdown",
+    "numbers_of_compared_constants",
+    "numbers_of_compared_limits",
+]
+
+_LARGEST = "largest_constant"
+_DASHED = (0, (3, 1.5))
+_MARKERS = "osDv^P*X"
+
+
+def draw_compared_breakdown(networks: Sequence[Network]) -> Figure:
+    """The input layer's breakdown of each run's last checkpoint along η, its deep relative trust dashed.
+
+    Args:
+        networks: with ``gradient_change`` among the measurements, ``deep_relative_trust`` and ``above_noise`` in the
+            summary.
+    """
+    with style.context():
+        figure, ax = _new()
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        pairs = _breakdowns(networks)
+        for (curve, trust), look in zip(pairs, _looks(networks), strict=True):
+            draw_curve(ax, curve, color=look["color"], label=curve.panel)
+            label = "deep relative trust (dashed)" if curve is pairs[-1][0] else "_"
+            draw_curve(ax, trust, color=look["color"], linestyle=_DASHED, marker="", label=label)
+        ax.set_xlabel("perturbation strength η")
+        ax.xaxis.set_major_locator(LogLocator(numticks=7))
+        ax.set_ylabel("gradient breakdown, input layer,\nlast checkpoint")
+        curves = [curve for pair in pairs for curve in pair]
+        set_log_limits(ax, curves, lower=1e-2, upper=10.0)
+        return _finished(figure, ax, curves, "no breakdown was measured")
+
+
+def draw_compared_constants(networks: Sequence[Network]) -> Figure:
+    """Each run's effective constant at η → 0, of its worst layer, through training; dashed, the model's 1.
+
+    Args:
+        networks: with ``largest_constant`` (checkpoint) in the summary.
+    """
+    with style.context():
+        figure, ax = _new()
+        ax.set_yscale("log")
+        curves = _constants(networks)
+        for curve, look in zip(curves, _looks(networks), strict=True):
+            draw_curve(ax, curve, overflow="infinite", label=curve.panel, **look)
+        ax.axhline(1.0, color="black", linestyle="--", linewidth=1.0, label="deep relative trust: $C = 1$")
+        ax.yaxis.set_major_locator(LogLocator(numticks=6))
+        ax.set_ylabel(r"effective constant $C$ at $\eta \to 0$")
+        set_progress_axis(ax, _progress(networks))
+        return _finished(figure, ax, curves, "no constant could be measured")
+
+
+def draw_compared_limits(networks: Sequence[Network]) -> Figure:
+    """Each run's measured step limit through training, and dashed what Lemma 2 allows.
+
+    Where the loss had not come back when the search ended, an arrow points upwards from there.
+
+    Args:
+        networks: with ``measured``, ``searched_to`` and ``lemma2`` (checkpoint) among the limits.
+    """
+    with style.context():
+        figure, ax = _new()
+        ax.set_yscale("log")
+        triples = _limits(networks)
+        for (measured, beyond, lemma2), look in zip(triples, _looks(networks), strict=True):
+            draw_curve(ax, measured, overflow=INFINITE, label=measured.panel, zero=ZERO, **look)
+            draw_arrows(ax, beyond, color=look["color"], label=UNREACHED)
+            label = "Lemma 2 (dashed)" if measured is triples[-1][0] else "_"
+            draw_curve(ax, lemma2, color=look["color"], zero=ZERO, linestyle=_DASHED, marker="", label=label)
+        ax.yaxis.set_major_locator(LogLocator(numticks=6))
+        ax.set_ylabel("measured step limit on η")
+        set_progress_axis(ax, _progress(networks))
+        curves = [curve for triple in triples for curve in triple]
+        return _finished(figure, ax, curves, "no step limit is known")
+
+
+def numbers_of_compared_breakdown(networks: Sequence[Network]) -> pd.DataFrame:
+    """What ``draw_compared_breakdown`` draws, one row a point; ``panel`` says of which run."""
+    return table(curve for pair in _breakdowns(networks) for curve in pair)
+
+
+def numbers_of_compared_constants(networks: Sequence[Network]) -> pd.DataFrame:
+    """What ``draw_compared_constants`` draws, one row a point; ``panel`` says of which run."""
+    return table(_constants(networks))
+
+
+def numbers_of_compared_limits(networks: Sequence[Network]) -> pd.DataFrame:
+    """What ``draw_compared_limits`` draws, one row a point; ``panel`` says of which run."""
+    return table(curve for triple in _limits(networks) for curve in triple)
+
+
+def _breakdowns(networks: Sequence[Network]) -> list[tuple[Curve, Curve]]:
+    """For each run the last checkpoint's breakdown and deep relative trust."""
+    found = []
+    for network in networks:
+        data, summary = network.measurements, network.summary
+        curve = breakdown_curves(data, summary, weight_layers(data)[0])[-1]
+        trust = trust_curves(data, summary)[-1]
+        found.append((replace(curve, panel=network.title), replace(trust, panel=network.title)))
+    return found
+
+
+def _constants(networks: Sequence[Network]) -> list[Curve]:
+    values = [network.summary[_LARGEST].values for network in networks]
+    return _through_training(networks, values, "largest constant", "constant")
+
+
+def _limits(networks: Sequence[Network]) -> list[tuple[Curve, Curve, Curve]]:
+    """For each run the measured limits, how far was searched where there is none, and Lemma 2's."""
+    values = {
+        "measured": [network.limits["measured"].values for network in networks],
+        "searched_to": [unreached_limits(network.limits) for network in networks],
+        "lemma2": [network.limits["lemma2"].values for network in networks],
+    }
+    measured, beyond, lemma2 = (_through_training(networks, own, name, "eta") for name, own in values.items())
+    beyond = [replace(curve, kind="lower limits") for curve in beyond]
+    return list(zip(measured, beyond, lemma2, strict=True))
+
+
+def _through_training(
+    networks: Sequence[Network], values: Sequence[Any], series: str, quantity: str
+) -> list[Curve]:
+    found: list[Curve] = []
+    for network, y in zip(networks, values, strict=True):
+        own = _places(network, _progress(networks).name)
+        common: dict[str, Any] = {"checkpoint": tuple(checkpoint_names(network.measurements))}
+        common |= {"log_x": False, "mark_all": True}
+        curve = Curve(series, own.values, np.asarray(y, np.float64), own.name, quantity, **common)
+        found += in_panel(network.title, [curve])
+    return found
+
+
+def _progress(networks: Sequence[Network]) -> Progress:
+    """The axis that all runs share: steps or epochs where all know theirs, else positions."""
+    names = {training_progress(network.measurements).name for network in networks}
+    name = names.pop() if len(names) == 1 else "checkpoint"
+    return Progress(name, np.concatenate([_places(network, name).values for network in networks]))
+
+
+def _places(network: Network, name: str) -> Progress:
+    """A run's checkpoints on the axis of that name."""
+    own = training_progress(network.measurements)
+    return own if own.name == name else Progress(name, np.arange(own.values.size, dtype=np.float64))
+
+
+def _looks(networks: Sequence[Network]) -> list[dict[str, Any]]:
+    """A colour and a marker for each run, so that ten and more can be told apart."""
+    colors = style.category_colors([str(place) for place in range(len(networks))])
+    return [
+        {"color": color, "marker": _MARKERS[place % len(_MARKERS)], "markersize": 3}
+        for place, color in enumerate(colors.values())
+    ]
+
+
+def _new() -> tuple[Figure, Axes]:
+    """A figure one column wide, with room for a legend below, and its axes."""
+    figure = Figure(figsize=(style.COLUMN_WIDTH, 3.2), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _finished(figure: Figure, ax: Axes, curves: Sequence[Curve], empty: str) -> Figure:
+    """The figure, which says so where there is nothing to show, with its legend."""
+    note_if_empty(ax, curves, empty)
+    gathered_legend(figure, [ax])
+    return figure

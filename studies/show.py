@@ -1,0 +1,160 @@
+"""One call from a run's measurements to each figure, for notebooks.
+
+It stands here because it takes both halves: ``figures`` draws what it is given and knows no analysis, ``analysis``
+draws nothing, and only rooms above them may know both. Each function analyses what its figure needs and no more;
+whoever wants verdicts too calls :func:`analysis.find` once, and the functions of ``figures`` with what it found.
+
+>>> import probes, torch
+>>> from studies import show
+>>> _ = torch.manual_seed(0)
+>>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+>>> settings = probes.SliceSettings(etas=[0, 0.01, 0.1])
+>>> found = probes.measure_slice(network, torch.randn(30, 4), torch.arange(30) % 3, settings=settings)
+>>> len(show.figure1(found).axes)  # in a notebook it is shown; figure.savefig("figure1.png") keeps it
+3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import figures
+from analysis import Overview, certified_labels, find_envelopes, summarise
+from analysis import slack as analyse_slack
+from analysis import split as analyse_split
+from figures.envelopes import about
+from probes.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "comparison",
+    "constants",
+    "figure1",
+    "jacobian",
+    "labels",
+    "ladder",
+    "limits",
+    "residuals_held",
+    "slack",
+    "split",
+]
+
+T = TypeVar("T")
+
+
+def figure1(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:
+    """The paper's Figure 1: loss, the input layer's breakdown and training accuracy, a row for each run.
+
+    Args:
+        runs: measurements of one run, or of several by their titles.
+    """
+    return figures.draw_figure1(_networks(runs))
+
+
+def limits(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:
+    """The step limits through training, of one run or side by side of several by their titles."""
+    return figures.draw_step_limits(_networks(runs))
+
+
+def comparison(runs: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
+    """Runs in one frame each: ``breakdown`` along the slice, ``constants`` and ``limits`` through training.
+
+    Args:
+        runs: measurements by title.
+    """
+    networks = _networks(runs)
+    return {
+        "breakdown": figures.draw_compared_breakdown(networks),
+        "constants": figures.draw_compared_constants(networks),
+        "limits": figures.draw_compared_limits(networks),
+    }
+
+
+def constants(run: xr.Dataset) -> Figure:
+    """The effective constants through training and across layers."""
+    return figures.draw_constants(summarise(run))
+
+
+def split(run: xr.Dataset) -> Figure:
+    """The effective constant taken apart.
+
+    Raises:
+        InputError: the run did not measure it.
+    """
+    return figures.draw_split(_measured(analyse_split(run), "split='small'"))
+
+
+def residuals_held(run: xr.Dataset) -> Figure:
+    """The breakdown, whole and with every example's residual held.
+
+    Raises:
+        InputError: the run did not measure it along the slice.
+    """
+    found = _measured(analyse_split(run), "split='slice'")
+    _measured(found if found.sizes["eta"] > 1 else None, "split='slice'")
+    return figures.draw_frozen_breakdown(Overview("", run))
+
+
+def ladder(run: xr.Dataset) -> Figure:
+    """The bounds on the output's change above each other, along the slice and through training.
+
+    Raises:
+        InputError: the run did not measure them.
+    """
+    return figures.draw_ladder(_envelopes(run, "function", "samples=200"))
+
+
+def slack(run: xr.Dataset) -> Figure:
+    """What loosens the bounds from rung to rung, through training.
+
+    Raises:
+        InputError: the run did not measure the ladder.
+    """
+    return figures.draw_slack(_measured(analyse_slack(run), "ladder=True"))
+
+
+def labels(run: xr.Dataset) -> Figure:
+    """Which labels provably do not change, along the slice.
+
+    Raises:
+        InputError: the run did not measure it.
+    """
+    return figures.draw_certified_labels(_measured(certified_labels(run), "pattern=50"))
+
+
+def jacobian(run: xr.Dataset) -> Figure:
+    """The layers' Jacobians beside their bounds, of the last checkpoint.
+
+    Raises:
+        InputError: the run did not measure them.
+    """
+    return figures.draw_jacobian_bounds(_envelopes(run, "jacobian", "jacobian=8"))
+
+
+def _networks(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> list[Overview]:
+    import xarray as xr
+
+    named = {"": runs} if isinstance(runs, xr.Dataset) else runs
+    return [Overview(title, run) for title, run in named.items()]
+
+
+def _envelopes(run: xr.Dataset, subject: str, setting: str) -> dict[str, xr.Dataset]:
+    """Those that a figure of a subject shows: of layers for Jacobians, of whole networks for the function."""
+    layered = subject == "jacobian"
+    found = about(find_envelopes(run, subject=subject), subject, layered=layered)
+    return _measured(found or None, setting)
+
+
+def _measured(found: T | None, setting: str) -> T:
+    """What was found, unless that is nothing.
+
+    Raises:
+        InputError: it names the setting with which it is measured.
+    """
+    if found is None:
+        raise InputError(f"the run did not measure what this figure shows; measure it with `{setting}`")
+    return found
