@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trust.claims import Claim
 
 __all__ = [
     "findings_in",
+    "judging",
     "limits_shown",
     "noise_lines",
     "report_document",
@@ -46,12 +48,28 @@ def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None, title: s
     Raises:
         InputError: there is no run in it, or it is damaged.
     """
-    measurements = load(folder)
-    name = network_name(measurements) if title is None else title
-    try:
+    with judging(folder):
+        measurements = load(folder)
+        name = network_name(measurements) if title is None else title
         return find(measurements, title=name, claims=claims, history=read_history(folder))
-    except ValueError as error:  # no run writes what the mathematics refuses
-        raise InputError(f"{folder}: what is in it cannot be judged ({error}); measure again") from error
+
+
+@contextmanager
+def judging(folder: Path) -> Iterator[None]:
+    """Say of which results it is that they cannot be judged or drawn.
+
+    Raises:
+        InputError: whatever came of variables that are missing, or of numbers that mean nothing.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: what is in it cannot be judged ({type(error).__name__}: {error}); no run leaves such results,"
+            " or the fault is ours, and --debug shows where"
+        ) from error
 
 
 def self_check_lines(checks: Sequence[CheckOutcome], width: int | None = None) -> str:

@@ -35,13 +35,22 @@ def report(
 ) -> None:
     """Judge every claim on the measurements in FOLDER, and draw them beside the bounds."""
     from probes.cli.claims import chosen_claims
-    from probes.cli.reports import findings_in, report_document, terminal_summary, write_report
+    from probes.cli.reports import (
+        findings_in,
+        judging,
+        report_document,
+        terminal_summary,
+        write_report,
+    )
 
     findings = findings_in(folder, claims=chosen_claims(user_claims).values(), title=title)
     target = out or folder / "report"
-    figures = write_report([findings], target, formats=formats)
+    with judging(folder):
+        figures = write_report([findings], target, formats=formats)
+        document = report_document([findings], figures)
+        summary = terminal_summary(findings, room(wide=wide))
     if as_json:
-        print_json(report_document([findings], figures))
+        print_json(document)
         return
-    say(terminal_summary(findings, room(wide=wide)))
+    say(summary)
     say(f"figures, their numbers and report.md are in {target}")

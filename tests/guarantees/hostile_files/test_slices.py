@@ -84,6 +84,14 @@ def test_slices_that_no_run_wrote(probe: Probe, copy: Path, what: str) -> None:
         one_line(lambda: probes.load(copy), str(copy))
 
 
+@pytest.mark.parametrize("name", ["output_norm", "loss_noise_floor", "rows", "activation"])
+def test_variables_that_no_slice_has(probe: Probe, copy: Path, name: str) -> None:
+    for path in (copy / "slices").iterdir():
+        rewrite(path, lambda found: found.drop_vars(name))
+    refused(probe("report", copy, "--format", "png"), str(copy), "cannot be judged (KeyError", name)
+    assert isinstance(probe("--debug", "report", copy).exception, ValueError)
+
+
 def test_slices_that_say_the_same_are_read(copy: Path) -> None:
     before = probes.load(copy)
     rewrite(copy / "slices" / "0001.nc", lambda found: found)
