@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from probes.data.batch import Batch
 from probes.data.targets import IGNORED
-from probes.errors import InputError
+from probes.errors import InputError, mention
 
 __all__ = [
     "bce_with_logits",
@@ -38,7 +38,7 @@ def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.ndim > 2 and (outputs.shape[0], *outputs.shape[2:]) == tuple(targets.shape):
         return outputs.movedim(1, -1)
     raise InputError(
-        f"cross-entropy: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
+        f"`loss='cross-entropy'`: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
         f" {tuple(targets.shape)}; outputs need one axis more, for the classes"
     )
 
@@ -60,7 +60,7 @@ def next_token(outputs: Tensor, batch: Batch) -> Tensor:
     targets = next_ids(batch)
     if outputs.ndim != 3 or outputs.shape[:2] != (len(targets), targets.shape[1] + 1):
         raise InputError(
-            f"next-token: outputs of shape {tuple(outputs.shape)} do not fit token ids of shape"
+            f"`loss='next-token'`: outputs of shape {tuple(outputs.shape)} do not fit token ids of shape"
             f" ({len(targets)}, {targets.shape[1] + 1}); they must be (examples, tokens, classes)"
         )
     return cross_entropy(outputs[:, :-1], targets)
@@ -96,13 +96,15 @@ def shaped(outputs: Tensor, targets: Tensor, name: str) -> Tensor:
     """Targets in the shape and dtype of outputs (n, …), of which they must have as many.
 
     Raises:
-        InputError: they have not; it begins with ``name``.
+        InputError: they have not; it names the loss ``name``.
     """
     if outputs.numel() != targets.numel() or outputs.ndim == 0 or len(outputs) != len(targets):
         raise InputError(
-            f"{name}: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
-            f" {tuple(targets.shape)}"
+            f"{mention('loss', name)}: outputs of shape {tuple(outputs.shape)} do not fit targets of shape"
+            f" {tuple(targets.shape)}; give targets of the outputs' shape, or another `loss`"
         )
     if outputs.ndim == 1:
-        raise InputError(f"{name}: outputs must have shape (examples, values), got {tuple(outputs.shape)}")
+        raise InputError(
+            f"{mention('loss', name)}: outputs must have shape (examples, values), got {tuple(outputs.shape)}"
+        )
     return targets.to(outputs.dtype).reshape(outputs.shape)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from probes.data.dataset import DataSet
 from probes.data.inputs import arguments_of, outputs_of
 from probes.data.labels import label_range
+from probes.data.losses import LOSSES, ResolvedLoss
 from probes.data.targets import IGNORED
 from probes.errors import InputError
 from probes.evaluation.frozen_state import probing
@@ -19,16 +20,16 @@ from probes.networks.specs import NetworkSpec
 __all__ = ["check_call", "check_data_fits", "check_spec_fits"]
 
 
-def check_data_fits(frozen: FrozenNetwork, data: DataSet, loss: str) -> None:
+def check_data_fits(frozen: FrozenNetwork, data: DataSet, loss: ResolvedLoss) -> None:
     """Refuse data that the network cannot take, before anything runs.
 
     Raises:
-        InputError: other input width, or labels out of range.
+        InputError: other input width, labels out of range, or a loss that cannot be computed.
     """
     if frozen.spec is None or not data.batches.is_plain:
         check_call(frozen.network, data, loss)
     else:
-        check_spec_fits(frozen.spec, data, loss, called=frozen.label)
+        check_spec_fits(frozen.spec, data, loss.name, called=frozen.label)
 
 
 def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str = "the network") -> None:
@@ -97,13 +98,13 @@ def _check_characters(spec: NetworkSpec, data: DataSet, called: str) -> None:
         raise InputError(f"{data.called}: a character is not among the {known} that {called} knows")
 
 
-def check_call(network: nn.Module, data: DataSet, loss: str) -> None:
-    """See that a module of the user's takes the data, and that its outputs are as many as the labels need.
+def check_call(network: nn.Module, data: DataSet, loss: ResolvedLoss) -> None:
+    """See that a module of the user's takes the data, and that the loss takes its outputs and the targets.
 
     Args:
         network: on whatever device.
         data: of which the first example is passed through it.
-        loss: the name of the loss.
+        loss: one that is a function of outputs.
 
     Raises:
         InputError: it does not.
@@ -121,8 +122,10 @@ def check_call(network: nn.Module, data: DataSet, loss: str) -> None:
             raise InputError(
                 f"{data.called}: the network cannot take it ({type(error).__name__}: {error})"
             ) from error
-    low, high, classes = label_range(outputs, data.batches, loss)
-    if low < 0 or high >= classes:
-        raise InputError(
-            f"{data.called}: labels run from {low} to {high}, but the network has {classes} outputs"
-        )
+        low, high, classes = label_range(outputs, data.batches, loss.name)
+        if low < 0 or high >= classes:
+            raise InputError(
+                f"{data.called}: labels run from {low} to {high}, but the network has {classes} outputs"
+            )
+        if loss.name in LOSSES and first.targets is not None:
+            LOSSES[loss.name](outputs, first.targets)

@@ -28,12 +28,24 @@ _HEAD = """\
 """
 
 
-def write_config(folder: Path, source: Source, settings: SliceSettings, *, shard: str) -> None:
+def write_config(
+    folder: Path, source: Source, settings: SliceSettings, *, shard: str, anew: bool = False
+) -> None:
     """Write the settings into a run's folder, unless they are there, or hold what only Python code has.
+
+    Args:
+        folder: the run's.
+        source: what it measures.
+        settings: and how.
+        shard: how its processes divide the work.
+        anew: whether the settings that are there are another run's, which measured nothing.
 
     Raises:
         InputError: the file cannot be written.
     """
+    path = folder / FILE
+    if anew:
+        path.unlink(missing_ok=True)
     chosen = {field.name: getattr(source, field.name) for field in fields(source)}
     chosen |= {field.name: getattr(settings, field.name) for field in fields(settings)}
     chosen |= {"etas": settings.etas.tolist(), "shard": shard, "out": str(folder)}
@@ -42,8 +54,8 @@ def write_config(folder: Path, source: Source, settings: SliceSettings, *, shard
         content = (_HEAD + "\n" + "".join(lines)).encode()
     except (TypeError, UnicodeEncodeError):  # a module or a loader, or a path that is no text
         return
-    if not (folder / FILE).exists():
-        write_atomically(folder / FILE, content)
+    if not path.exists():
+        write_atomically(path, content)
 
 
 def _written(value: Any) -> str:

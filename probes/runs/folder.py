@@ -57,11 +57,15 @@ class RunFolder:
         """
         return read_manifest(self.path) if self.manifest_path.is_file() else None
 
+    def begun(self) -> dict[str, Any] | None:
+        """As :meth:`recorded`, and None where nothing is measured yet: what settled that run binds no other."""
+        return self.recorded() if slice_files(self.path) else None
+
     def open(self, identity: Mapping[str, Any], details: Mapping[str, Any]) -> Self:
         """Create the folder for the run of this identity, or continue it, as its only writer.
 
         The lock is held until :meth:`close`, or the end of a ``with`` block. What a killed process left unfinished
-        is removed.
+        is removed, and a folder in which another run measured nothing yet is taken over.
 
         Args:
             identity: everything that decides the numbers; a folder continues only the run with the same one.
@@ -77,7 +81,7 @@ class RunFolder:
         self._lock = claim_folder(self.path, lambda: self._refuse_another(wanted))
         try:
             found = self.recorded()
-            if found is None:
+            if found is None or found["identity"] != wanted:  # of a run that measured nothing
                 found = {"schema": SCHEMA, "identity": wanted, "details": json.loads(json.dumps(details))}
                 found[ATTRIBUTE] = digest_of(found)
                 write_atomically(self.manifest_path, (json.dumps(found, indent=1) + "\n").encode())
@@ -172,7 +176,7 @@ class RunFolder:
         found = self.recorded()
         if found is not None:
             existing = found["identity"]
-            if existing != identity:
+            if existing != identity and slice_files(self.path):
                 differs = sorted(
                     name for name in {*existing, *identity} if existing.get(name) != identity.get(name)
                 )

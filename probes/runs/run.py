@@ -28,9 +28,10 @@ from probes.measures.settings import SliceSettings
 from probes.networks.series import NetworkRecord, NetworkSeries
 from probes.runs.config import write_config
 from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
-from probes.runs.folder import RunFolder
+from probes.runs.folder import RunFolder, slice_files
 from probes.runs.results import join
 from probes.runs.source import Paths, Prepared, Source, prepare
+from probes.slices.freezing import check_layers
 from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed, settled_route
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
@@ -80,8 +81,10 @@ def prepare_run(
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
     chunk, matmul = share.first(lambda: _settled(settings, prepared, out))
-    if mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
+    network = prepared.networks.load(0).network
+    if mixes_examples(network, settings.batchnorm):
         refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
+    check_layers(network, settings, records[0].names)
     settings = replace(settings, chunk=chunk, matmul=matmul)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
@@ -102,7 +105,7 @@ def _settled(settings: SliceSettings, prepared: Prepared, out: Path | None) -> t
     Raises:
         InputError: what is asked for cannot be had.
     """
-    recorded = None if out is None else RunFolder(out).recorded()
+    recorded = None if out is None else RunFolder(out).begun()
     begun = {} if recorded is None else recorded["identity"]
     network = prepared.networks.load(0).network
     chunk = begun.get("chunk") if settings.chunk is None else settings.chunk
@@ -279,7 +282,8 @@ def measure_run(
 
     def opened() -> list[int]:
         folder.open(run.identity, details)
-        write_config(folder.path, chosen, run.settings, shard=shard)
+        unused = not slice_files(folder.path)
+        write_config(folder.path, chosen, run.settings, shard=shard, anew=unused)
         missing = [place for place in range(len(run.records)) if not folder.has_slice(place)]
         if missing:
             _tell(run.seconds() * len(missing) / share.size, len(missing))

@@ -187,7 +187,7 @@ def read_data(source: Source, frozen: FrozenNetwork, path: Path) -> tuple[DataSe
         data = data.in_floats()
     loss = resolve_loss(named, data.batches)
     if not isinstance(loss.function, ModelLoss):  # which calls the network as only it knows how
-        check_data_fits(frozen, data, loss.name)
+        check_data_fits(frozen, data, loss)
     return data, loss
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from probes.errors import InputError, mention
 from probes.evaluation.directions import Direction, gradient_direction, noise_direction, update_direction
@@ -24,7 +24,19 @@ from probes.measures.noise_floor import (
 from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
 
-__all__ = ["freeze"]
+__all__ = ["check_layers", "freeze"]
+
+
+def check_layers(network: nn.Module, settings: SliceSettings, reported: Mapping[str, str]) -> None:
+    """Refuse settings that choose none of a network's layers, as far as that is seen before anything runs.
+
+    Raises:
+        InputError: nothing moves, or nothing is measured.
+    """
+    found = [layer for layer in find_layers(network, reported=reported) if layer.name in reported]
+    layers = treated(found, perturb=settings.perturb, biases=settings.biases)
+    _check_movable(layers)
+    _measured(settings, layers)
 
 
 def freeze(

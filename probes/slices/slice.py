@@ -127,15 +127,15 @@ def _given(
         InputError: they cannot be used, or the network cannot take them.
     """
     if isinstance(x, Batches):
-        resolved = not (loss is None or isinstance(loss, str) or is_torch_loss(loss))
-        return x, as_loss(loss) if resolved else resolve_loss(loss, x).function  # type: ignore[arg-type]
+        ready = not (loss is None or isinstance(loss, str) or is_torch_loss(loss))
+        return x, as_loss(loss) if ready else resolve_loss(loss, x).function  # type: ignore[arg-type]
     data, spec = data_of(x, y), spec_of(network)
     if spec is not None and spec.vocabulary is None:
         data = data.in_floats()
-    name, function = resolve_loss(loss, data.batches)
-    if not isinstance(function, ModelLoss):  # which calls the network as only it knows how
-        check_call(network, data, name)
-    return data.batches, function
+    resolved = resolve_loss(loss, data.batches)
+    if not isinstance(resolved.function, ModelLoss):  # which calls the network as only it knows how
+        check_call(network, data, resolved)
+    return data.batches, resolved.function
 
 
 def _fits(measure: type[Measure], frozen: Frozen) -> bool:

@@ -11,10 +11,13 @@ from torch import nn
 from probes import InputError
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
+from probes.data.losses import LOSSES, ResolvedLoss
 from probes.networks.data_fit import check_data_fits, check_spec_fits
 from probes.networks.frozen_network import load_network
 from tests.probes.networks.examples import CONV, TRANSFORMER, toy
 from tests.support.reference import make_data
+
+CROSS_ENTROPY = ResolvedLoss("cross-entropy", LOSSES["cross-entropy"])
 
 
 def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
@@ -22,10 +25,10 @@ def test_data_that_the_network_cannot_take(tmp_path: Path) -> None:
     torch.save(nn.Linear(6, 3).state_dict(), tmp_path / "net.pt")
     checkpoint = read_checkpoint(tmp_path / "net.pt")
     for frozen in (load_network(checkpoint), load_network(checkpoint, network=lambda: nn.Linear(6, 3))):
-        check_data_fits(frozen, DataSet("d", x, y), "cross-entropy")
+        check_data_fits(frozen, DataSet("d", x, y), CROSS_ENTROPY)
         for bad_x, bad_y in ((x[:, :5], y), (x, y + 1), (x, y - 1)):
             with pytest.raises(InputError, match="data='d'"):
-                check_data_fits(frozen, DataSet("d", bad_x, bad_y), "cross-entropy")
+                check_data_fits(frozen, DataSet("d", bad_x, bad_y), CROSS_ENTROPY)
 
 
 def test_data_that_does_not_fit() -> None:

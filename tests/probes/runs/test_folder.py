@@ -84,8 +84,8 @@ def test_a_damaged_slice_is_named(tmp_path: Path, parts: list[xr.Dataset]) -> No
     assert run.has_slice(1)
 
 
-def test_a_check_refuses_as_opening_does_and_creates_nothing(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run").open(IDENTITY, {}).close()
+def test_a_check_refuses_as_opening_does_and_creates_nothing(tmp_path: Path, parts: list[xr.Dataset]) -> None:
+    write(tmp_path / "run", parts[:1])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     other = {**IDENTITY, "etas": [0.0, 0.2]}
