@@ -84,7 +84,11 @@ def _children(node: Any) -> list[tuple[str, Any]]:
 def _search(
     node: Any, path: tuple[str, ...], seen: set[int]
 ) -> list[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """Every state_dict below ``node``; a wrapper's usual name goes before all others."""
+    """Every state_dict below ``node``.
+
+    A wrapper's usual name goes before all others, unless the same tensors stand under another name too: an average
+    of the weights, or the best of them.
+    """
     if len(path) > _DEEPEST:
         raise UnreadableError(f"its mappings are nested too deeply; {_WANTED}")
     if id(node) in seen:
@@ -99,17 +103,32 @@ def _search(
         for name, value in _children(node)
         if isinstance(value, Mapping | list | tuple) and value
     ]
-    named = dict(children)
-    for name in _WRAPPERS:
-        if name in named:
-            found = _search(named[name], (*path, name), seen)
-            if found:
-                return found
+    rank = {name: place for place, name in enumerate(_WRAPPERS)}
+    children.sort(key=lambda child: rank.get(child[0], len(rank)))
+    taken: dict[str, tuple[int, ...]] = {}
     found = []
     for name, value in children:
-        if name not in _ASIDE and name not in _WRAPPERS:
-            found += _search(value, (*path, name), seen)
+        if name in _ASIDE:
+            continue
+        below = _search(value, (*path, name), seen)
+        if taken:
+            below = [other for other in below if _same_tensors(taken, _shapes(other[1]))]
+        elif below and name in rank:
+            taken = _shapes(below[0][1])
+        found += below
     return found
+
+
+def _same_tensors(one: Mapping[str, tuple[int, ...]], other: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether all tensors of one have their names and shapes in the other too."""
+    few, many = sorted((one, other), key=len)
+    return bool(few) and few.items() <= many.items()
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Of its tensors, by the names that they had before wrappers changed them."""
+    cleaned = clean_names(name for name in state if name != "n_averaged")
+    return {now: state[name].shape for name, now in cleaned.items() if isinstance(state[name], Leaf)}
 
 
 def _is_state(value: Any) -> bool:

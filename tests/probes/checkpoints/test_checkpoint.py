@@ -89,6 +89,19 @@ def test_a_key_chooses_among_several(tmp_path: Path) -> None:
     refused(lambda: read_checkpoint(path, key="critic/n"), path)
 
 
+@pytest.mark.parametrize("name", ["ema", "model_ema", "best_model_state", "averages"])
+def test_the_same_tensors_under_two_names_are_not_chosen_from(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "ema2.pt"
+    averaged = {f"module.{key}": tensor for key, tensor in state().items()} | {"n_averaged": torch.tensor(2)}
+    for second in (state(), averaged, {"shadow": state()}):
+        torch.save({"model": state(), name: second, "epoch": 3}, path)
+        refused(lambda: read_checkpoint(path), path, "several state_dicts", "model", name, "`key=NAME`")
+        assert len(read_checkpoint(path, key="model").tensors) == 3
+    other = {"x.weight": torch.ones(1, 6)}
+    torch.save({"critic": other, "model": state(), "scheduler": {"best": state()}}, path)
+    assert list(read_checkpoint(path).tensors) == list(state())
+
+
 def test_written_and_read(tmp_path: Path) -> None:
     network, path = make(norm="batch"), tmp_path / "own.safetensors"
     write_checkpoint(path, network.state_dict(), {"network": network.spec.to_json(), "step": 3, "note": "é"})
