@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 from probes.errors import InputError, mention
-from probes.system.callables import is_callable_spec, load_object, with_siblings
+from probes.system.callables import is_callable_spec, load_object, user_code, with_siblings
 from trust.claims import Claim, all_claims
 
 __all__ = ["chosen_claims", "claim_named"]
@@ -52,8 +53,13 @@ def _load(spec: str, option: str) -> Claim:
     if not isinstance(claim, Claim):
         what = "nothing" if claim is None else f"a {type(claim).__name__}"
         raise InputError(f"{mention(option, spec)}: that is {what}, not a trust.claims.Claim")
-    sides = {field.name: with_siblings(getattr(claim, field.name), spec) for field in fields(claim)}
-    checks = [(premise, with_siblings(premise.check, spec)) for premise in claim.premises]
+
+    def own(part: Any) -> Any:
+        found = with_siblings(part, spec)  # intervals and small networks have answers to a division by zero
+        return part if found is part else user_code("claim", spec, passing=(ArithmeticError,))(found)
+
+    sides = {field.name: own(getattr(claim, field.name)) for field in fields(claim)}
+    checks = [(premise, own(premise.check)) for premise in claim.premises]
     # a premise of ours is known by what it is, and stays
     premises = tuple(one if one.check is check else replace(one, check=check) for one, check in checks)
     return replace(claim, **{**sides, "premises": premises})

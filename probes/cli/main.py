@@ -27,7 +27,7 @@ from probes.cli.commands.study import study
 from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
 from probes.cli.spelling import spelled
-from probes.errors import InputError
+from probes.errors import InputError, is_out_of_memory
 from probes.system.signals import exit_status, farewell, interrupted, interruptible
 from probes.system.terminal import open_streams, say, stop_saying
 
@@ -81,7 +81,7 @@ class _Group(click.Group):
             farewell()
             ctx.exit(exit_status())
         except (MemoryError, OSError, RuntimeError) as error:
-            if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not _ran_out(error)):
+            if ctx.params.get("debug") or (isinstance(error, RuntimeError) and not is_out_of_memory(error)):
                 raise
             say(f"probe: {InputError(f'{type(error).__name__}: {error}')}", err=True)
             ctx.exit(2)
@@ -102,13 +102,6 @@ def _unread(error: OSError) -> int:
         return 0
     say(f"probe: standard output cannot be written ({error.strerror or error})", err=True)
     return 2
-
-
-def _ran_out(error: RuntimeError) -> bool:
-    """Whether a library says in its own way that memory ran out, where chunks could not be halved."""
-    from probes.evaluation.chunks import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -22,7 +22,7 @@ from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
 from probes.errors import InputError, mention
-from probes.system.callables import importable, is_callable_spec, load_callable
+from probes.system.callables import importable, is_callable_spec, load_callable, user_code
 from probes.system.mapping import FileState
 
 __all__ = ["DataSet", "data_of", "load_data"]
@@ -174,14 +174,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
         _check_plain(spec, images.x, images.y)
         return DataSet(spec, Batches([images])).head(examples)
     elif is_callable_spec(spec):
-        try:
-            made = load_callable(spec, option="data")()
-        except InputError:
-            raise
-        except Exception as error:  # whatever the user's own function raises
-            raise InputError(
-                f"{mention('data', spec)}: calling it failed with {type(error).__name__}: {error}"
-            ) from error
+        make = load_callable(spec, option="data")
+        with user_code("data", spec):
+            made = make()
         with importable(spec):  # what it made may make examples now
             batches, note = read_batches(made, mention("data", spec), examples=_wanted(examples))
         if batches.plain is not None:

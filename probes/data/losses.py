@@ -18,7 +18,7 @@ from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next
 from probes.data.targets import IGNORED, find_labels
 from probes.data.torch_losses import is_torch_loss, torch_loss
 from probes.errors import InputError, mention
-from probes.system.callables import is_callable_spec, load_callable, where
+from probes.system.callables import is_callable_spec, load_callable, user_code, where
 
 __all__ = [
     "LOSSES",
@@ -150,7 +150,9 @@ def resolve_loss(
             _check_counted(batches)
         return ResolvedLoss(spec, LOSSES[spec])
     if is_callable_spec(spec):
-        return _callable_loss(load_callable(spec, option="loss"), spec, batches, y)
+        loss = load_callable(spec, option="loss")
+        loss = loss if is_torch_loss(loss) else user_code("loss", spec)(loss)
+        return _callable_loss(loss, spec, batches, y)
     raise InputError(
         f"{mention('loss', spec)}: unknown; known are {', '.join(LOSSES)}, {NEXT_TOKEN} and file.py:callable"
     )

@@ -6,37 +6,19 @@ Nothing here knows the evaluation that it serves, so that the evaluation can use
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from probes.errors import InputError
+from probes.errors import InputError, is_out_of_memory
 from probes.system.terminal import say
 
-__all__ = ["default_chunk", "halving", "is_out_of_memory"]
+__all__ = ["default_chunk", "halving"]
 
 T = TypeVar("T")
 
 _DEFAULT = 1000
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate memory|cannot allocate memory"
-    r"|(CUBLAS|CUDNN|CUSOLVER|CUSPARSE|CUFFT)_(STATUS_)?ALLOC_FAILED|cudaErrorMemoryAllocation",
-    re.IGNORECASE,
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device.
-
-    PyTorch has a class for that on accelerators only, and only for its own allocator; the CPU's allocator and
-    the libraries (cuBLAS, cuDNN, …) that take memory of their own raise a plain RuntimeError.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _report(line: str) -> None:

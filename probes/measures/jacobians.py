@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from probes.data.batch import Batch
 from probes.data.inputs import Inputs
-from probes.evaluation.chunks import is_out_of_memory
+from probes.errors import is_out_of_memory
 from probes.evaluation.evaluator import Evaluator, Parameters
 from probes.measures.forward_order import owner_of
 from probes.networks.activations import activation_function

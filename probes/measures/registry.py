@@ -7,13 +7,14 @@ import importlib
 import pkgutil
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from inspect import isabstract, isfunction
 from types import new_class
 
 import probes.measures
 from probes.errors import InputError, mention
 from probes.measures.measure import Measure
 from probes.measures.settings import SliceSettings
-from probes.system.callables import is_callable_spec, load_object, with_siblings
+from probes.system.callables import is_callable_spec, load_object, user_code, with_siblings
 
 __all__ = ["all_measures", "chosen_measures", "named_measures"]
 
@@ -59,8 +60,11 @@ def _named(name: str) -> type[Measure]:
         raise InputError(f"{mention('measure', name)}: that is {what}, not a class made from probes.Measure")
     if not isinstance(getattr(found, "name", None), str) or not getattr(found, "finds", ()):
         raise InputError(f"{mention('measure', name)}: the measure must say its name and what it finds")
-    methods = {k: own for k, v in vars(found).items() if (own := with_siblings(v, name)) is not v}
-    return new_class(found.__name__, (found,), {}, lambda own: own.update(methods)) if methods else found
+    if isabstract(found):
+        raise InputError(f"{mention('measure', name)}: the measure must have a method found")
+    named = user_code("measure", name)
+    methods = {k: named(with_siblings(v, name)) for k, v in vars(found).items() if isfunction(v)}
+    return new_class(found.__name__, (found,), {}, lambda own: own.update(methods))
 
 
 def chosen_measures(settings: SliceSettings) -> list[type[Measure]]:

@@ -24,7 +24,7 @@ from probes.networks.data_fit import check_data_fits
 from probes.networks.frozen_network import FrozenNetwork, load_network
 from probes.networks.hugging_face import is_tokenised_text, tokenised_windows
 from probes.networks.series import NetworkSeries
-from probes.system.callables import is_callable_spec, load_callable, where
+from probes.system.callables import is_callable_spec, load_callable, user_code, where
 
 _LONGEST = 4096  # letters of what a checkpoint says of its data, a path at most
 
@@ -148,7 +148,7 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
 def _factory(network: str | nn.Module | Callable[[], nn.Module] | None) -> Callable[[], nn.Module] | None:
     """What makes a module for each checkpoint; the user's own stays as it is."""
     if isinstance(network, str):
-        return load_callable(network, option="network")
+        return user_code("network", network)(load_callable(network, option="network"))
     return (lambda: copy.deepcopy(network)) if isinstance(network, nn.Module) else network
 
 

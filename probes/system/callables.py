@@ -11,16 +11,24 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from probes.errors import InputError, mention
+from probes.errors import InputError, PeerLostError, is_out_of_memory, lacks_derivative, mention
 from probes.system.siblings import beside, called_beside
 
-__all__ = ["importable", "is_callable_spec", "load_callable", "load_object", "where", "with_siblings"]
+__all__ = [
+    "importable",
+    "is_callable_spec",
+    "load_callable",
+    "load_object",
+    "user_code",
+    "where",
+    "with_siblings",
+]
 
 
 def is_callable_spec(spec: str) -> bool:
@@ -35,6 +43,32 @@ def where(function: object) -> str:
     """The place of a callable that was given as it is, ``package.module:callable``, or of its class."""
     named: Any = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+@contextmanager
+def user_code(option: str, spec: str, *, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Inside, or around a function as its decorator, what the user's own code raises is said of it in one line.
+
+    What callers answer in ways of their own passes: that memory ran out, that a derivative is missing, that another
+    process is gone.
+
+    Args:
+        option: the setting's name, for the error's text.
+        spec: where the code is.
+        passing: what else passes.
+
+    Raises:
+        InputError: the code failed; the error that it raised is the cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (InputError, PeerLostError, *passing)):
+            raise
+        if is_out_of_memory(error) or (isinstance(error, RuntimeError) and lacks_derivative(error)):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{mention(option, spec)}: calling it failed with {said}") from error
 
 
 def load_callable(spec: str, *, option: str) -> Callable[..., Any]:

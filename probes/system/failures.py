@@ -15,19 +15,15 @@ from typing import Any, NoReturn
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-from probes.errors import InputError
+from probes.errors import InputError, PeerLostError
 from probes.system.signals import watched
 
-__all__ = ["FailureHandler", "PeerLostError", "StoppedError"]
+__all__ = ["FailureHandler", "StoppedError"]
 
 _CONTINUES = "what was measured is kept, the same command continues"
 _ROLL_CALL = 2.0  # seconds within which every process that lives has answered: torchrun stops them at once
 _HEARD = timedelta(seconds=10)  # how long to wait for the line of another, before leaving silently
 _STUCK = 5.0  # seconds in which the main thread should have noticed that it was stopped
-
-
-class PeerLostError(Exception):
-    """Another process could not be reached."""
 
 
 class StoppedError(BaseException):

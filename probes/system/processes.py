@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from probes.errors import InputError, mention
-from probes.system.failures import FailureHandler, PeerLostError, StoppedError
+from probes.errors import InputError, PeerLostError, mention
+from probes.system.failures import FailureHandler, StoppedError
 
 __all__ = ["ALONE", "Share", "from_environment", "padded", "started_by_torchrun"]
 

@@ -1,4 +1,4 @@
-"""A run that fails or is stopped before it has measured anything leaves the next one free to start in its folder."""
+"""A run that fails says why in one line, whosever code failed, and one that measured nothing leaves its folder free."""
 
 from __future__ import annotations
 
@@ -71,3 +71,83 @@ def test_a_folder_in_which_nothing_was_measured_is_taken_over(
     one_line(
         probe(*command, "--etas", "0.03"), "holds another run's results"
     )  # now there is something to lose
+
+
+OWN = """
+import numpy as np
+from torch import nn
+from probes import Measure
+from tests.probes.cli.test_failed_runs import make
+from trust.claims import Claim
+from trust.measurements import Variable
+
+
+def needs(width):
+    return make()
+
+
+def bad():
+    raise ValueError("no such width")
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+
+def loss(outputs, targets):
+    raise KeyError("xx")
+
+
+def loss_of_model(model, batch):
+    raise KeyError("xx")
+
+
+class Smallest(Measure):
+    name = "smallest"
+    finds = (Variable("smallest", ("checkpoint", "eta"), "min", "weight", "smallest"),)
+
+    def record(self, point):
+        raise KeyError("xx")
+
+    def found(self, others):
+        return {}
+
+
+def side(data):
+    raise KeyError("xx")
+
+
+CLAIM = Claim("mine", "me", "0 ≤ 1", "nothing", side, side)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    """A file of the user's whose callables fail."""
+    (tmp_path / "own.py").write_text(OWN, "utf-8")
+    return str(tmp_path / "own.py")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "why"),
+    [
+        ("--network", "needs", "TypeError: needs() missing 1 required positional argument: 'width'"),
+        ("--network", "bad", "ValueError: no such width"),
+        ("--network", "Net", "'width'"),
+        ("--loss", "loss", "KeyError: 'xx'"),
+        ("--loss", "loss_of_model", "KeyError: 'xx'"),
+        ("--measure", "Smallest", "KeyError: 'xx'"),
+    ],
+)
+def test_what_the_user_s_own_code_raises_is_one_line(
+    probe: Probe, command: list[object], own: str, option: str, name: str, why: str
+) -> None:
+    one_line(probe(*command, option, f"{own}:{name}"), f"{option} {own}:{name}: calling it failed with", why)
+    if option == "--network":
+        one_line(probe("layers", *command[1:-4], option, f"{own}:{name}"), "calling it failed with", why)
+
+
+def test_what_the_user_s_own_claim_raises_is_one_line(probe: Probe, measured: Path, own: str) -> None:
+    result = probe("report", measured, "--claim", f"{own}:CLAIM")
+    one_line(result, f"--claim {own}:CLAIM: calling it failed with KeyError: 'xx'")

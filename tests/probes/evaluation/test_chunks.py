@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from probes import InputError
-from probes.evaluation.chunks import default_chunk, halving, is_out_of_memory
+from probes.errors import is_out_of_memory
+from probes.evaluation.chunks import default_chunk, halving
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 

@@ -82,6 +82,11 @@ class Taken(Greatest):
         return {self.finds[0]: 0}
 
 
+class Silent(Measure):
+    name = "silent"
+    finds = (GREATEST,)
+
+
 class Nameless(Measure):
     finds = (GREATEST,)
 
@@ -220,6 +225,7 @@ def test_a_measure_of_ones_own_replaces_them(own: str) -> None:
         (("OWN:nothing",), "not a class made from"),
         (("OWN:Variable",), "not a class made from"),
         (("OWN:Nameless",), "must say its name"),
+        (("OWN:Silent",), "must have a method found"),
         (("OWN:Greatest", "OWN:Twice"), "both take greatest_weight"),
         (("OWN:Chasing", "OWN:Chased"), "each use what the other finds"),
         (("OWN:Undeclared",), "finds loss, which it does not declare"),
