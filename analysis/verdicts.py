@@ -64,8 +64,10 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
             remark = "add a loss of (outputs, targets): one of (model, batch) shows no outputs"
         if _no_slice(measurements, claim):
             remark = "no slice: every eta has a perturbation of its own"
-        pairs = zip(labels, truths, strict=True)
-        return [_without_evidence(claim, label, Status.NOT_MEASURED, truth, remark) for label, truth in pairs]
+        return [
+            _not_measured(claim, label, truth, remark, slice_missing=_no_slice(measurements, claim))
+            for label, truth in zip(labels, truths, strict=True)
+        ]
     measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))
     measured = measured.transpose("checkpoint", ...)
     slack = xr.full_like(measured, ROUNDING, dtype=float)
@@ -166,6 +168,21 @@ def _like(values: xr.DataArray, measured: xr.DataArray) -> Floats:
     return np.asarray(values.broadcast_like(measured).transpose(*measured.dims).values, dtype=np.float64)
 
 
+def _broken_everywhere(truths: Mapping[Premise, _Truth]) -> str:
+    """The names of the premises that hold nowhere, where the claim says nothing then."""
+    return ", ".join(premise.name for premise, truth in truths.items() if premise.gates and truth.nowhere)
+
+
+def _not_measured(
+    claim: Claim, label: str, truths: Mapping[Premise, _Truth], remark: str, *, slice_missing: bool
+) -> Verdict:
+    """What is said without numbers: where a premise is known to fail, no option of the run would bring them."""
+    broken = "" if slice_missing else _broken_everywhere(truths)
+    if broken:
+        return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, f"{broken}: not measured")
+    return _without_evidence(claim, label, Status.NOT_MEASURED, truths, remark)
+
+
 def _judge_one(
     claim: Claim,
     label: str,
@@ -179,13 +196,14 @@ def _judge_one(
     evidence = ~np.isnan(ratio)
     gates = {premise: truth for premise, truth in truths.items() if premise.gates}
     if not evidence.any():
-        broken = [premise.name for premise, truth in gates.items() if truth.nowhere]
+        broken = _broken_everywhere(gates)
         if broken:
-            remark = f"{', '.join(broken)}: the inequality has no number above the noise"
+            remark = f"{broken}: the inequality has no number above the noise"
             return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, remark, log10_constant)
         remark = "no number is finite, above the noise and within the search"
-        if claim.add:
-            remark += f" (it takes {claim.add})"
+        wanted = claim.add if claim.evidence is None else claim.evidence
+        if wanted:
+            remark += f" (it takes {wanted})"
         return _without_evidence(claim, label, Status.NOT_MEASURED, truths, remark, log10_constant)
     holds = evidence & (np.nan_to_num(ratio, nan=np.inf) <= points.slack)
     standing = np.where(evidence, points.standing, np.nan)

@@ -73,6 +73,7 @@ class Claim:
         premises: empty for a model that is offered without any.
         needs: variables without which it is not measured.
         add: what to add to the run to have them, as of a premise.
+        evidence: what it takes where they were measured and tell nothing; None: the same.
         log10_constant: log10 of the constant that the claim multiplies with, or that would save it.
         log10_allowance: by how much, in log10, the measurement's own noise may have raised measured/bound: a
             breach that is no larger refutes nothing. None: rounding in float64 alone.
@@ -106,3 +107,4 @@ class Claim:
     mended_by: str = ""
     mend: str = ""
     form: Form | None = None
+    evidence: str | None = None

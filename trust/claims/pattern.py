@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import xarray as xr
-
 from trust import measurements as variables
 from trust.activations import activation
-from trust.claims.claim import Measurements, Premise, Quantity
+from trust.claims.claim import Premise, Quantity
 from trust.claims.forms import pattern as forms
 from trust.claims.output import output_claim, relative_to_output
-from trust.claims.premises import BLOCKS
-from trust.claims.quantities import activations, log10, perturbed
+from trust.claims.premises import BLOCKS, each_activation
+from trust.claims.quantities import log10, perturbed
 
 __all__ = ["PATTERN_TELESCOPED", "PIECEWISE_LINEAR", "RESPONSE"]
 
 _ADD = "`pattern=N` (for chains of ReLU, leaky ReLU or linear layers, residual ones too)"
 
 
-def _piecewise_linear(measurements: Measurements) -> xr.DataArray:
-    """Whether each φ is max(z, az) with 0 ≤ a ≤ 1, by its name."""
-    names = activations(measurements)
-    holds = names is not None and all(
-        name.partition(":")[0] in ("relu", "leaky_relu", "identity")
-        and 0 <= float(activation(name).derivative(-1.0)) <= 1
-        for name in names
-    )
-    return xr.full_like(measurements["checkpoint"], holds, dtype=bool).reset_coords(drop=True)
+def _piecewise_linear(name: str) -> bool:
+    """Whether φ is max(z, az) with 0 ≤ a ≤ 1."""
+    slope = float(activation(name).derivative(-1.0))
+    return name.partition(":")[0] in ("relu", "leaky_relu", "identity") and 0 <= slope <= 1
 
 
 def _measured_bound(variable: str) -> Quantity:
@@ -35,7 +28,7 @@ def _measured_bound(variable: str) -> Quantity:
 PIECEWISE_LINEAR = Premise(
     "piecewise linear",
     "each φ_k is ReLU, leaky ReLU with a slope from 0 to 1, or the identity",
-    _piecewise_linear,
+    each_activation(_piecewise_linear),
 )
 
 PATTERN_TELESCOPED = output_claim(

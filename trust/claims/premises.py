@@ -48,6 +48,7 @@ __all__ = [
     "TRANSMISSION",
     "VALLEY",
     "ZERO_AT_ZERO",
+    "each_activation",
     "told",
 ]
 
@@ -168,7 +169,9 @@ def _all(truths: Iterable[bool | None]) -> bool | None:
     return False if False in found else None if None in found else True
 
 
-def _each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
+def each_activation(holds: Callable[[str], bool]) -> Callable[[Measurements], xr.DataArray]:
+    """Whether something holds of every φ, by its name; NaN where it fails of none, and one is not known."""
+
     def check(measurements: Measurements) -> xr.DataArray:
         names = activation_names(measurements)
         return told(measurements, _all(None if name is None else holds(name) for name in names))
@@ -275,7 +278,7 @@ NO_BIASES = Premise("no biases", "no layer has a bias", _has_no_biases, add=_REA
 TRANSMISSION = Premise(
     "transmission",
     "φ_k(0) = 0 and α_k‖x − y‖ ≤ ‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with α_k > 0",
-    _each_activation(lambda name: activation(name).zero_at_zero and transmission(name).alpha > 0),
+    each_activation(lambda name: activation(name).zero_at_zero and transmission(name).alpha > 0),
     add=_KNOWN,
 )
 KAPPA = Premise(
@@ -297,12 +300,12 @@ STEP_SIZE = Premise(
 LIPSCHITZ = Premise(
     "Lipschitz",
     "‖φ_k(x) − φ_k(y)‖ ≤ β_k‖x − y‖ with a known β_k",
-    _each_activation(lambda name: np.isfinite(transmission(name).beta)),
+    each_activation(lambda name: np.isfinite(transmission(name).beta)),
     add=_KNOWN,
 )
 NONEXPANSIVE = Premise("1-Lipschitz", "‖φ_k(x) − φ_k(y)‖ ≤ ‖x − y‖", _nonexpansive, add=_KNOWN)
 ZERO_AT_ZERO = Premise(
-    "φ(0) = 0", "φ_k(0) = 0", _each_activation(lambda name: activation(name).zero_at_zero), add=_KNOWN
+    "φ(0) = 0", "φ_k(0) = 0", each_activation(lambda name: activation(name).zero_at_zero), add=_KNOWN
 )
 RELU = Premise(
     "ReLU", "φ is ReLU at every hidden layer; the last layer is linear or ReLU too", _relu, add=_KNOWN

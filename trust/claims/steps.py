@@ -197,7 +197,7 @@ def _claim(
     *,
     kind: Kind,
     needs: tuple[str, ...] = (),
-    add: str = "the search for the step limit (leave out `limit=False`)",
+    evidence: str = "",
     **more: Any,
 ) -> Claim:
     return Claim(
@@ -210,7 +210,8 @@ def _claim(
         kind=kind,
         premises=premises,
         needs=(variables.STEP_LIMIT, variables.STEP_LIMIT_SEARCHED_TO, variables.PERTURBATION_COSINE, *needs),
-        add=add,
+        add="the search for the step limit (leave out `limit=False`)",
+        evidence=evidence,
         log10_allowance=lambda measurements: xr.full_like(
             measurements[variables.STEP_LIMIT], np.log10(1 + _SEARCH)
         ),
@@ -274,8 +275,7 @@ CALIBRATED = _claim(
     53,
     kind=Kind.RULE,
     needs=(variables.GRADIENT_CHANGE,),
-    add="the search for the step limit (leave out `limit=False`), and two η inside it beside that C is read from"
-    " (`etas`)",
+    evidence="two η inside the limit beside that C is read from: smaller `etas`",
     log10_constant=lambda measurements: log10(constant_at_small_eta(measurements)),
 )
 

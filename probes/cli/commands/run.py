@@ -119,11 +119,11 @@ def run(
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], before, wide=wide, as_json=as_json)
+    _say_what_was_measured(out, orders[0], before, pattern=settings.pattern, wide=wide, as_json=as_json)
 
 
 def _say_what_was_measured(
-    out: Path, order: TrainingOrder, before: int, *, wide: bool, as_json: bool
+    out: Path, order: TrainingOrder, before: int, *, pattern: int, wide: bool, as_json: bool
 ) -> None:
     from analysis import check_measurements
     from analysis.documents import start_rows
@@ -131,11 +131,18 @@ def _say_what_was_measured(
     from probes.cli.reports import noise_lines, self_check_lines
     from probes.cli.tables import plain
     from probes.runs.results import load
+    from trust.measurements import PATTERN_BOUND
 
     measurements = load(out)
     checks = check_measurements(measurements)
     for line in chance_lines(measurements):
         say(f"WARNING: {line}", err=True)
+    if pattern > 0 and PATTERN_BOUND not in measurements:
+        say(
+            f"probe: --pattern {pattern} has no meaning for this network and loss, and was left out: it takes a chain"
+            " of ReLU, leaky ReLU or linear layers, residual ones too, and a loss of (outputs, targets)",
+            err=True,
+        )
     if as_json:
         print_json(
             {

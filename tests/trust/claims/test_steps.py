@@ -132,7 +132,12 @@ def test_calibrated_limit_takes_two_etas_beside_the_one_that_it_was_read_from(
 ) -> None:
     D = np.expm1(2 * np.log1p(np.array(etas)))
     run = measured(etas, gradient_change=(4 * D)[None, :, None], step_limit=1.0)
-    assert status("lemma2-calibrated", run) is (Status.SAFE if judged else Status.NOT_MEASURED)
+    found = verdict("lemma2-calibrated", run)
+    assert found.status is (Status.SAFE if judged else Status.NOT_MEASURED)
+    if not judged:  # the search was made, and is not asked for
+        assert "it takes two η inside" in found.remark
+        assert "`etas`" in found.remark
+        assert "`limit=" not in found.remark
 
 
 def test_calibrated_limit_is_open_where_nothing_was_measured_below_it() -> None:
