@@ -108,10 +108,14 @@ class Findings:
         return found
 
     @property
+    def unfinished(self) -> list[str]:
+        """A sentence for a run not finished, which goes before all that is said of it."""
+        return wording.unfinished_lines(self.measurements)
+
+    @property
     def warnings(self) -> list[str]:
-        """A sentence for a run not finished, networks no better than chance, and what is odd in bounds or constants."""
+        """A sentence for networks no better than chance, and for each thing that is odd in bounds or constants."""
         return [
-            *wording.unfinished_lines(self.measurements),
             *chance_lines(self.measurements),
             *wording.inversion_lines(self.inversions),
             *wording.constant_lines(self.summary),

@@ -45,7 +45,7 @@ def in_short(findings: Findings) -> list[tuple[str, str]]:
         ("probed", _probed(findings.measurements)),
         ("holds", _holds(findings.verdicts)),
         ("breaks", _breaks(findings.verdicts)),
-        ("safe step", _safe_step(findings.limits)),
+        ("safe step", _safe_step(findings.limits, finished=_is_finished(findings.measurements))),
         ("how sure", _how_sure(findings)),
     ]
 
@@ -63,6 +63,8 @@ def network_name(measurements: xr.Dataset) -> str:
 def _probed(measurements: xr.Dataset) -> str:
     attributes, etas = measurements.attrs, measurements[variables.ETA].values
     checkpoints = count_of(measurements.sizes["checkpoint"], "checkpoint")
+    if not _is_finished(measurements):
+        checkpoints = f"{measurements.sizes['checkpoint']} of {attributes['planned_checkpoints']} checkpoints"
     steps = [str(label) for label in measurements["checkpoint"].values]
     if "step" in measurements.coords and bool(measurements["step"].notnull().all()):
         steps = [f"step {float(step):g}" for step in measurements["step"].values]
@@ -77,6 +79,11 @@ def _probed(measurements: xr.Dataset) -> str:
         f" {attributes.get('data', 'unknown data')}, at {checkpoints} ({where}; {', '.join(state)}), moved {along}"
         f" by η from {number(float(etas[1]))} to {number(float(etas[-1]))} in every layer"
     )
+
+
+def _is_finished(measurements: xr.Dataset) -> bool:
+    """Whether all checkpoints of the run are measured."""
+    return bool(measurements.attrs.get("complete", "true") == "true")
 
 
 def _through(values: xr.DataArray) -> str:
@@ -149,7 +156,7 @@ def _is_wrong(verdict: Verdict) -> bool:
     return verdict.status in (Status.REFUTED, Status.OFF_BY_FACTOR, Status.UNSAFE)
 
 
-def _safe_step(limits: xr.Dataset) -> str:
+def _safe_step(limits: xr.Dataset, *, finished: bool) -> str:
     """What the loss itself allows, and how the limits that are computed compare."""
     measured, last = limits["measured"], limits.isel(checkpoint=-1)
     if not bool(limits["searched_to"].notnull().any()):
@@ -160,6 +167,7 @@ def _safe_step(limits: xr.Dataset) -> str:
         )
     several = limits.sizes["checkpoint"] > 1
     where = "at the last checkpoint " if several else ""
+    where = where if finished else "at the last checkpoint that is measured "
     end = float(last["measured"])
     stated = (
         f"η = {number(end)}" if math.isfinite(end) else f"an η above {number(float(last['searched_to']))}"

@@ -64,5 +64,9 @@ class Findings(Network, Protocol):
         """Tables, each with its heading and an explanation."""
 
     @property
+    def unfinished(self) -> Sequence[str]:
+        """A sentence where more of the run is still to be measured."""
+
+    @property
     def warnings(self) -> Sequence[str]:
         """A sentence for each thing to beware of."""

@@ -23,7 +23,8 @@ def page(findings: Sequence[Findings], pictures: Sequence[Path], folder: Path) -
     parts += [f"**ALARM** ({one.title}): {line}." for one in findings for line in one.alarms]
     explained: set[str] = set()
     for one in findings:
-        parts += [f"## {one.title}", "\n".join(f"* **{word}**: {said}." for word, said in one.in_short)]
+        parts += [f"## {one.title}", *(f"**Beware:** {line}." for line in one.unfinished)]
+        parts += ["\n".join(f"* **{word}**: {said}." for word, said in one.in_short)]
         if one.warnings:
             parts += ["**Beware:**", "\n".join(f"* {line}" for line in one.warnings)]
         parts += one.introduction

@@ -86,7 +86,8 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
     """
     fits = width is not None
     shown = telling(findings.verdicts) if fits else findings.verdicts
-    parts = [f"── {findings.title} ──", *_alarms(findings.alarms, width)]
+    parts = [f"── {findings.title} ──", *_warnings(findings.unfinished, width)]
+    parts += _alarms(findings.alarms, width)
     parts += [
         paragraph(said, width, head=f"{word:>9}: ", indent=11 * fits) for word, said in findings.in_short
     ]
@@ -109,7 +110,7 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
             paragraph(explained.SLACK_BRIEFLY, width),
             "",
         ]
-    parts += [paragraph(line, width, head="WARNING: ", indent=2) for line in findings.warnings]
+    parts += _warnings(findings.warnings, width)
     return "\n".join(
         [*parts, plain(checks_table(findings.checks), width), *noise_lines(findings.measurements, width)]
     )
@@ -124,6 +125,10 @@ def limits_shown(limits: xr.Dataset, width: int | None = None) -> str:
 def noise_lines(measurements: xr.Dataset, width: int | None = None) -> list[str]:
     """What rounding does, to the gradient at η = 0 and further out."""
     return [paragraph(line, width, indent=2) for line in rounding_lines(measurements)]
+
+
+def _warnings(lines: Iterable[str], width: int | None) -> list[str]:
+    return [paragraph(line, width, head="WARNING: ", indent=2) for line in lines]
 
 
 def _alarms(lines: Iterable[str], width: int | None) -> list[str]:
@@ -150,7 +155,7 @@ def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> di
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
-        "warnings": [line for one in findings for line in one.warnings],
+        "warnings": [line for one in findings for line in (*one.unfinished, *one.warnings)],
         "figures": [str(path) for path in figures],
     }
 

@@ -35,6 +35,7 @@ class Network:
     introduction: tuple[str, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
 
 def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True, seed: int = 0) -> Network:
