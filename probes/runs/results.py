@@ -50,6 +50,8 @@ def join(parts: list[xr.Dataset]) -> xr.Dataset:
         parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact"
     )
     joined.attrs = dict(parts[0].attrs)
+    for variable in joined.variables.values():  # the first part's: the longest of all names may be longer
+        variable.encoding.pop("char_dim_name", None)
     for name in {name for part in parts for name in part.attrs}:
         values = [str(part.attrs.get(name)) for part in parts]
         if len(set(values)) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 import math
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,23 @@ def test_netcdf_is_the_dataset(tmp_path: Path, parts: list[xr.Dataset]) -> None:
     assert numbers == sum(array.size for array in measurements.data_vars.values())
     # it is no run's slice, and not taken for one
     assert "sha256" not in again.attrs
+
+
+def test_names_of_unequal_lengths_are_written_without_a_warning(
+    tmp_path: Path, parts: list[xr.Dataset]
+) -> None:
+    named = [
+        part.assign_coords(checkpoint=[name])
+        for part, name in zip(parts, ["epoch_9", "epoch_10"], strict=True)
+    ]
+    found = probes.load(write(tmp_path / "run", named).path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export(found, tmp_path / "a.nc")
+    assert xr.load_dataset(tmp_path / "a.nc", engine="scipy")["checkpoint"].values.tolist() == [
+        "epoch_9",
+        "epoch_10",
+    ]
 
 
 @pytest.mark.parametrize("name", ["out", "out.xlsx", "out.csv.gz", "out.nc4", "csv", ".csv"])
