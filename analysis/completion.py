@@ -17,7 +17,15 @@ def completed(measurements: xr.Dataset) -> xr.Dataset:
     """The same dataset, with NaN for each variable of these measures that it lacks: unknown, like any other NaN.
 
     Examples' changes are made up only beside other measures of examples, which would be read with them.
+
+    Raises:
+        ValueError: it is no dataset of measurements.
     """
+    if not isinstance(measurements, xr.Dataset) or not {"checkpoint", "eta"} <= set(measurements.dims):
+        raise ValueError(
+            f"{str(measurements)[:60]!r}: is a {type(measurements).__name__} without measurements; give the dataset"
+            " that probes.load or probes.measure_slice returns"
+        )
     beside = any(variable in measurements for variable in ALL.values() if variable.measure == "ladder")
     lacking = [
         variable

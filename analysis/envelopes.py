@@ -10,7 +10,7 @@ import xarray as xr
 from analysis.completion import completed
 from analysis.verdicts import standing_of_premises
 from trust import measurements as variables
-from trust.claims import Claim, all_claims
+from trust.claims import Claim, claims_of
 
 __all__ = ["distinct", "envelope", "find_envelopes"]
 
@@ -52,7 +52,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
 
 
 def find_envelopes(
-    measurements: xr.Dataset, claims: Iterable[Claim] | None = None, *, subject: str | None = None
+    measurements: xr.Dataset, claims: Iterable[Claim | str] | None = None, *, subject: str | None = None
 ) -> dict[str, xr.Dataset]:
     """For each claim's id its two sides; without those that the run did not measure, and without twins.
 
@@ -63,7 +63,7 @@ def find_envelopes(
     """
     measurements = completed(measurements)
     ladder = _common_examples(measurements)  # all rungs of the same examples
-    chosen = all_claims().values() if claims is None else claims
+    chosen = claims_of(claims)
     pairs = {
         claim.id: envelope(ladder if claim.subject == "function" else measurements, claim)
         for claim in chosen

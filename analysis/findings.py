@@ -23,7 +23,7 @@ from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
-from trust.claims import Claim, all_claims
+from trust.claims import Claim, claims_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,7 @@ def find(
     measurements: xr.Dataset,
     *,
     title: str,
-    claims: Iterable[Claim] | None = None,
+    claims: Iterable[Claim | str] | None = None,
     history: pd.DataFrame | None = None,
 ) -> Findings:
     """Analyse a run.
@@ -134,11 +134,11 @@ def find(
     Args:
         measurements: of the run.
         title: what to call it.
-        claims: to be judged; None for all that are installed.
+        claims: to be judged, themselves or by their ids; None for all that are installed.
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
     memory = Memory()
-    chosen = [memory.of(claim) for claim in (all_claims().values() if claims is None else claims)]
+    chosen = [memory.of(claim) for claim in claims_of(claims)]
     verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
     measurements = completed(measurements)
     return Findings(

@@ -11,7 +11,7 @@ import xarray as xr
 from analysis.completion import completed
 from analysis.verdicts import ROUNDING, standing_of_premises
 from trust import measurements as variables
-from trust.claims import Claim, all_claims
+from trust.claims import Claim, all_claims, claims_of
 
 __all__ = ["CAUSES", "RUNGS", "Inversion", "inversions", "slack"]
 
@@ -120,7 +120,7 @@ def _shares(means: xr.DataArray, causes: list[str]) -> xr.DataArray:
     return share.where(~beyond)
 
 
-def inversions(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> list[Inversion]:
+def inversions(measurements: xr.Dataset, claims: Iterable[Claim | str] | None = None) -> list[Inversion]:
     """Where the ladder's order inverts, which no theorem allows: one entry a pair of rungs and checkpoint.
 
     The telescoped bound must not be above the spectral product, nor the layerwise form of Theorem 1 above the
@@ -132,7 +132,7 @@ def inversions(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) 
         claims: to be checked; by default all that are installed.
     """
     measurements = completed(measurements)
-    chosen = all_claims().values() if claims is None else claims
+    chosen = claims_of(claims)
     own = {claim.id: claim for claim in chosen if claim.subject == "function"}
     own = {name: c for name, c in own.items() if all(need in measurements for need in c.needs)}
     bounds = {name: claim.bound(measurements) for name, claim in own.items()}

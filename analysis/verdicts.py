@@ -15,7 +15,7 @@ from analysis.completion import completed
 from analysis.statuses import GOOD_FACTOR, Status, Verdict
 from analysis.step_limits import how_far_searched
 from trust import measurements as variables
-from trust.claims import Claim, Kind, Premise, all_claims
+from trust.claims import Claim, Kind, Premise, claims_of
 from trust.measurements import ALL
 
 __all__ = ["ROUNDING", "judge", "standing_of_premises"]
@@ -28,11 +28,24 @@ def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
     return claim.subject in ("step", "loss") and measurements.attrs.get("direction") == "adversarial"
 
 
-def judge(measurements: xr.Dataset, claims: Iterable[Claim] | None = None) -> list[Verdict]:
-    """A verdict on each claim (default: all that are installed) at each checkpoint, claim by claim."""
-    chosen = list(claims) if claims is not None else list(all_claims().values())
+def judge(
+    measurements: xr.Dataset, claims: Iterable[Claim | str] | Claim | str | None = None
+) -> list[Verdict]:
+    """A verdict on each claim at each checkpoint, claim by claim.
+
+    Args:
+        measurements: of a run.
+        claims: which, themselves or by their ids; None for all that are installed.
+
+    Raises:
+        ValueError: there are no measurements, or no such claim.
+    """
     whole = completed(measurements)
-    return [verdict for claim in chosen for verdict in _judge(whole, claim, set(measurements.variables))]
+    return [
+        verdict
+        for claim in claims_of(claims)
+        for verdict in _judge(whole, claim, set(measurements.variables))
+    ]
 
 
 _WITHOUT_OUTPUTS = {

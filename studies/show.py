@@ -17,7 +17,7 @@ whoever wants verdicts too calls :func:`analysis.find` once, and the functions o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import figures
 from analysis import Overview, certified_labels, find_envelopes, summarise
@@ -136,9 +136,23 @@ def jacobian(run: xr.Dataset) -> Figure:
 
 
 def _networks(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> list[Overview]:
+    """Each run by its title.
+
+    Raises:
+        InputError: there is something else among them.
+    """
     import xarray as xr
 
-    named = {"": runs} if isinstance(runs, xr.Dataset) else runs
+    named: Mapping[str, Any] = (
+        runs if isinstance(runs, Mapping) and not isinstance(runs, xr.Dataset) else {"": runs}
+    )
+    for title, run in named.items():
+        if not isinstance(run, xr.Dataset):
+            of = f" of {title!r}" if title else ""
+            raise InputError(
+                f"{str(run)[:60]!r}{of}: is a {type(run).__name__}, not measurements; give the dataset that probes.load"
+                " or probes.measure_slice returns, or a dict of them by title"
+            )
     return [Overview(title, run) for title, run in named.items()]
 
 

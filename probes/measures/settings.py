@@ -137,6 +137,18 @@ class SliceSettings:
             raise InputError(f"`precision='tf32'`: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
         self.ascent()
 
+    @classmethod
+    def of(cls, settings: SliceSettings | None) -> SliceSettings:
+        """The settings themselves, or those by default.
+
+        Raises:
+            InputError: they are something else.
+        """
+        if settings is not None and not isinstance(settings, cls):
+            kind = type(settings).__name__
+            raise InputError(f"settings: is a {kind}; give probes.SliceSettings(etas=…, …)")
+        return cls() if settings is None else settings
+
     def ascent(self) -> Ascent:
         """How the direction ``adversarial`` is searched for.
 

@@ -268,7 +268,7 @@ def measure_run(
     Raises:
         InputError: anything given that cannot be used; what was measured before stays.
     """
-    settings = SliceSettings() if settings is None else settings
+    settings = SliceSettings.of(settings)
     folder = RunFolder(Path(out))
     chosen = Source.of(source)
     run = prepare_run(chosen, settings, folder.path, share=share)

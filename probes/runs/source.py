@@ -146,10 +146,18 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
 
 
 def _factory(network: str | nn.Module | Callable[[], nn.Module] | None) -> Callable[[], nn.Module] | None:
-    """What makes a module for each checkpoint; the user's own stays as it is."""
+    """What makes a module for each checkpoint; the user's own stays as it is.
+
+    Raises:
+        InputError: it is nothing that makes one.
+    """
     if isinstance(network, str):
         return user_code("network", network)(load_callable(network, option="network"))
-    return (lambda: copy.deepcopy(network)) if isinstance(network, nn.Module) else network
+    if isinstance(network, nn.Module):
+        return lambda: copy.deepcopy(network)
+    if network is not None and not callable(network):
+        raise InputError(f"`network`: is a {type(network).__name__}, not a torch module or what makes one")
+    return network
 
 
 def data_spec(source: Source, frozen: FrozenNetwork, path: Path) -> Any:

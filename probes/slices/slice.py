@@ -72,9 +72,14 @@ def measure_slice(
         those of :mod:`trust.measurements`.
 
     Raises:
-        InputError: settings that do not fit, or a stochastic network.
+        InputError: no network or settings, settings that do not fit, or a stochastic network.
     """
-    settings = SliceSettings() if settings is None else settings
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"network: is a {type(network).__name__}, not a torch module; of a state_dict load the weights into the"
+            " module that they belong to"
+        )
+    settings = SliceSettings.of(settings)
     settings = replace(settings, device=resolved_device(settings.device))
     classes = chosen_measures(settings)
     with uncompiled(network) as network:

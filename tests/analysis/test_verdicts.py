@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis import Status, judge
+from analysis import Status, find, find_envelopes, judge, step_limits, summarise
 from analysis.statuses import in_words
 from tests.analysis.synthetic import measured
-from trust.claims import Claim, Kind, Premise
+from trust.claims import Claim, Kind, Premise, all_claims
 
 ETAS = (0.0, 0.1, 0.2, 0.3)
 
@@ -212,3 +212,21 @@ def test_a_model_that_stops_at_some_checkpoints_says_at_how_many() -> None:
     many = [verdict([0, 0, value], [0, 0, 0], kind=Kind.MODEL) for value in (0.1, 1.0, 2.5)]
     assert in_words(many[:1]) == "within a factor of 1.3"
     assert in_words(many) == "within a factor of 2; 2 of them only up to η = 0.2, then off by 10 to 316"
+
+
+def test_claims_are_chosen_by_name_or_themselves() -> None:
+    run = measured(ETAS)
+    (found,) = judge(run, ["lemma1"])
+    assert found.claim == "lemma1"
+    assert [judge(run, "lemma1"), judge(run, [all_claims()["lemma1"]])] == [[found]] * 2
+    assert len(judge(run)) == len(all_claims())
+    with pytest.raises(ValueError, match="'lema1': there is no such claim; did you mean lemma1"):
+        judge(run, ["lema1"])
+    assert {one.claim for one in find(run, title="", claims=["lemma1"]).verdicts} == {"lemma1"}
+
+
+@pytest.mark.parametrize("given", ["resA", None, xr.Dataset({"a": ("x", [1])})])
+def test_what_are_no_measurements_is_said_in_a_line(given: object) -> None:
+    for call in (judge, summarise, step_limits, find_envelopes):
+        with pytest.raises(ValueError, match=r"without measurements; give the dataset that probes\.load"):
+            call(given)  # type: ignore[operator]

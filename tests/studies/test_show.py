@@ -102,3 +102,10 @@ def test_what_was_not_measured_is_said(name: str, setting: str) -> None:
     bare = measure_slice(network, torch.randn(20, 4), torch.arange(20) % 3, settings=settings)
     with pytest.raises(InputError, match=f"measure it with `{setting}`$"):
         ONE[name][0](bare)
+
+
+@pytest.mark.parametrize("given", ["x", {"a run": "x"}, None])
+def test_what_are_no_measurements_is_said_in_a_line(given: object) -> None:
+    for call in (show.figure1, show.limits, show.comparison):
+        with pytest.raises(InputError, match="not measurements; give the dataset that probes"):
+            call(given)  # type: ignore[operator]

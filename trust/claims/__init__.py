@@ -57,7 +57,7 @@ from trust.claims.premises import (
     ZERO_AT_ZERO,
 )
 from trust.claims.quantities import log10, output_change, output_change_allowance, perturbed, weights
-from trust.claims.registry import all_claims
+from trust.claims.registry import all_claims, claims_of
 
 __all__ = [
     "CHAIN",
@@ -80,6 +80,7 @@ __all__ = [
     "Quantity",
     "Trial",
     "all_claims",
+    "claims_of",
     "log10",
     "output_change",
     "output_change_allowance",

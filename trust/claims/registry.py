@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from trust.claims.claim import Claim
 
-__all__ = ["all_claims"]
+__all__ = ["all_claims", "claims_of"]
 
 _GROUP = "trust.claims"
 
@@ -35,6 +37,26 @@ def all_claims() -> dict[str, Claim]:
                 )
             _add(found, value, entry.value)
     return found
+
+
+def claims_of(claims: Iterable[Claim | str] | Claim | str | None = None) -> list[Claim]:
+    """The claims that are meant: each as it is or by its id, or one; None means all that are installed.
+
+    Raises:
+        ValueError: there is none of that id.
+    """
+    if claims is None:
+        return list(all_claims().values())
+    if isinstance(claims, Claim):
+        return [claims]
+    chosen = [claims] if isinstance(claims, str) else list(claims)
+    known = all_claims() if any(isinstance(one, str) for one in chosen) else {}
+    for one in chosen:
+        if not isinstance(one, Claim) and one not in known:
+            near = difflib.get_close_matches(str(one), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "trust.claims.all_claims() has them all"
+            raise ValueError(f"{one!r}: there is no such claim; {hint}")
+    return [one if isinstance(one, Claim) else known[one] for one in chosen]
 
 
 def _add(found: dict[str, Claim], claim: Claim, place: str) -> None:

@@ -75,3 +75,11 @@ def test_messages_speak_python(saved: list[Path], trained: Path, tmp_path: Path)
     with pytest.raises(InputError, match=r"^`device='tpu'`"):
         measure_run(trained, tmp_path / "out", settings=SliceSettings(device="tpu"))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_network_and_what_are_no_settings(saved: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`network`: is a dict, not a torch module"):
+        probes.measure_run(probes.Source(saved, network={}), tmp_path / "out")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="settings: is a dict"):
+        probes.measure_run(saved, tmp_path / "out", settings={"etas": [0.1]})  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

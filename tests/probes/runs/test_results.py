@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import warnings
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 

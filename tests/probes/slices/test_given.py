@@ -208,3 +208,11 @@ def test_data_that_cannot_be_used_is_named_without_options(data: Any, part: str)
     assert part in str(caught.value)
     assert str(caught.value).startswith("the data: ")
     assert "--" not in str(caught.value)
+
+
+def test_what_is_no_network_and_what_are_no_settings() -> None:
+    network, x, y = nn.Linear(3, 2), torch.randn(4, 3), torch.arange(4) % 2
+    with pytest.raises(InputError, match="network: is a OrderedDict, not a torch module"):
+        measure_slice(network.state_dict(), x, y)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"settings: is a dict; give probes\.SliceSettings\(etas="):
+        measure_slice(network, x, y, settings={"etas": [0.1]})  # type: ignore[arg-type]
