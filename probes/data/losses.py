@@ -83,6 +83,7 @@ LOSSES: dict[str, ExampleLoss] = {
     "bce-with-logits": bce_with_logits,
 }
 NEXT_TOKEN = "next-token"
+_TO_INTEGERS = "one-hot: y.argmax(1), whole numbers as floats: y.astype(int)"
 
 
 def as_loss(function: Loss | Callable[..., Tensor]) -> Loss:
@@ -131,7 +132,8 @@ def resolve_loss(
             "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or"
             " `loss='cross-entropy'` for labels of every token"
             if integer
-            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`"
+            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or for cross-entropy"
+            f" make y integers ({_TO_INTEGERS})"
         )
     if spec == NEXT_TOKEN:
         if batches is not None:
@@ -146,6 +148,7 @@ def resolve_loss(
             if not integer:
                 raise InputError(
                     "`loss='cross-entropy'` needs integer labels as y, one an example or one a token"
+                    f" ({_TO_INTEGERS})"
                 )
             _check_counted(batches)
         return ResolvedLoss(spec, LOSSES[spec])

@@ -48,10 +48,13 @@ def test_names_need_targets_of_their_kind() -> None:
         resolve_loss(None, tokens[None])
     with pytest.raises(InputError, match="1 examples have no target"):
         resolve_loss(None, Batches([Batch(tokens, torch.tensor([[1, 1], [-100, -100]]))]))
-    with pytest.raises(InputError, match="not integer labels"):
-        resolve_loss(None, torch.zeros(2, 1))
-    with pytest.raises(InputError, match="needs integer labels"):
-        resolve_loss("cross-entropy", torch.zeros(2, 1))
+    for floats in (torch.eye(3), torch.tensor([0.0, 2.0])):  # one-hot, and labels that were saved as floats
+        with pytest.raises(
+            InputError, match=r"mse'.*or for cross-entropy make y integers \(one-hot: y\.argmax"
+        ):
+            resolve_loss(None, floats)
+        with pytest.raises(InputError, match=r"needs integer labels.*one-hot: y\.argmax\(1\)"):
+            resolve_loss("cross-entropy", floats)
     with pytest.raises(InputError, match="1 examples have no target"):
         resolve_loss("cross-entropy", Batches([Batch(tokens, torch.tensor([[1, 1], [-100, -100]]))]))
     bare = Batches([Batch(tokens)])
