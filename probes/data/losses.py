@@ -132,8 +132,8 @@ def resolve_loss(
             "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or"
             " `loss='cross-entropy'` for labels of every token"
             if integer
-            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or for cross-entropy"
-            f" make y integers ({_TO_INTEGERS})"
+            else "the targets are not integer labels: say `loss='mse'` or `loss='bce-with-logits'`, or for"
+            f" cross-entropy make y integers ({_TO_INTEGERS})"
         )
     if spec == NEXT_TOKEN:
         if batches is not None:

@@ -17,6 +17,7 @@ from probes.system.files import write_atomically, writing_errors
 
 __all__ = ["export"]
 
+_REMEDY = "choose another `file`"
 _FIRST = ("checkpoint", "eta", "layer", "example")
 
 
@@ -44,9 +45,9 @@ def export(measurements: xr.Dataset, path: Path) -> int:
         nonlocal numbers
         numbers = write(measurements, stream)
 
-    with writing_errors(path):
+    with writing_errors(path, remedy=_REMEDY):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, written)
+    write_atomically(path, written, remedy=_REMEDY)
     return numbers
 
 

@@ -26,6 +26,9 @@ __all__ = [
     "writing_errors",
 ]
 
+OTHER_FOLDER = "choose another `out`"
+"""What to do about most of what cannot be written."""
+
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opens the file of a name itself: no link is followed, and no pipe waited for."""
 
@@ -52,7 +55,7 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 @contextmanager
-def writing_errors(path: Path) -> Iterator[None]:
+def writing_errors(path: Path, *, remedy: str = OTHER_FOLDER) -> Iterator[None]:
     """Turn the operating system's refusal to write ``path`` into one line that says what to do."""
     try:
         yield
@@ -62,9 +65,7 @@ def writing_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full; free some space and run the same command again"
                 " (what was measured before is kept)"
             ) from error
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another `out`"
-        ) from error
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 def make_folder(path: Path) -> Path:
@@ -101,18 +102,25 @@ def refuse_irregular(path: Path, *, remedy: str = "name another file") -> None:
         raise InputError(f"{path}: is a {kind}, not a plain file, and is left alone; {remedy}")
 
 
-def write_atomically(path: Path, content: bytes | memoryview | Callable[[IO[bytes]], None]) -> None:
+def write_atomically(
+    path: Path, content: bytes | memoryview | Callable[[IO[bytes]], None], *, remedy: str = OTHER_FOLDER
+) -> None:
     """Write ``content`` (or what it writes into the stream) to ``path``, all of it or nothing.
 
     The bytes go to a temporary file beside ``path``, reach the disk, and then take its name, which reaches the
     disk too.
+
+    Args:
+        path: where.
+        content: what.
+        remedy: what to do where nothing can be written, for the error's text.
 
     Raises:
         InputError: the disk is full, the folder cannot be written, or no plain file is at ``path`` but a link, a
             device or the like; no temporary file is left.
     """
     refuse_irregular(path)
-    with writing_errors(path):
+    with writing_errors(path, remedy=remedy):
         descriptor, temporary = _temporary_file(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:

@@ -157,6 +157,8 @@ def test_results_that_cannot_be_used(probe: Probe, measured: Path, tmp_path: Pat
     (copy / "run.json").write_text("{}")
     one_line(probe("report", copy), "run.json", "damaged")
     one_line(probe("export", measured, tmp_path), "folder")
+    for place in (copy / "run.json" / "a.csv", "/proc/nowhere/a.csv"):  # it has no --out
+        one_line(probe("export", measured, place), "cannot be written", "; choose another FILE")
 
 
 def test_options_of_training(probe: Probe, tmp_path: Path) -> None:
