@@ -211,7 +211,7 @@ def _judge_one(
     if not evidence.any():
         broken = _broken_everywhere(gates)
         if broken:
-            remark = f"{broken}: the inequality has no number above the noise"
+            remark = f"{broken}: the inequality has no number here"
             return _without_evidence(claim, label, Status.PREMISE_FAILS, truths, remark, log10_constant)
         remark = "no number is finite, above the noise and within the search"
         wanted = claim.add if claim.evidence is None else claim.evidence

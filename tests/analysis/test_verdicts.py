@@ -122,6 +122,11 @@ def test_a_failed_premise_tells_the_inequality(right: list[float], words: str) -
     assert words in found.remark
 
 
+def test_a_failed_premise_without_numbers_says_no_more() -> None:
+    found = verdict([NAN] * 3, [NAN] * 3, [0, 0, 0])  # noise may have no part in it
+    assert (found.status, found.remark) == (Status.PREMISE_FAILS, "p0: the inequality has no number here")
+
+
 def test_an_open_premise_says_what_to_add() -> None:
     found = verdict([0, 0, 0], [1, 1, 1], [NAN, NAN, NAN])
     assert found.premises == {"p0": None}
