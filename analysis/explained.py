@@ -75,11 +75,14 @@ SLACK = (
     " least slope α; *one worst κ*: the largest κ of all layers stands for each. Nothing can be told after a step to an"
     " infinite bound; a share in brackets leads to a bound a premise of which is not known to hold."
 )
-SLACK_BRIEFLY = (
-    "alignment: norms are multiplied as if every layer stretched its input as much as it can; inactive units: those too"
-    " that are off; data-independent norms: the layers' real inputs are no longer looked at; conditioning and α:"
-    " condition numbers κ and the activation's least slope α for norms; one worst κ: the largest for all layers."
-)
+SLACK_BRIEFLY = {
+    "alignment": "norms are multiplied as if every layer stretched its input as much as it can",
+    "inactive units": "those too that are off",
+    "data-independent norms": "the layers' real inputs are no longer looked at",
+    "conditioning and α": "condition numbers κ and the activation's least slope α for norms",
+    "one worst κ": "the largest for all layers",
+}
+"""By the columns of the table."""
 LABELS = (
     "Shares of the examples of `pattern` whose label did not change, and whose label provably cannot: the margin"
     " exceeds √2 times the smallest of all proved bounds."

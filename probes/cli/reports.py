@@ -18,7 +18,7 @@ from analysis.start import start_table
 from analysis.tables import checks_table, limits_table, silent_lines, slack_table, telling, verdict_table
 from analysis.wording import alarm_lines, rounding_lines
 from probes.cli.spelling import spelled, spelled_in
-from probes.cli.tables import paragraph, plain
+from probes.cli.tables import headings, paragraph, plain
 from probes.errors import InputError
 from probes.runs.history import read_history
 from probes.runs.results import load
@@ -85,13 +85,13 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
         width: of the terminal, for which what says little is gathered or left out; None: all of it, as wide as it is.
     """
     fits = width is not None
-    shown = telling(findings.verdicts) if fits else findings.verdicts
+    judged = telling(findings.verdicts) if fits else findings.verdicts
     parts = [f"── {findings.title} ──", *_warnings(findings.unfinished, width)]
     parts += _alarms(findings.alarms, width)
     parts += [
         paragraph(said, width, head=f"{word:>9}: ", indent=11 * fits) for word, said in findings.in_short
     ]
-    parts += ["", plain(verdict_table(shown), width, spare=_SPARE_VERDICTS)]
+    parts += ["", plain(verdict_table(judged), width, spare=_SPARE_VERDICTS)]
     if fits:
         parts += [paragraph(line, width, indent=2) for line in silent_lines(findings.verdicts)]
     parts += [
@@ -104,10 +104,12 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
     if findings.slack is not None:
         last = findings.slack.isel(checkpoint=[-1])
         table = slack_table(_with_short_names(last) if fits else last)
+        shown = headings(table, width, spare=_SPARE_SLACK)
+        told = "; ".join(f"{name}: {said}" for name, said in explained.SLACK_BRIEFLY.items() if name in shown)
         parts += [
             "where the bounds lose their tightness, in orders of magnitude",
             plain(table, width, spare=_SPARE_SLACK),
-            paragraph(explained.SLACK_BRIEFLY, width),
+            *([paragraph(f"{told}.", width)] if told else []),
             "",
         ]
     parts += _warnings(findings.warnings, width)

@@ -11,7 +11,7 @@ import click
 
 from probes.cli.spelling import spelled
 
-__all__ = ["WIDE", "paragraph", "plain", "room"]
+__all__ = ["WIDE", "headings", "paragraph", "plain", "room"]
 
 Rows = Sequence[Sequence[str]]
 
@@ -43,19 +43,31 @@ def plain(rows: Rows, width: int | None = None, *, spare: Sequence[str] = ()) ->
     rows = [[spelled(cell) for cell in row] for row in rows]
     if width is None:
         return _aligned(rows, [_length(rows, k) for k in range(len(rows[0]))])
+    kept = _kept(rows, width, spare)
+    shown = [[row[k] for k in kept] for row in rows]
+    going = [rows[0].index(heading) for heading in spare if heading in rows[0]]
+    gone = [rows[0][k] for k in going if k not in kept and any(row[k] not in _NOTHING for row in rows[1:])]
+    table = _aligned(shown, _widths(shown, width))
+    return f"{table}\n(--wide also shows: {', '.join(gone)})" if gone else table
+
+
+def headings(rows: Rows, width: int | None = None, *, spare: Sequence[str] = ()) -> list[str]:
+    """Of the columns that :func:`plain` shows."""
+    rows = [[spelled(cell) for cell in row] for row in rows]
+    return list(rows[0]) if width is None else [rows[0][k] for k in _kept(rows, width, spare)]
+
+
+def _kept(rows: Rows, width: int, spare: Sequence[str]) -> list[int]:
+    """The columns that stay."""
     kept = list(range(len(rows[0])))
     if _total(rows, kept) > width:
         kept = [k for k in kept if k == 0 or any(row[k] not in _NOTHING for row in rows[1:])]
-    going = [rows[0].index(heading) for heading in spare if heading in rows[0]]
-    for column in going:
+    for column in [rows[0].index(heading) for heading in spare if heading in rows[0]]:
         if _total(rows, kept) <= width:
             break
         if column in kept:
             kept.remove(column)
-    shown = [[row[k] for k in kept] for row in rows]
-    gone = [rows[0][k] for k in going if k not in kept and any(row[k] not in _NOTHING for row in rows[1:])]
-    table = _aligned(shown, _widths(shown, width))
-    return f"{table}\n(--wide also shows: {', '.join(gone)})" if gone else table
+    return kept
 
 
 def paragraph(text: str, width: int | None, *, head: str = "", indent: int = 0) -> str:

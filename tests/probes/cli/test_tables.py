@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis.explained import SLACK_BRIEFLY
 from probes.cli.reports import findings_in, limits_shown, self_check_lines, terminal_summary
 from probes.cli.tables import paragraph, plain, room
 from tests.conftest import Probe
@@ -87,6 +89,22 @@ def test_a_report_fits(measured: Path, width: int) -> None:
         "safe step",
         "how sure",
     ]
+
+
+def test_only_columns_that_are_shown_are_explained(measured: Path) -> None:
+    found = findings_in(measured)
+    assert found.slack is not None
+    slack = found.slack.copy(deep=True)
+    causes = slack["cause"].values
+    nothing = slack["cause"].isin(["alignment", "one worst κ"])  # as of convolutions
+    slack["share"] = slack["share"].where(~nothing)
+    explanations = {width: terminal_summary(replace(found, slack=slack), width) for width in (60, None)}
+    for name, said in SLACK_BRIEFLY.items():
+        shown = f"{name}: {said}"
+        narrow = " ".join(explanations[60].split())
+        assert (shown in narrow) == (name in ("data-independent norms", "conditioning and α")), name
+        assert (shown in explanations[None]) == (name in causes), name
+    assert "inactive units" not in causes  # which needs --pattern
 
 
 def test_wide_shows_every_claim_and_checkpoint_by_its_name(
