@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probes.checkpoints.checkpoint import read_checkpoint, refuse_unmatched
+from probes.checkpoints.checkpoint import Checkpoint, read_checkpoint, refuse_unmatched
 from probes.checkpoints.order import TrainingOrder, training_order
 from probes.data.batch import Batch
 from probes.data.batches import Batches
@@ -123,10 +123,19 @@ def read_networks(source: Source) -> tuple[NetworkSeries, TrainingOrder]:
     order = training_order([Path(path) for path in source.checkpoints])
     factory = _factory(source.network)
 
+    named = {str(Path(given)) for given in source.checkpoints}  # the others were found in folders
     ignored: set[str] = set()
 
+    def from_file(path: Path) -> Checkpoint:
+        try:
+            return read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        except InputError as error:
+            if str(path) in named or len(order.paths) == 1:
+                raise
+            raise InputError(f"{error}; or name the checkpoints one by one, without this file") from error
+
     def read(path: Path) -> FrozenNetwork:
-        checkpoint = read_checkpoint(path, key=source.key, ignore=source.ignore_tensors)
+        checkpoint = from_file(path)
         base = (
             None if source.base is None else read_checkpoint(Path(source.base), ignore=source.ignore_tensors)
         )

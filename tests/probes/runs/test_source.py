@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from probes import InputError
 from probes.checkpoints.checkpoint import write_checkpoint
@@ -48,3 +49,18 @@ def test_a_checkpoint_that_changes_during_a_run_is_refused(source: Source) -> No
     assert networks.load(1).digest == networks[1].digest
     with pytest.raises(InputError, match=r"step-10.*other weights"):
         networks.load(2)
+
+
+def test_what_is_no_checkpoint_in_a_folder_may_be_left_out(source: Source) -> None:
+    folder = Path(source.checkpoints[0])
+    optimizer = torch.optim.Adam(make().parameters())
+    torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+    with pytest.raises(
+        InputError, match=r"optimizer\.pt: .*no state_dict in it.*; or name the checkpoints one by"
+    ):
+        prepare(source)
+    one_by_one = tuple(str(path) for path in sorted(folder.glob("*.safetensors")))
+    assert len(prepare(replace(source, checkpoints=one_by_one)).networks) == 3
+    with pytest.raises(InputError, match="no state_dict") as caught:
+        prepare(replace(source, checkpoints=(*one_by_one, str(folder / "optimizer.pt"))))
+    assert "one by one" not in str(caught.value)
