@@ -154,18 +154,22 @@ def test_a_broken_certificate_is_refuted() -> None:
 
 
 @pytest.mark.parametrize(
-    "network",
-    [make(activation="tanh"), make(norm="layer"), make(activation="leaky_relu:2")],
+    ("network", "premise"),
+    [
+        (make(activation="tanh"), "piecewise linear"),
+        (make(norm="layer"), "chain of layers or blocks"),
+        (make(activation="leaky_relu:2"), "piecewise linear"),
+    ],
     ids=["tanh", "layer norm", "steeper below"],
 )
-def test_other_networks_are_not_measured_and_it_is_said_what_to_give(network: nn.Module) -> None:
+def test_other_networks_are_not_measured_and_the_premise_that_fails_is_said(
+    network: nn.Module, premise: str
+) -> None:
     x, y = make_data(9)
     found = measure_slice(network, x, y, settings=SliceSettings(etas=ETAS, pattern=N))
     assert "pattern_bound" not in found
     for one in verdicts(found).values():
-        assert one.status is Status.NOT_MEASURED
-        assert "`pattern=N` (for" in one.remark
-        assert "chains of ReLU, leaky ReLU or linear layers" in one.remark
+        assert (one.status, one.remark) == (Status.PREMISE_FAILS, f"{premise}: not measured")
     with pytest.raises(InputError, match="`measure='pattern'`: has no meaning for this network"):
         measured(network, x, y, pattern=N, measure=("pattern",))
 
@@ -205,3 +209,11 @@ def test_a_number_of_examples_is_needed_and_overflow_is_nan() -> None:
     found = measured(network, x, y, etas=np.array([0.0, 0.1, 5e307]), pattern=2)
     assert found["pattern_bound"][2].isnull().all()
     assert found["pattern_bound"][1, :2].notnull().all()
+
+
+def test_a_run_without_it_says_what_to_add() -> None:
+    found = measure_slice(make(), *make_data(9), settings=SliceSettings(etas=ETAS))
+    for one in verdicts(found).values():
+        assert one.status is Status.NOT_MEASURED
+        assert "`pattern=N` (for" in one.remark
+        assert "chains of ReLU, leaky ReLU or linear layers" in one.remark
