@@ -20,6 +20,7 @@ from figures.legends import gathered_legend
 from figures.network import Network
 from figures.slices import breakdown_curves, trust_curves
 from figures.steps import INFINITE, UNREACHED, ZERO, draw_arrows, unreached_limits
+from figures.zeros import show_zeros
 
 __all__ = [
     "draw_compared_breakdown",
@@ -60,7 +61,7 @@ def draw_compared_breakdown(networks: Sequence[Network]) -> Figure:
 
 
 def draw_compared_constants(networks: Sequence[Network]) -> Figure:
-    """Each run's effective constant at η → 0, of its worst layer, through training; dashed, the model's 1.
+    """Each run's effective constant at η₀, of its worst layer, through training; dashed, the model's 1.
 
     Args:
         networks: with ``largest_constant`` (checkpoint) in the summary.
@@ -73,7 +74,7 @@ def draw_compared_constants(networks: Sequence[Network]) -> Figure:
             draw_curve(ax, curve, overflow="infinite", label=curve.panel, **look)
         ax.axhline(1.0, color="black", linestyle="--", linewidth=1.0, label="deep relative trust: $C = 1$")
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
-        ax.set_ylabel(r"effective constant $C$ at $\eta \to 0$")
+        ax.set_ylabel(r"effective constant $C$ at $\eta_0$")
         set_progress_axis(ax, _progress(networks))
         return _finished(figure, ax, curves, "no constant could be measured")
 
@@ -189,5 +190,6 @@ def _new() -> tuple[Figure, Axes]:
 def _finished(figure: Figure, ax: Axes, curves: Sequence[Curve], empty: str) -> Figure:
     """The figure, which says so where there is nothing to show, with its legend."""
     note_if_empty(ax, curves, empty)
+    show_zeros([ax])
     gathered_legend(figure, [ax])
     return figure

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -17,6 +18,7 @@ from matplotlib.textpath import TextPath
 
 from figures import style
 from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE, MEASURED_LIMIT
+from figures.zeros import ZERO_STRIP
 
 __all__ = ["color_key", "gathered_legend", "legend_above"]
 
@@ -115,7 +117,7 @@ def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
     marks: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            at_edge = isinstance(handle, Line2D) and str(handle.get_gid()).startswith(EDGE)
+            at_edge = isinstance(handle, Artist) and handle.get_gid() in (EDGE, ZERO_STRIP)
             everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT, MEASURED_LIMIT)
             (marks if everybodys else found).setdefault(label, _grey(handle) if everybodys else handle)
     return found | marks

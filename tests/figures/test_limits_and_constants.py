@@ -1,9 +1,11 @@
 """Step limits and effective constants, with those that are missing, zero or infinite."""
 
 import numpy as np
+import pytest
 
 from figures import (
     draw_constants,
+    draw_step_limits,
     numbers_of_constants,
     numbers_of_constants_across_layers,
     numbers_of_constants_through_training,
@@ -13,7 +15,7 @@ from figures import (
     plot_step_limits,
 )
 from figures.style import checkpoint_colors, layer_colors
-from tests.figures.examples import axes, drawn, legend_texts, marks, network
+from tests.figures.examples import axes, drawn, legend_texts, marks, network, zeros
 
 NAMES = ("lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
 
@@ -54,13 +56,56 @@ def test_zero_and_infinite_limits_are_marked_at_the_edges():
     limits.curvature[1:] = np.inf
     limits.calibrated[2] = np.nan
     plot_step_limits(limits, ax=ax)
-    assert [mark.get_xdata()[0] for mark in marks(ax, "bottom")] == [0]
-    assert [mark.get_xdata()[0] for mark in marks(ax, "top")] == [12, 24]
+    assert [mark.get_xdata()[0] for mark in zeros(ax)] == [0]
+    assert [mark.get_xdata()[0] for mark in marks(ax)] == [12, 24]
     assert {"limit is 0: loss rises at once", "no limit (infinite)"} <= set(legend_texts(ax))
     words = numbers_of_step_limits(limits).set_index(["series", "x"]).drawn_as
     assert words["measured", 0.0] == "zero"
     assert (words["curvature", 12.0], words["curvature", 24.0]) == ("overflow", "overflow")
     assert words["calibrated", 24.0] == "not drawn"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_zeros_lie_in_a_strip_below_everything_else(together):
+    networks = [network("a", seed=1), network("b", seed=2)]
+    limits = networks[1].limits
+    for name in ("lemma2", "calibrated", "measured"):
+        limits[name][1:] = 0.0
+    networks[0].limits["predicted"][:] = [1e-9, 1.0, 1.0]  # lower than anything in the other panel
+    left, ax = draw_step_limits(networks).axes if together else (axes(), plot_step_limits(limits, ax=axes()))
+    (strip,) = [patch for patch in ax.patches if patch.get_label() == "limit is 0: loss rises at once"]
+    top = strip.get_height()
+    low, high = np.log10(ax.get_ylim())
+    begin = low + top * (high - low)
+    shown = [drawn(line)[1] for panel in {left, ax} for line in panel.lines if line not in zeros(panel)]
+    assert min(np.log10(y[y > 0]).min() for y in shown if y.size) >= begin - 1e-9
+    assert min(ax.get_yticks()) >= 10**begin * (1 - 1e-9)
+    assert min(ax.yaxis.get_minorticklocs(), default=np.inf) >= 10**begin * (1 - 1e-9)
+    heights = {}
+    for mark in zeros(ax):
+        heights.setdefault((str(mark.get_color()), mark.get_marker()), set()).add(mark.get_ydata()[0])
+    assert {marker for _, marker in heights} == {"s", "D", "o"}  # those of their lines
+    places = [height for own in heights.values() for height in own]
+    assert len(places) == len(set(places)) == 3  # a row a limit
+    assert 0 < min(places) < max(places) < top
+    assert [text.get_text() for text in (left if together else ax).texts] == ["0"]
+    if together:
+        assert not zeros(left)
+        assert left.get_ylim() == ax.get_ylim()
+
+
+def test_without_a_zero_there_is_no_strip():
+    ax = plot_step_limits(network().limits, ax=axes())
+    assert not ax.patches
+    assert not ax.texts
+
+
+def test_constants_of_zero_lie_in_a_strip_too():
+    summary = network().summary
+    summary.constant[1, 2] = 0.0
+    for ax in draw_constants(summary).axes:
+        assert len(zeros(ax)) == 1
+        assert ax.get_ylim()[0] < np.nanmin(summary.constant.where(summary.constant > 0))
 
 
 def test_constants_of_weight_matrices_through_training():
