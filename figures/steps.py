@@ -38,7 +38,7 @@ _LIMITS = {
     "measured": ("measured", "o", "-"),
 }
 UNREACHED = "measured is above (end of search)"
-ZERO = "limit is 0: loss rises at once"
+ZERO = "limit is 0: no step at all"
 INFINITE = "no limit (infinite)"
 
 

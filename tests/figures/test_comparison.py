@@ -65,3 +65,4 @@ def test_nothing_known_is_said():
         one.summary["largest_constant"][:] = np.nan
     (ax,) = figures.draw_compared_constants(networks).axes
     assert [text.get_text() for text in ax.texts] == ["no constant could be measured"]
+    assert ax.get_ylabel() == r"effective constant $C$ at $\eta_0$"

@@ -58,7 +58,7 @@ def test_zero_and_infinite_limits_are_marked_at_the_edges():
     plot_step_limits(limits, ax=ax)
     assert [mark.get_xdata()[0] for mark in zeros(ax)] == [0]
     assert [mark.get_xdata()[0] for mark in marks(ax)] == [12, 24]
-    assert {"limit is 0: loss rises at once", "no limit (infinite)"} <= set(legend_texts(ax))
+    assert {"limit is 0: no step at all", "no limit (infinite)"} <= set(legend_texts(ax))
     words = numbers_of_step_limits(limits).set_index(["series", "x"]).drawn_as
     assert words["measured", 0.0] == "zero"
     assert (words["curvature", 12.0], words["curvature", 24.0]) == ("overflow", "overflow")
@@ -73,7 +73,7 @@ def test_zeros_lie_in_a_strip_below_everything_else(together):
         limits[name][1:] = 0.0
     networks[0].limits["predicted"][:] = [1e-9, 1.0, 1.0]  # lower than anything in the other panel
     left, ax = draw_step_limits(networks).axes if together else (axes(), plot_step_limits(limits, ax=axes()))
-    (strip,) = [patch for patch in ax.patches if patch.get_label() == "limit is 0: loss rises at once"]
+    (strip,) = [patch for patch in ax.patches if patch.get_label() == "limit is 0: no step at all"]
     top = strip.get_height()
     low, high = np.log10(ax.get_ylim())
     begin = low + top * (high - low)
