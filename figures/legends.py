@@ -20,8 +20,10 @@ from figures import style
 from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE, MEASURED_LIMIT
 from figures.zeros import ZERO_STRIP
 
-__all__ = ["color_key", "gathered_legend", "legend_above"]
+__all__ = ["EVERYBODYS", "color_key", "gathered_legend", "legend_above"]
 
+EVERYBODYS = "0.35"
+"""The grey of what stands in the legend for every colour."""
 _HANDLE = 0.26  # inches of what goes with a label
 _BETWEEN = 0.12  # inches from one column to the next
 _PADDING = 0.12  # inches around a legend
@@ -165,10 +167,14 @@ def _grey(handle: Any) -> Any:
     return Line2D(
         [],
         [],
-        color="0.35",
+        color=EVERYBODYS,
         marker=handle.get_marker(),
         markersize=handle.get_markersize(),
-        markerfacecolor="white" if hollow else "none" if handle.get_markerfacecolor() == "none" else "0.35",
+        markerfacecolor="white"
+        if hollow
+        else "none"
+        if handle.get_markerfacecolor() == "none"
+        else EVERYBODYS,
         markeredgewidth=0.6,
         linestyle=":" if hollow else "none",
         linewidth=0.5,

@@ -58,6 +58,44 @@ def test_runs_that_do_not_all_know_their_steps_lie_at_their_places():
     assert alike.x.max() == 36
 
 
+@pytest.mark.parametrize(("kind", "label"), [("breakdown", "deep relative trust"), ("limits", "Lemma 2")])
+def test_dashed_lines_that_lie_on_each_other_are_all_seen(kind, label):
+    networks = runs()  # of one depth: so all three lines are the same
+    figure = getattr(figures, f"draw_compared_{kind}")(networks)
+    (ax,) = figure.axes
+    own = [line for line in ax.lines if line.is_dashed() and drawn(line)[0].size]
+    assert len({line.get_color() for line in own}) == len(own) == 3
+    seen = [dashes_of(line) for line in own]
+    assert {one[1] for one in seen} == {(3.0, 10.5)}
+    assert sorted(-offset % 13.5 for offset, _ in seen) == [0.0, 4.5, 9.0]  # no dash on another
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    handle = legend.get_lines()[texts.index(f"{label} (dashed)")]
+    assert handle.get_color() == "0.35"  # of no run
+    assert handle.get_color() not in {line.get_color() for line in own}
+
+
+def test_dashed_lines_apart_have_their_own_dashes():
+    networks = runs()
+    networks[1].limits["lemma2"][:] *= 2
+    (ax,) = figures.draw_compared_limits(networks).axes
+    own = [line for line in ax.lines if line.is_dashed() and drawn(line)[0].size]
+    assert [dashes_of(line)[1] for line in own] == [(3.0, 6.0), (3.0, 1.5), (3.0, 6.0)]
+
+
+def test_what_lemma_2_allows_at_a_single_checkpoint_is_seen():
+    networks = [network(f"run {k}", checkpoints=1, seed=k) for k in range(2)]
+    (ax,) = figures.draw_compared_limits(networks).axes
+    points = [line for line in ax.lines if line.get_marker() == "_"]
+    assert [drawn(line)[1].tolist() for line in points] == [[2 ** (1 / 3) - 1]] * 2
+
+
+def dashes_of(line):
+    """Offset and pattern as they were given."""
+    offset, pattern = line._unscaled_dash_pattern
+    return offset, tuple(pattern)
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_known_is_said():
     networks = runs()
