@@ -15,7 +15,14 @@ from matplotlib.ticker import LogLocator
 from figures import style
 from figures.curves import Curve, in_panel, table
 from figures.drawing import draw_curve, note_if_empty, set_log_limits
-from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress, weight_layers
+from figures.labels import (
+    Progress,
+    checkpoint_names,
+    set_progress_axis,
+    shortened,
+    training_progress,
+    weight_layers,
+)
 from figures.legends import EVERYBODYS, gathered_legend
 from figures.network import Network
 from figures.slices import breakdown_curves, trust_curves
@@ -162,16 +169,22 @@ def _through_training(
 
 
 def _progress(networks: Sequence[Network]) -> Progress:
-    """The axis that all runs share: steps or epochs where all know theirs, else positions."""
+    """The axis that all runs share: steps or epochs where all know theirs, else positions, with the names in common."""
     names = {training_progress(network.measurements).name for network in networks}
     name = names.pop() if len(names) == 1 else "checkpoint"
-    return Progress(name, np.concatenate([_places(network, name).values for network in networks]))
+    places = [_places(network, name) for network in networks]
+    longest = max(places, key=lambda place: place.values.size)
+    agree = all(place.labels == longest.labels[: place.values.size] for place in places)
+    return longest if agree else replace(longest, labels=())
 
 
 def _places(network: Network, name: str) -> Progress:
     """A run's checkpoints on the axis of that name."""
     own = training_progress(network.measurements)
-    return own if own.name == name else Progress(name, np.arange(own.values.size, dtype=np.float64))
+    if own.name == name:
+        return own
+    labels = tuple(map(shortened, checkpoint_names(network.measurements)))
+    return Progress(name, np.arange(own.values.size, dtype=np.float64), labels)
 
 
 def _looks(networks: Sequence[Network]) -> list[dict[str, Any]]:

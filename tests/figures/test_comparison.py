@@ -1,5 +1,7 @@
 """Runs side by side: what is drawn is what the numbers say, and runs without a common axis have one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,16 @@ def test_runs_that_do_not_all_know_their_steps_lie_at_their_places():
     alike = figures.numbers_of_compared_constants(runs())
     assert set(alike.x_name) == {"step"}
     assert alike.x.max() == 36
+
+
+def test_names_that_runs_have_in_common_are_on_their_axis():
+    networks = runs(steps=False)
+    ticks = figures.draw_compared_limits(networks).axes[0].get_xticklabels()
+    assert [text.get_text() for text in ticks] == [f"epoch-{k:02d}" for k in range(4)]  # of the longest
+    other = networks[1].measurements.assign_coords(checkpoint=["a", "b", "c"])
+    mixed = [networks[0], replace(networks[1], measurements=other)]
+    ticks = figures.draw_compared_limits(mixed).axes[0].get_xticklabels()
+    assert not {"epoch-00", "a"} & {text.get_text() for text in ticks}
 
 
 @pytest.mark.parametrize(("kind", "label"), [("breakdown", "deep relative trust"), ("limits", "Lemma 2")])

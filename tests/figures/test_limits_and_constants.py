@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from figures import (
     draw_constants,
@@ -12,6 +13,7 @@ from figures import (
     numbers_of_step_limits,
     plot_constants_across_layers,
     plot_constants_through_training,
+    plot_ladder_through_training,
     plot_step_limits,
 )
 from figures.style import checkpoint_colors, layer_colors
@@ -32,6 +34,33 @@ def test_the_limits_are_drawn_as_given():
     limits.certified[:] = np.nan
     ax = plot_step_limits(limits, ax=axes())
     assert len(ax.lines) == len(legend_texts(ax)) == 5
+
+
+def test_checkpoints_that_know_no_step_are_called_by_their_names():
+    names = ["epoch_0", "epoch_1", "epoch_2", "epoch_4", "epoch_8", "epoch_12"]
+    one = network(checkpoints=6, steps=False)
+    limits = one.limits.assign_coords(checkpoint=names)
+    envelopes = {claim: each.assign_coords(checkpoint=names) for claim, each in one.envelopes.items()}
+    wide = Figure(figsize=(7, 3)).subplots()
+    for ax in (
+        plot_step_limits(limits, ax=wide),
+        plot_ladder_through_training({"theorem1-function": envelopes["theorem1-function"]}, ax=axes()),
+    ):
+        assert [text.get_text() for text in ax.get_xticklabels()] == names
+        assert ax.get_xticks().tolist() == [0, 1, 2, 3, 4, 5]
+        assert {text.get_rotation() for text in ax.get_xticklabels()} == {0}
+    narrow = plot_step_limits(limits)
+    assert [text.get_text() for text in narrow.get_xticklabels()] == names
+    assert {text.get_rotation() for text in narrow.get_xticklabels()} == {30}
+    many = network(checkpoints=60, steps=False).limits
+    ticks = plot_step_limits(many).get_xticklabels()
+    assert 5 < len(ticks) < 15
+    assert [text.get_text() for text in ticks[:2]] == [
+        "epoch-00",
+        f"epoch-{ticks[1].get_position()[0]:02.0f}",
+    ]
+    alone = plot_step_limits(limits.isel(checkpoint=[5]))
+    assert [text.get_text() for text in alone.get_xticklabels()] == ["epoch_12"]
 
 
 def test_a_limit_that_was_not_reached_is_an_arrow_where_the_search_ended():
