@@ -261,25 +261,28 @@ def _log(array: Array) -> Array:
 def _log_product(matrix: Array, log_vector: Array) -> Array:
     """log(M v) from M and log v, both nonnegative.
 
-    Where nothing can under- or overflow, as a plain product; else from the logs of every term.
+    As a plain product in the rows where what under- or overflows cannot matter; in the others from the logs of every
+    term.
     """
     known = log_vector[np.isfinite(log_vector)]
-    if known.size and not np.isposinf(log_vector).any():
-        top = float(known.max())
-        largest = float(matrix.max(initial=0.0))
-        # the products of entries within 1e±140 and of v within e⁻³⁰⁰ of its largest are above 1e-271
-        if (
-            known.min() >= top - 300
-            and 0 < largest <= 1e140
-            and np.count_nonzero(matrix < 1e-140) == np.count_nonzero(matrix == 0)
-        ):
-            with np.errstate(divide="ignore"):
-                return np.asarray(np.log(matrix @ np.exp(log_vector - top)) + top)
-    terms = _log(matrix) + log_vector
-    tops = terms.max(axis=1)
-    tops = np.where(np.isneginf(tops), 0.0, tops)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.exp(terms - tops[:, None]).sum(axis=1)) + tops)
+    if known.size == 0 and not np.isposinf(log_vector).any():
+        return np.full(len(matrix), -np.inf)
+    rows = np.arange(len(matrix))
+    found = np.empty(len(matrix))
+    if not np.isposinf(log_vector).any() and known.min() >= (top := float(known.max())) - 700:
+        with np.errstate(over="ignore", divide="ignore"):
+            # no BLAS, whose threads wait for each other longer than so small a product takes
+            product = np.einsum("ij,j", matrix, np.exp(log_vector - top))
+            found = np.log(product) + top
+        # what a product of two floats loses to underflow is below 1e-307, a row's sum 1e-110 at least
+        rows = np.flatnonzero(~((product >= 1e-110) & np.isfinite(product)))
+    if len(rows) > 0:
+        terms = _log(matrix[rows]) + log_vector
+        tops = terms.max(axis=1)
+        tops = np.where(np.isneginf(tops), 0.0, tops)
+        with np.errstate(divide="ignore"):
+            found[rows] = np.log(np.exp(terms - tops[:, None]).sum(axis=1)) + tops
+    return found
 
 
 def _log_total(log_vector: Array) -> float:

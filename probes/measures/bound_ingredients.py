@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.evaluation.evaluator import Evaluator
 from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
@@ -62,11 +63,10 @@ class BoundIngredients(Measure):
         self.before = evaluator.frozen
         # as the working precision rounded them, like the weights
         data = evaluator.data[:samples].map(lambda piece: piece.to(evaluator.device, evaluator.dtype))
-        self.exact = copy.copy(evaluator)
-        self.exact.data, self.exact.dtype = data, torch.float64
-        self.exact.chunk = min(evaluator.chunk, samples)
-        self.exact.frozen = {}
-        self.exact.buffers = _in_double(evaluator.buffers)
+        self.exact, self.single = (
+            _in_precision(evaluator, dtype) for dtype in (torch.float64, torch.float32)
+        )
+        self.exact.data, self.exact.chunk = data, min(evaluator.chunk, samples)
         self.direction = frozen.direction
         self.operators = find_operators(evaluator, self.weights)
         known = [name for name in self.weights if self.operators[name].kind != "unknown"]
@@ -74,6 +74,7 @@ class BoundIngredients(Measure):
         before = _in_double(self.before)
         known += self.folded.alone
         self.passes = [ForwardPass(self.exact, before, known, piece) for _, piece in self.exact.chunks()]
+        self.along = None if self.direction is None else self._linear(self.exact, before, self.direction)
         del before
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
         self.owners = self._bias_owners()
@@ -143,19 +144,13 @@ class BoundIngredients(Measure):
         eta = float(self.etas[row])
         frozen = _in_double(self.before)
         self._keep(row, variables.INPUT_RESPONSE, [part.input_response(frozen, eta) for part in self.passes])
-        change = {
-            name: moved[name].double() - tensor if name in self.names else torch.zeros_like(tensor)
-            for name, tensor in frozen.items()
-        }
-        linear = [part.linear_change(frozen, change) for part in self.passes]
-        del frozen, change
-        if any(part is None for part in linear):
+        linear = self._linear_change(frozen, moved, eta)
+        del frozen
+        if linear is None:
             return
         after = _in_double(moved)
         remainders = [
-            passage.remainder(after, part)
-            for passage, part in zip(self.passes, linear, strict=True)
-            if part is not None
+            passage.remainder(after, part) for passage, part in zip(self.passes, linear, strict=True)
         ]
         for k, name in enumerate((variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE)):
             self._keep(row, name, [pair[k] for pair in remainders])
@@ -177,6 +172,38 @@ class BoundIngredients(Measure):
         assert self.direction is not None
         step = self.frozen.step_spectrum(name)
         return NormAlongLine(self.before[name], self.direction[name], self.frozen.spectrum(name), step)
+
+    def _linear_change(
+        self, frozen: Mapping[str, Tensor], moved: Mapping[str, Tensor], eta: float
+    ) -> list[Tensor] | None:
+        """∂_W f·ΔW of every chunk; None where there is no such derivative.
+
+        On a line it is η ∂_W f·d and what rounding added, of which float32 keeps more digits than matter.
+        """
+        if self.direction is None:
+            change = {n: moved[n].double() - frozen[n] for n in self.names}
+            return self._linear(self.exact, frozen, change)
+        if self.along is None:
+            return None
+        rounding = {n: moved[n].double() - frozen[n] - eta * d.double() for n, d in self.direction.items()}
+        rest = self._linear(self.single, _in(torch.float32, self.before), rounding)
+        return (
+            None if rest is None else [eta * one + other for one, other in zip(self.along, rest, strict=True)]
+        )
+
+    def _linear(
+        self, evaluator: Evaluator, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]
+    ) -> list[Tensor] | None:
+        """∂_W f·ΔW of every chunk, ΔW being zero where it is not given; None where there is no such derivative."""
+        whole = {
+            name: change[name].to(tensor.dtype)
+            if name in change
+            else torch.zeros((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
+            for name, tensor in frozen.items()
+        }
+        found = [part.linear_change(evaluator, frozen, whole) for part in self.passes]
+        known = [one for one in found if one is not None]
+        return known if len(known) == len(found) else None
 
     def _operator(self, row: int, place: int, name: str, after: Tensor, change: Tensor) -> None:
         """A weight's norms, and what its change does to its inputs."""
@@ -291,4 +318,17 @@ class BoundIngredients(Measure):
 
 def _in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Real numbers in float64, others as they are."""
-    return {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
+    return _in(torch.float64, tensors)
+
+
+def _in(dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Real numbers in a precision, others as they are."""
+    return {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def _in_precision(evaluator: Evaluator, dtype: torch.dtype) -> Evaluator:
+    """The same network and loss in another precision, without tensors of its own."""
+    other = copy.copy(evaluator)
+    other.dtype, other.precision, other.frozen = dtype, "full", {}
+    other.buffers = _in(dtype, evaluator.buffers)
+    return other

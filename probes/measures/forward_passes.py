@@ -106,11 +106,14 @@ class ForwardPass:
             return otherwise
         return self.inputs[name][0].numel() // max(1, module.in_features)
 
-    def linear_change(self, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Tensor | None:
-        """∂_W f·ΔW (examples, outputs); None where a layer has no forward-mode derivative."""
+    def linear_change(
+        self, evaluator: Evaluator, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]
+    ) -> Tensor | None:
+        """∂_W f·ΔW (examples, outputs), in the evaluator's precision; None where a layer has no such derivative."""
+        inputs = self.batch.to(evaluator.device, evaluator.dtype).inputs
         try:
             linear: Tensor = jvp(
-                lambda weights: self.exact.call(weights, self.batch.inputs), (dict(frozen),), (dict(change),)
+                lambda weights: evaluator.call(weights, inputs), (dict(frozen),), (dict(change),)
             )[1]
         except RuntimeError as failure:
             if not lacks_derivative(failure):

@@ -1,31 +1,29 @@
-"""The largest singular value of W + ηd at many η: a bound at most 10⁻⁴ above it, for a few products with vectors.
+"""The largest singular value of W + ηd at many η: a bound 10⁻⁴ above it, for a few products with vectors.
 
-A vector near the leading singular vector has a Rayleigh quotient θ and a residual ρ; if the second eigenvalue of W̃W̃ᵀ is
-at most β < θ, the first is at most θ + ρ²/(θ − β) (Kato and Temple). Such a β comes for nothing: by Weyl's inequality
-σ_2(W + ηd) ≤ min(σ_2(W) + ησ_1(d), σ_1(W) + ησ_2(d)). Where it is not small enough, as where weights and direction are
-about equally large, all singular values are found.
+Let K be an orthonormal basis that holds about the leading left singular vectors of W and of d, and M = W̃W̃ᵀ. On what
+is orthogonal to K, M is at most c², with c = c_W + ηc_d. For either, c² ≤ σ_(k+1)² + sin²Θ σ_1², if Θ is the angle
+between k of K's vectors and k singular ones: sin Θ ≤ ‖R‖_F / (θ_k − σ_(k+1)²) for Ritz values θ and residuals R
+(Davis and Kahan). With A = KᵀMK and B = MK − KA, by Schur's complement λ_1(M) ≤ τ for every τ > c² with
+λ_1(A + BᵀB / (τ − c²)) ≤ τ. K is enlarged by MK until that holds of τ = (1 + 10⁻⁴)² λ_1(A), for λ_1(A) ≤ λ_1(M). Where
+it does not come to hold, all singular values are found.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 
-import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor
 
-from probes.measures.operator_norms.singular_values import Spectrum, spectrum
+from probes.measures.operator_norms.singular_values import FEW, Spectrum, spectrum
 
 __all__ = ["NormAlongLine"]
 
 _OVERESTIMATE = 1e-4
 _SMALLEST = 192  # below this smaller side all singular values are found as fast
-_MOST_STEPS = 16  # of the power method: two products each, and all singular values take about a hundred
-_HOPE = 3  # steps after which the Rayleigh quotient is not expected to grow any more
+_BLOCKS, _MOST_BLOCKS = 5, 9  # to find K, and that it is enlarged by; all singular values take fifty
 _START = 20200210  # of the search for the leading vectors, fixed: the same matrix has the same bound
-_SAME = 1e-6  # below this distance both leading vectors are one
+_SAME = 1e-6  # below this distance a vector is held by others
 _UNIT = torch.finfo(torch.float64).eps / 2
 
 
@@ -41,24 +39,19 @@ class NormAlongLine:
             own: singular values of W.
             step: those of d.
         """
-        self.own, self.step = own, step
         rows, columns = weight.flatten(1).shape
         self.turned = rows > columns
-        known = min(rows, columns) >= _SMALLEST and math.isfinite(own.spectral_norm + step.spectral_norm)
-        self.leading = (
-            self._span([_leading(self._wide(one)) for one in (weight, direction)]) if known else None
-        )
+        self.leading: Tensor | None = None
+        sizes = own.spectral_norm, step.spectral_norm
+        if min(rows, columns) < _SMALLEST or not all(1e-100 < size < 1e100 for size in sizes):
+            return
+        found = [_outside(self._wide(one), known) for one, known in ((weight, own), (direction, step))]
+        self.outside = [outside for _, outside in found]
+        self.leading = torch.linalg.qr(torch.cat([vectors for vectors, _ in found], dim=1)).Q
 
     def _wide(self, matrix: Tensor) -> Tensor:
         flat = matrix.detach().to(torch.float64).flatten(1)
         return flat.T if self.turned else flat
-
-    def _span(self, vectors: list[Tensor]) -> Tensor:
-        """An orthonormal basis (side, 2), or (side, 1) where both vectors are the same."""
-        basis, mixed = torch.linalg.qr(torch.stack(vectors, dim=1))
-        apart = abs(float(mixed[1, 1])) > _SAME
-        found: Tensor = basis if apart else basis[:, :1]
-        return found
 
     def at(self, moved: Tensor, eta: float, rest: float) -> float:
         """An upper bound on ‖W̃‖₂.
@@ -68,60 +61,90 @@ class NormAlongLine:
             eta: η.
             rest: an upper bound on ‖W̃ − W − ηd‖₂, what rounding added.
         """
-        low, high = self.own, self.step
-        second = min(low.second + eta * high.spectral_norm, low.spectral_norm + eta * high.second) + rest
-        found = None if self.leading is None else _bound(self._wide(moved), self.leading, second)
+        found = None
+        if self.leading is not None:
+            outside = self.outside[0] + eta * self.outside[1] + rest
+            found = _bound(self._wide(moved), self.leading, outside)
         return spectrum(moved).spectral_norm if found is None else found
 
 
-def _leading(wide: Tensor) -> Tensor:
-    """About the leading left singular vector; nothing is proved of it, and nothing need be."""
-    array = wide.cpu().numpy()
-    side = len(array)
-    start = np.random.default_rng(_START).normal(size=side)
-    scale = float(np.abs(array).max()) or 1.0
-    operator = LinearOperator(
-        (side, side), matvec=lambda v: array @ (array.T @ v) / scale / scale, dtype=array.dtype
-    )
-    with contextlib.suppress(
-        ArpackError
-    ):  # the largest are close to each other: there will be no proof either
-        start = eigsh(operator, k=1, which="LA", v0=start, ncv=12, maxiter=2, tol=1e-2)[1][:, 0]
-    return torch.from_numpy(start / np.linalg.norm(start)).to(wide.device)
+def _outside(wide: Tensor, known: Spectrum) -> tuple[Tensor, float]:
+    """About the leading left singular vectors of A (r, m), and a bound on ‖Aᵀx‖ over unit x orthogonal to them.
+
+    Returns:
+        Orthonormal columns (r, k), and the bound.
+    """
+    generator = torch.Generator().manual_seed(_START)
+    block = torch.randn(len(wide), FEW - 1, generator=generator, dtype=torch.float64).to(wide.device)
+    basis = block[:, :0]
+    for _ in range(_BLOCKS):
+        block = torch.linalg.qr(torch.cat([basis, block], dim=1)).Q[:, basis.shape[1] :]
+        basis = torch.cat([basis, block], dim=1)
+        block = wide @ (wide.T @ block)
+    products = wide @ (wide.T @ basis)
+    inner = basis.T @ products
+    values, mixed = torch.linalg.eigh((inner + inner.T) / 2)
+    vectors, values = basis @ mixed.flip(1)[:, : FEW - 1], values.flip(0)[: FEW - 1]
+    residuals = torch.linalg.vector_norm(products @ mixed.flip(1)[:, : FEW - 1] - vectors * values, dim=0)
+    rounding = _rounding(wide) * float(torch.linalg.vector_norm(wide)) ** 2
+    bounds: list[float] = []
+    for k in range(1, FEW):
+        beyond = known.largest[k] if k < len(known.largest) else 0.0
+        gap = float(values[k - 1]) - rounding - beyond * beyond
+        residual = float(torch.linalg.vector_norm(residuals[:k])) + k * rounding
+        sine = min(residual / gap, 1.0) if gap > 0 else 1.0
+        bounds.append(math.hypot(beyond, sine * known.spectral_norm) * (1 + 8 * _UNIT))
+    best = min(range(FEW - 1), key=lambda k: bounds[k])
+    return vectors[:, : best + 1], bounds[best]
 
 
-def _bound(wide: Tensor, leading: Tensor, second: float) -> float | None:
-    """σ_max of A (r, m), r ≤ m, from above, where it can be told from a bound on σ_2; else None.
+def _rounding(wide: Tensor) -> float:
+    """How far a product with A Aᵀ errs, relative to ‖A‖_F², and more than that.
 
-    Rounding, u = ε / 2: an inner product of n terms errs by at most γ_n |a|ᵀ|b|, in any order, so fl(Aᵀy) by
-    γ_r ‖A‖_F ‖y‖ and fl(A fl(Aᵀy)) by (γ_r + γ_m) ‖A‖_F² ‖y‖; the factor 1.01 covers γ_n against n u and all products
-    of errors, and the factors (1 ± 8 u) what lengths of vectors of thousands of entries err by, summed in blocks.
+    An inner product of n terms errs by at most γ_n |a|ᵀ|b|, in any order, γ_n ≈ n u: fl(Aᵀy) by γ_r ‖A‖_F ‖y‖ and
+    fl(A fl(Aᵀy)) by (γ_r + γ_m) ‖A‖_F² ‖y‖. Another as much is for norms, and for a basis of a few vectors, which
+    Householder's QR leaves orthonormal to a small multiple of r u.
     """
     side, length = wide.shape
-    frobenius = float(torch.linalg.vector_norm(wide))
-    whole = frobenius * frobenius * 1.01
-    beta = second * second * (1 + 8 * _UNIT)
-    moved = wide.T @ leading
-    y = leading @ torch.linalg.eigh(moved.T @ moved)[1][:, -1]
-    blur = 1.01 * side * _UNIT * math.sqrt(whole)
-    rounding = 1.01 * (side + length + 8) * _UNIT * whole
-    block = 1 + (side + length) * _UNIT
-    for steps in range(_MOST_STEPS):
-        z = wide.T @ y
-        size, stretched = float(torch.linalg.vector_norm(y)), float(torch.linalg.vector_norm(z))
-        high, low = (stretched / size + blur) * block, (stretched / size - blur) / block
-        if not math.isfinite(high):
+    return 4 * (side + length + 64) * _UNIT
+
+
+def _bound(wide: Tensor, basis: Tensor, outside: float) -> float | None:
+    """σ_max of A (r, m), r ≤ m, from above, at most ``_OVERESTIMATE`` above it; None where that cannot be told.
+
+    Args:
+        wide: A, in float64.
+        basis: orthonormal columns (r, k).
+        outside: an upper bound on ‖Aᵀx‖ over unit x that are orthogonal to them.
+    """
+    whole = float(torch.linalg.vector_norm(wide))
+    rounding = _rounding(wide) * whole * whole
+    beyond = outside * outside + rounding
+    products = wide @ (wide.T @ basis)
+    for blocks in range(_MOST_BLOCKS):
+        if blocks > 0:
+            basis, products = _enlarged(wide, basis, products)
+        inner = basis.T @ products
+        if not bool(torch.isfinite(inner).all()):
             return None
-        product = wide @ z
-        if not (low > 0 and low * low > beta):
-            if steps == _HOPE:
-                return None  # nor will it be: the quotient grows by little from here
-            y = product / torch.linalg.vector_norm(product)
+        inner = (inner + inner.T) / 2
+        rest = products - basis @ inner
+        bound = float(torch.linalg.eigvalsh(inner)[-1]) * (1 + _OVERESTIMATE) ** 2
+        if bound <= beyond:
             continue
-        quotient = (stretched / size) * (stretched / size)
-        residual = float(torch.linalg.vector_norm(product - quotient * y)) / size * block + rounding
-        bound = math.sqrt(high * high + residual * residual / (low * low - beta)) * (1 + 8 * _UNIT)
-        if bound <= (1 + _OVERESTIMATE) * low:
-            return bound
-        y = product / torch.linalg.vector_norm(product)
+        coupled = inner + rest.T @ rest / (bound - beyond)
+        if (
+            float(torch.linalg.eigvalsh(coupled)[-1]) + rounding * (1 + whole * whole / (bound - beyond))
+            <= bound
+        ):
+            return math.sqrt(bound) * (1 + 8 * _UNIT)
     return None
+
+
+def _enlarged(wide: Tensor, basis: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """With the best that products with what was added last hold beyond it."""
+    size = basis.shape[1]
+    own, mixed = torch.linalg.qr(torch.cat([basis, products[:, -FEW:]], dim=1))
+    fresh = mixed.diagonal()[size:].abs() > _SAME * torch.linalg.vector_norm(mixed[:, size:], dim=0)
+    new = own[:, size:][:, fresh]
+    return torch.cat([basis, new], dim=1), torch.cat([products, wide @ (wide.T @ new)], dim=1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["Spectrum", "spectrum"]
+__all__ = ["FEW", "Spectrum", "spectrum"]
 
+FEW = 5
+"""Singular values that a spectrum keeps."""
 _EPS = torch.finfo(torch.float64).eps
 
 
@@ -20,12 +22,12 @@ class Spectrum:
     Attributes:
         spectral_norm: σ_max, or more.
         smallest: σ_min over all min(m, n) singular values, or less; 0 where it cannot be told from 0.
-        second: σ_2, or more; 0 where there is but one.
+        largest: the first few in descending order, each or more; 0 behind the last.
     """
 
     spectral_norm: float
     smallest: float
-    second: float = 0.0
+    largest: tuple[float, ...] = ()
 
     @property
     def condition_number(self) -> float:
@@ -37,12 +39,11 @@ class Spectrum:
     def above(self, negligible: float) -> Spectrum:
         """With singular values up to ``negligible`` counted as zero."""
         smallest = self.smallest if self.smallest > negligible else 0.0
-        return Spectrum(self.spectral_norm, smallest, self.second)
+        return replace(self, smallest=smallest)
 
     def beside(self, factor: float, rest: float) -> Spectrum:
         """Of factor · M + R with ‖R‖ ≤ ``rest`` and factor ≥ 0, by Weyl."""
-        first, second = (factor * value + rest for value in (self.spectral_norm, self.second))
-        return Spectrum(first, max(factor * self.smallest - rest, 0.0), second)
+        return Spectrum(factor * self.spectral_norm + rest, max(factor * self.smallest - rest, 0.0))
 
 
 def spectrum(matrix: Tensor) -> Spectrum:
@@ -56,9 +57,9 @@ def spectrum(matrix: Tensor) -> Spectrum:
     """
     flat = matrix.detach().to(torch.float64).flatten(1)
     if not bool(torch.isfinite(flat).all()):
-        return Spectrum(math.nan, math.nan, math.nan)
+        return Spectrum(math.nan, math.nan)
     values = torch.linalg.svdvals(flat)
-    largest, smallest = float(values[0]), float(values[-1])
-    rounding = max(flat.shape) * _EPS * largest
-    second = float(values[1]) + rounding if len(values) > 1 else 0.0
-    return Spectrum(largest + rounding, max(smallest - rounding, 0.0), second)
+    top, smallest = float(values[0]), float(values[-1])
+    rounding = max(flat.shape) * _EPS * top
+    largest = tuple(float(value) + rounding for value in values[:FEW])
+    return Spectrum(top + rounding, max(smallest - rounding, 0.0), largest)

@@ -74,20 +74,53 @@ def test_what_stands_out_needs_no_singular_values(
         assert top(moved) * BELOW <= known.at(moved, eta, 1e-12) <= top(moved) * ABOVE
 
 
-def test_a_leading_vector_that_was_missed_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search ends at the second singular vector, which no product with the matrix leaves again."""
+def test_a_leading_vector_that_was_missed_is_not_believed() -> None:
+    """The basis holds the second singular vector, which no product with the matrix leaves again."""
     values = torch.full((SIDE,), 0.1, dtype=torch.float64)
     values[0], values[1] = 1.0, 0.8
-    weight, second = torch.diag(values), torch.eye(SIDE, dtype=torch.float64)[1]
-    monkeypatch.setattr(along_line, "_leading", lambda wide: second)
-    assert line(weight, weight).at(weight * 1.5, 0.5, 0.0) == pytest.approx(1.5, rel=1e-11)
-
-
-def test_equal_singular_values_are_left_to_lapack() -> None:
-    weight = torch.eye(SIDE, dtype=torch.float64)
+    weight = torch.diag(values)
     known = line(weight, weight)
-    assert along_line._bound(weight, known.leading, 1.0) is None  # type: ignore[arg-type]
-    assert known.at(2 * weight, 1.0, 0.0) == pytest.approx(2.0, rel=1e-11)
+    known.leading = torch.eye(SIDE, dtype=torch.float64)[:, 1:2]
+    known.outside = [1.0, 1.0]  # of each, as far as such a vector can tell
+    assert known.at(weight * 1.5, 0.5, 0.0) == pytest.approx(1.5, rel=1e-11)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.5])
+def test_what_is_outside_of_the_leading_vectors_is_bounded(gap: float) -> None:
+    weight = standing_out(SIDE, SIDE + 40, gap, 0)
+    vectors, bound = along_line._outside(weight, spectrum(weight))
+    rest = weight - vectors @ (vectors.T @ weight)
+    assert top(rest) * BELOW <= bound
+    if gap == 0.5:
+        assert bound < 0.6 * top(weight)  # the second is half as large as the first
+
+
+def test_noise_is_left_to_lapack() -> None:
+    """Its singular values lie too close for a few products to part them."""
+    weight, noise = (standing_out(SIDE, SIDE, 0.0, seed) for seed in (0, 1))
+    known = line(weight, noise)
+    moved = weight + noise
+    assert known.leading is not None
+    assert along_line._bound(moved, known.leading, sum(known.outside)) is None
+    assert known.at(moved, 1.0, 0.0) == pytest.approx(top(moved), rel=1e-11)
+
+
+def test_equal_singular_values_are_no_trouble() -> None:
+    weight = torch.eye(SIDE, dtype=torch.float64)
+    assert line(weight, weight).at(2 * weight, 1.0, 0.0) == pytest.approx(2.0, rel=1e-11)
+
+
+def test_weights_and_a_direction_as_large_as_they_need_no_singular_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where each stands out alone, but neither above the other, Weyl's inequality would not do."""
+    weight, direction = standing_out(SIDE, SIDE, 0.4, 0), standing_out(SIDE, SIDE, 0.6, 1)
+    direction *= spectrum(weight).spectral_norm / spectrum(direction).spectral_norm
+    known = line(weight, direction)
+    monkeypatch.setattr(along_line, "spectrum", None)
+    for eta in (0.5, 1.0, 2.0):
+        moved = weight + eta * direction
+        assert top(moved) * BELOW <= known.at(moved, eta, 1e-12) <= top(moved) * ABOVE
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
