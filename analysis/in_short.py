@@ -162,8 +162,10 @@ def _safe_step(limits: xr.Dataset) -> str:
     where = "at the last checkpoint " if several else ""
     end = float(last["measured"])
     earlier = f" ({span(measured.values.tolist())} over all)" if several else ""
-    if end == 0:
-        stated = f"none{f' {where}'.rstrip()}: the loss rises at once{earlier}"
+    if several and not measured.any():
+        stated = "none at any checkpoint: the loss rises at once"
+    elif end == 0:
+        stated = f"none {where}".rstrip() + f": the loss rises at once{earlier}"
     else:
         below = (
             f"η = {number(end)}" if math.isfinite(end) else f"an η above {number(float(last['searched_to']))}"

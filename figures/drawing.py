@@ -167,5 +167,5 @@ def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: fl
 
 def note_if_empty(ax: Axes, curves: Iterable[Curve], text: str) -> None:
     """Write ``text`` into axes that have nothing to show, so that they are not taken for a mistake."""
-    if not any(curve.shown.any() for curve in curves):
+    if not any(curve.shown.any() or curve.marked_below.any() for curve in curves):
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4")

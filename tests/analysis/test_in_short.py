@@ -121,6 +121,8 @@ def test_no_step_is_safe_where_the_loss_rises_at_once() -> None:
     assert last.startswith(
         "none at the last checkpoint: the loss rises at once (0 to 0.154 over all); predicted"
     )
+    always = sentences(two(run(**up), run(**up)))["safe step"]
+    assert always.startswith("none at any checkpoint: the loss rises at once; predicted")
     first = sentences(two(run(**up), run(step_limit=0.154)))["safe step"]
     assert first.startswith(
         "at the last checkpoint below η = 0.154, where the loss is back at its start (0 to 0.154"

@@ -123,6 +123,15 @@ def test_zeros_lie_in_a_strip_below_everything_else(together):
         assert left.get_ylim() == ax.get_ylim()
 
 
+def test_zeros_alone_are_something_to_show():
+    limits = network().limits
+    for name in NAMES:
+        limits[name][:] = 0.0 if name == "measured" else np.nan
+    ax = plot_step_limits(limits, ax=axes())
+    assert len(zeros(ax)) == 3
+    assert [text.get_text() for text in ax.texts] == ["0"]
+
+
 def test_without_a_zero_there_is_no_strip():
     ax = plot_step_limits(network().limits, ax=axes())
     assert not ax.patches
