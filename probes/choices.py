@@ -46,6 +46,11 @@ CHOICES: dict[str, dict[str, str]] = {
         "tf32": "float32 products rounded to TF32's 10 bits, on NVIDIA GPUs",
         "bfloat16": "layers in bfloat16 where PyTorch's autocast allows it",
     },
+    "matmul": {
+        "auto": "the faster of the two on this processor and these shapes, if its error is float32's",
+        "torch": "PyTorch's own (MKL's)",
+        "onednn": "oneDNN's, on some processors twice as fast; refused where it rounds to bfloat16",
+    },
     "objective": {
         "output": "the mean over examples of ‖f̃(x) − f(x)‖ / ‖f(x)‖",
         "breakdown": "‖g̃ − g‖_F / ‖g‖_F of the first weight matrix's full-batch gradient g",

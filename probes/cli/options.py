@@ -186,6 +186,11 @@ MEASURE = _together(
         "Let layers compute in TF32 (NVIDIA GPUs) or bfloat16; the noise floor shows what that costs.",
     ),
     setting(
+        "matmul",
+        "What multiplies float32 matrices on a CPU: PyTorch's own products, oneDNN's, or the faster of those whose"
+        " measured error is float32's; results keep which.",
+    ),
+    setting(
         "device",
         "auto, cpu, cuda, cuda:1, …; under torchrun cuda is a GPU for every process.",
         default="auto",

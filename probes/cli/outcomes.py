@@ -94,7 +94,7 @@ def _ratio(outcome: Outcome) -> str:
 
 
 def outcomes_page(
-    found: Sequence[tuple[Claim, Outcome]], left_out: Sequence[str], *, seed: int, budget: float
+    found: Sequence[tuple[Claim, Outcome]], left_out: Sequence[str], *, seed: int, limits: str
 ) -> str:
     """The page ``falsified.md``.
 
@@ -102,7 +102,7 @@ def outcomes_page(
         found: the claims that were searched, and what came of each.
         left_out: for each claim that was not, the reason.
         seed: of the search.
-        budget: its seconds for each claim.
+        limits: the options that bound it for each claim.
     """
     rows = [
         ["claim", "kind", "statement", "outcome", "networks", "closest approach or witness", "what mends it"]
@@ -127,7 +127,7 @@ def outcomes_page(
             "# What the falsifier found",
             "",
             _paragraph(
-                f"Made on {today} by `probe falsify all --out DIR --seed {seed} --budget {budget:g}`"
+                f"Made on {today} by `probe falsify all --out DIR --seed {seed} {limits}`"
                 f" ({versions()}). Small networks that satisfy every stated premise were searched for one at which the"
                 " claim's inequality fails. A counterexample is certified in exact arithmetic and can be checked again"
                 " with `probe falsify --replay FILE`; everything else only *holds so far* (*proved*: a proof under the"

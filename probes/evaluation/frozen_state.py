@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from probes.evaluation.compiled import plain_functions
+from probes.evaluation.products import multiplying
 
 __all__ = ["left_as_found", "mixes_examples", "probing"]
 
@@ -38,7 +39,9 @@ def mixes_examples(network: nn.Module, batchnorm: str) -> bool:
 
 
 @contextmanager
-def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = "full") -> Iterator[None]:
+def probing(
+    network: nn.Module, *, batchnorm: str = "running", precision: str = "full", matmul: str = "torch"
+) -> Iterator[None]:
     """Evaluation mode and differentiable, repeatable kernels inside; afterwards everything is as it was found.
 
     * Modes and the random state, as :func:`left_as_found`.
@@ -47,7 +50,7 @@ def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = 
       has no gradient in evaluation mode.
     * What a call leaves behind in a module's attributes (recurrent layers' list of weights, the weight that the
       hooks of ``torch.nn.utils.weight_norm`` and ``spectral_norm`` compute) is put back.
-    * TF32 is off, which PyTorch has on for convolutions, unless ``precision`` is "tf32".
+    * Products of float32 matrices take the route ``matmul``, and TF32 is off unless ``precision`` is "tf32".
     * With ``batchnorm`` "batch" norm layers forget their running statistics for the time being.
     """
     with ExitStack() as stack:
@@ -55,7 +58,7 @@ def probing(network: nn.Module, *, batchnorm: str = "running", precision: str = 
         stack.enter_context(_attributes_kept(network))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_paths(network))
-        stack.enter_context(_tf32(precision == "tf32"))
+        stack.enter_context(multiplying(matmul, tf32=precision == "tf32"))
         if batchnorm == "batch":
             stack.enter_context(_batch_statistics(network))
         yield
@@ -93,18 +96,6 @@ def _without_fast_paths(network: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(attention)
         if recurrent:
             torch.backends.cudnn.enabled = cudnn
-
-
-@contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
-    """NVIDIA GPUs' products of float32 tensors in TF32, or not."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    try:
-        matmul.allow_tf32 = cudnn.allow_tf32 = allowed
-        yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @contextmanager

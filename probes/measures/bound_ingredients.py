@@ -18,7 +18,7 @@ from torch import Tensor
 from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
-from probes.measures.operator_norms import Operator, find_operators, operator_norm
+from probes.measures.operator_norms import NormAlongLine, Operator, find_operators, operator_norm
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 from trust.paths import log10_path_norm_and_distance, path_vector
@@ -77,12 +77,10 @@ class BoundIngredients(Measure):
         del before
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
         self.owners = self._bias_owners()
-        self.norms = {name: operator_norm(self.before[name], self.operators[name]) for name in self.weights}
-        self.step_norms = {
-            name: operator_norm(step, self.operators[name])
-            for name, step in (self.direction or {}).items()
-            if name in self.operators
-        }
+        self.norms = {name: self._frozen_norm(name) for name in self.weights}
+        moving = [name for name in self.direction or () if name in self.operators]
+        self.step_norms = {name: self._direction_norm(name) for name in moving}
+        self.lines = {name: self._line(name) for name in moving if self.operators[name].kind == "matrix"}
         structure = frozen.structure
         self.layers = (
             [(step.name, step.bias) for step in structure.steps if step.kind == "weight"]
@@ -162,12 +160,36 @@ class BoundIngredients(Measure):
         for k, name in enumerate((variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE)):
             self._keep(row, name, [pair[k] for pair in remainders])
 
+    def _frozen_norm(self, name: str) -> float:
+        """‖W_l‖₂, as a linear map."""
+        if self.operators[name].kind == "matrix":
+            return self.frozen.spectrum(name).spectral_norm
+        return operator_norm(self.before[name], self.operators[name])
+
+    def _direction_norm(self, name: str) -> float:
+        """‖d_l‖₂, as a linear map."""
+        assert self.direction is not None
+        if self.operators[name].kind == "matrix":
+            return self.frozen.step_spectrum(name).spectral_norm
+        return operator_norm(self.direction[name], self.operators[name])
+
+    def _line(self, name: str) -> NormAlongLine:
+        assert self.direction is not None
+        step = self.frozen.step_spectrum(name)
+        return NormAlongLine(self.before[name], self.direction[name], self.frozen.spectrum(name), step)
+
     def _operator(self, row: int, place: int, name: str, after: Tensor, change: Tensor) -> None:
         """A weight's norms, and what its change does to its inputs."""
         operator, eta = self.operators[name], float(self.etas[row])
-        step = self._step_norm(name, change, eta)
+        rounding = self._rounding(name, change, eta)
+        step = self._step_norm(name, change, eta, rounding)
         # Weyl's inequality is cheap, and as an upper bound sometimes the better of the two
-        exact = operator_norm(after, operator) if eta > 0 else self.norms[name]
+        if eta == 0:
+            exact = self.norms[name]
+        elif name in self.lines and rounding is not None:
+            exact = self.lines[name].at(after, eta, rounding)
+        else:
+            exact = operator_norm(after, operator)
         self.layered[variables.PERTURBED_OPERATOR_NORM][row, place] = min(exact, self.norms[name] + step)
         self.layered[variables.PERTURBATION_OPERATOR_NORM][row, place] = step
         if name in self.called:
@@ -191,14 +213,21 @@ class BoundIngredients(Measure):
         if len(known) == len(parts):
             self.sampled[name][row] = np.concatenate(known)
 
-    def _step_norm(self, name: str, change: Tensor, eta: float) -> float:
-        """‖ΔW‖ from above: η‖d‖ and the norm of what rounding added, or at once where there is no direction."""
-        operator = self.operators[name]
-        if self.direction is None or operator.padding_mode != "zeros":
-            return operator_norm(change, operator)  # other padding copies entries, unknown to the taps below
+    def _rounding(self, name: str, change: Tensor, eta: float) -> float | None:
+        """‖ΔW − ηd‖_F, what rounding added; None where there is no direction."""
+        if self.direction is None:
+            return None
         if name not in self.direction:
             return 0.0
-        rounding = float(torch.linalg.vector_norm(change - eta * self.direction[name].double()))
+        return float(torch.linalg.vector_norm(change - eta * self.direction[name].double()))
+
+    def _step_norm(self, name: str, change: Tensor, eta: float, rounding: float | None) -> float:
+        """‖ΔW‖ from above: η‖d‖ and the norm of what rounding added, or at once where there is no direction."""
+        operator = self.operators[name]
+        if rounding is None or operator.padding_mode != "zeros":
+            return operator_norm(change, operator)  # other padding copies entries, unknown to the taps below
+        if name not in self.step_norms:
+            return 0.0
         # a convolution's norm is at most the sum of its taps' norms, so √taps times the Frobenius norm
         taps = math.prod(change.shape[2:])
         return eta * self.step_norms[name] + math.sqrt(taps) * rounding

@@ -21,6 +21,7 @@ from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm
 from probes.measures.layers import PERTURBED, Layer
+from probes.measures.operator_norms import Spectrum, spectrum
 from probes.measures.settings import SliceSettings
 from probes.networks.structure import Reading, read_structure
 from trust.measurements import Variable
@@ -125,6 +126,31 @@ class Frozen:
             part.factor * float(compare(self.base.gradients[name], part.base()).product)
             for name, part in self.direction.parts.items()
         )
+
+    @cached_property
+    def _spectra(self) -> dict[tuple[str, str], Spectrum]:
+        return {}
+
+    def spectrum(self, name: str) -> Spectrum:
+        """Of W_l, found once."""
+        return self._found("weight", name, self.evaluator.frozen[name])
+
+    def step_spectrum(self, name: str) -> Spectrum:
+        """Of d_l, found once."""
+        return self._found("step", name, {} if self.direction is None else self.direction)
+
+    def gradient_spectral_norm(self, name: str) -> float:
+        """‖g_l‖₂; where the direction is a multiple of the gradient, so are its singular values."""
+        gradient = self.base.gradients[name]
+        part = None if self.direction is None else self.direction.parts.get(name)
+        if part is not None and part.factor != 0 and part.base() is gradient:
+            return self.step_spectrum(name).spectral_norm / abs(part.factor)
+        return self._found("gradient", name, gradient).spectral_norm
+
+    def _found(self, what: str, name: str, tensor: Tensor | Mapping[str, Tensor]) -> Spectrum:
+        if (what, name) not in self._spectra:
+            self._spectra[what, name] = spectrum(tensor if isinstance(tensor, Tensor) else tensor[name])
+        return self._spectra[what, name]
 
     @cached_property
     def reading(self) -> Reading:

@@ -75,6 +75,7 @@ class SliceSettings:
         restarts: how many ascents start from noise.
         dtype: ``float32`` or ``float64``.
         precision: what matrix products may round to, a name of :data:`probes.choices.CHOICES`.
+        matmul: what multiplies float32 matrices on a CPU, a name of :data:`probes.choices.CHOICES`.
         device: a torch device, or ``auto`` for a GPU where there is one.
         chunk: examples at once; None: as :func:`probes.evaluation.chunks.default_chunk` says.
     """
@@ -102,6 +103,7 @@ class SliceSettings:
     restarts: int = 3
     dtype: str = "float32"
     precision: str = "full"
+    matmul: str = "auto"
     device: str = "cpu"
     chunk: int | None = None
 

@@ -8,65 +8,15 @@ run's dtype, a singular value of ΔW is rounding alone, and counts as zero.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
 from probes.measures.breakdown import ratio
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
-from probes.measures.operator_norms import Operator, operator_norm
+from probes.measures.operator_norms import Spectrum, spectrum
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 
-__all__ = ["Spectra", "Spectrum", "spectrum"]
-
-_EPS = torch.finfo(torch.float64).eps
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Of one matrix, a weight with more than two axes being read as (out, everything else).
-
-    Attributes:
-        spectral_norm: σ_max, or more.
-        smallest: σ_min over all min(m, n) singular values, or less; 0 where it cannot be told from 0.
-    """
-
-    spectral_norm: float
-    smallest: float
-
-    @property
-    def condition_number(self) -> float:
-        """σ_max / σ_min, or more; infinite for a rank deficient matrix."""
-        if math.isnan(self.spectral_norm):
-            return math.nan
-        return self.spectral_norm / self.smallest if self.smallest > 0 else math.inf
-
-    def beside(self, factor: float, rest: float, negligible: float) -> Spectrum:
-        """Of factor · M + R with ‖R‖ ≤ ``rest``, by Weyl; singular values up to ``negligible`` count as zero."""
-        smallest = factor * self.smallest - rest
-        return Spectrum(factor * self.spectral_norm + rest, smallest if smallest > negligible else 0.0)
-
-
-def spectrum(matrix: Tensor, negligible: float = 0.0) -> Spectrum:
-    """Singular values by LAPACK (no power iteration, which would only bound σ_max from below).
-
-    They are those of a matrix within p(m, n)·ε·σ_max of it, p "a modestly growing function", for which max(m, n) is
-    allowed; both ends are rounded outwards by as much.
-
-    Args:
-        matrix: (out, …).
-        negligible: up to which a singular value counts as zero.
-    """
-    flat = matrix.detach().to(torch.float64).flatten(1)
-    if not bool(torch.isfinite(flat).all()):
-        return Spectrum(math.nan, math.nan)
-    values = torch.linalg.svdvals(flat)
-    largest, smallest = float(values[0]), float(values[-1])
-    rounding = max(flat.shape) * _EPS * largest
-    return Spectrum(largest + rounding, smallest - rounding if smallest > max(rounding, negligible) else 0.0)
+__all__ = ["Spectra"]
 
 
 class Spectra(Measure):
@@ -91,13 +41,13 @@ class Spectra(Measure):
         self.at_each = frozen.settings.spectra == "slice"
         self.places = {name: frozen.names.index(name) for name in frozen.weights if self.wanted}
         self.perturbed, self.norm, self.condition = (frozen.table(len(frozen.names)) for _ in range(3))
-        self.weights = {name: spectrum(frozen.evaluator.frozen[name]) for name in self.places}
+        self.weights = {name: frozen.spectrum(name) for name in self.places}
         self.directions: dict[str, Spectrum] = {}
         for name in self.places:
-            step = None if frozen.direction is None else frozen.direction.get(name)
-            if step is not None:  # rounding of the gradient can look like a small singular value
-                size = float(torch.linalg.vector_norm(step))
-                self.directions[name] = spectrum(step, self._negligible(name, size))
+            if frozen.direction is not None and name in frozen.direction:
+                # rounding of the gradient can look like a small singular value
+                size = float(torch.linalg.vector_norm(frozen.direction[name]))
+                self.directions[name] = frozen.step_spectrum(name).above(self._negligible(name, size))
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:
@@ -129,11 +79,11 @@ class Spectra(Measure):
         change = point.moved[name].double() - self.frozen.evaluator.frozen[name]
         negligible = self._negligible(name, self.weights[name].spectral_norm)
         if self.at_each or direction is None:
-            return spectrum(change, negligible)
+            return spectrum(change).above(negligible)
         if name not in self.directions:
             return Spectrum(0.0, 0.0)  # it does not move
         rest = float(torch.linalg.vector_norm(change - point.eta * direction[name].double()))
-        return self.directions[name].beside(point.eta, rest, negligible)
+        return self.directions[name].beside(point.eta, rest).above(negligible)
 
     def tables(self) -> list[Floats]:
         """What is taken at each η of a line."""
@@ -145,9 +95,9 @@ class Spectra(Measure):
         ranks: dict[str, float] = {}
         for name in self.places:
             if name in frozen.gradient_norms:
-                gradient = frozen.base.gradients[name].flatten(1)
-                largest = operator_norm(gradient, Operator("matrix"))
-                ranks[name] = ratio(frozen.gradient_norms[name] ** 2, largest**2)
+                ranks[name] = ratio(
+                    frozen.gradient_norms[name] ** 2, frozen.gradient_spectral_norm(name) ** 2
+                )
         found: dict[variables.Variable, Floats] = {
             variables.SPECTRAL_NORM: self._by_layer(self.weights, "spectral_norm"),
             variables.CONDITION_NUMBER: self._by_layer(self.weights, "condition_number"),

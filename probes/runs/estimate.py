@@ -77,7 +77,12 @@ def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: S
         once()  # the first call prepares what later ones find ready
         return min(once(), once())  # another process may take the machine for a moment
 
-    with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
+    with probing(
+        network,
+        batchnorm=settings.batchnorm,
+        precision=settings.precision,
+        matmul="torch" if settings.matmul == "auto" else settings.matmul,
+    ):
         try:
             count = min(_FEW, len(data))
             while (seconds := gradient(count)) < _ENOUGH and count < len(data):

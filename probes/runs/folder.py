@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import xarray as xr
 
+from probes.choices import CHOICES
 from probes.errors import InputError
 from probes.runs.slice_form import check_form
 from probes.system.files import make_folder, remove_leftovers, write_atomically, writing_errors
@@ -230,6 +231,8 @@ def _check_identity(identity: Any) -> None:
         raise ValueError("checkpoints")
     if type(identity.get("chunk", 1)) not in (int, type(None)):
         raise ValueError("chunk")
+    if identity.get("matmul", "torch") not in CHOICES["matmul"]:
+        raise ValueError("matmul")
 
 
 def _without_manifest(folder: Path) -> str:

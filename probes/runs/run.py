@@ -31,7 +31,7 @@ from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder
 from probes.runs.results import join
 from probes.runs.source import Paths, Prepared, Source, prepare
-from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed
+from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed, settled_route
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
 
@@ -79,10 +79,10 @@ def prepare_run(
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
-    chunk = share.first(lambda: _settled_chunk(settings, prepared, out))
+    chunk, matmul = share.first(lambda: _settled(settings, prepared, out))
     if mixes_examples(prepared.networks.load(0).network, settings.batchnorm):
         refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
-    settings = replace(settings, chunk=chunk)
+    settings = replace(settings, chunk=chunk, matmul=matmul)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
     identity |= {
@@ -96,16 +96,21 @@ def prepare_run(
     return PreparedRun(**vars(prepared), settings=settings, records=records, identity=identity)
 
 
-def _settled_chunk(settings: SliceSettings, prepared: Prepared, out: Path | None) -> int:
-    """How many examples at once: as asked for, as the run in the folder was begun, or the default."""
-    if settings.chunk is not None:
-        return settings.chunk
-    begun = None if out is None else RunFolder(out).recorded()
-    known = None if begun is None else begun["identity"].get("chunk")
-    if isinstance(known, int):
-        return known
-    together = mixes_examples(prepared.networks.load(0).network, settings.batchnorm)
-    return default_chunk(len(prepared.data), together=together)
+def _settled(settings: SliceSettings, prepared: Prepared, out: Path | None) -> tuple[int, str]:
+    """How many examples at once, and what multiplies: as asked for, as the run in the folder was begun, or settled now.
+
+    Raises:
+        InputError: what is asked for cannot be had.
+    """
+    recorded = None if out is None else RunFolder(out).recorded()
+    begun = {} if recorded is None else recorded["identity"]
+    network = prepared.networks.load(0).network
+    chunk = begun.get("chunk") if settings.chunk is None else settings.chunk
+    if chunk is None:
+        together = mixes_examples(network, settings.batchnorm)
+        chunk = default_chunk(len(prepared.data), together=together)
+    known = begun.get("matmul") if settings.matmul == "auto" else None
+    return chunk, known or settled_route(settings, network, chunk)
 
 
 def _prepared_together(

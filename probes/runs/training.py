@@ -23,6 +23,7 @@ from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
 from probes.errors import InputError, mention
+from probes.evaluation.products import fastest_route, multiplying, shapes_of
 from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
@@ -99,7 +100,7 @@ class TrainingSettings:
 
 @dataclass
 class _State:
-    """A training run between two steps."""
+    """A training run between two steps, and what multiplies, which is settled once."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -107,6 +108,7 @@ class _State:
     permutation: Tensor
     step: int
     history: list[tuple[int, int, float, float, float]]
+    matmul: str = "torch"
 
     def save(self, path: Path, identity: str) -> None:
         """Write all that is needed to go on exactly as if nothing had happened."""
@@ -117,6 +119,7 @@ class _State:
             "order": self.order.get_state(),
             "permutation": self.permutation,
             "step": self.step,
+            "matmul": self.matmul,
             "history": torch.tensor(self.history, dtype=torch.float64),
         }
         stream = io.BytesIO()  # of a full disk torch.save would say something else
@@ -130,6 +133,7 @@ class _State:
         self.order.set_state(content["order"])
         self.permutation = content["permutation"]
         self.step = content["step"]
+        self.matmul = str(content.get("matmul", "torch"))
         rows = content["history"].tolist()
         self.history = [
             (int(step), int(epoch), loss, accuracy, lr) for step, epoch, loss, accuracy, lr in rows
@@ -188,6 +192,7 @@ def train(
     with (
         _open_folder(out, identity, state, steps),
         _few_threads(settings),
+        multiplying(state.matmul),
         tqdm(
             total=total,
             initial=state.step,
@@ -245,7 +250,8 @@ def _begin(settings: TrainingSettings) -> _State:
         model = build(settings.network)
     optimizer = make_optimizer(settings.optimizer, model.parameters(), lr=settings.lr)
     order = torch.Generator().manual_seed(settings.seed)
-    return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [])
+    matmul = fastest_route("auto", shapes_of(dict(model.named_parameters()), settings.batch_size))
+    return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [], matmul)
 
 
 def _open_folder(out: Path, identity: str, state: _State, steps: list[int]) -> FolderLock:

@@ -140,6 +140,7 @@ def _attributes(frozen: Frozen) -> dict[str, Any]:
         "dtype": settings.dtype,
         "precision": settings.precision,
         "epsilon": torch.finfo(evaluator.dtype).eps,
+        "matmul": settings.matmul,
         "device": str(evaluator.device),
         "chunk": evaluator.chunk,
         "processes": evaluator.share.size,

@@ -21,6 +21,7 @@ from probes.evaluation.compiled import uncompiled, uncompiled_names
 from probes.evaluation.devices import resolved_device
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
+from probes.evaluation.products import fastest_route, shapes_of
 from probes.measures.measure import Frozen, Measure, Point
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
@@ -30,7 +31,7 @@ from probes.slices.dataset import assembled, collected
 from probes.slices.freezing import freeze
 from probes.system.processes import ALONE, Share
 
-__all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed"]
+__all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed", "settled_route"]
 
 Progress = Callable[[int], object]
 
@@ -84,7 +85,10 @@ def measure_slice(
         chunk = default_chunk(len(batches), together=mixed) if settings.chunk is None else settings.chunk
         if mixed:
             refuse_mixed(settings, len(batches), chunk, share)
-        with probing(network, batchnorm=settings.batchnorm, precision=settings.precision):
+        settings = replace(settings, matmul=settled_route(settings, network, chunk))
+        with probing(
+            network, batchnorm=settings.batchnorm, precision=settings.precision, matmul=settings.matmul
+        ):
             evaluator = Evaluator(
                 network,
                 batches,
@@ -105,6 +109,13 @@ def measure_slice(
             del again  # nothing else holds its gradients: the memory is free for those of the next η
             _visit(frozen, recording, progress or (lambda _: None))
             return assembled(frozen, label, collected(frozen, floor, measures))
+
+
+def settled_route(settings: SliceSettings, network: nn.Module, chunk: int) -> str:
+    """What multiplies the network's matrices: a matter of float32 on a CPU alone."""
+    if settings.dtype != "float32" or settings.device != "cpu" or settings.precision != "full":
+        return "torch"
+    return fastest_route(settings.matmul, shapes_of(dict(network.named_parameters()), chunk))
 
 
 def _given(

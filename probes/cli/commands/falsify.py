@@ -29,13 +29,24 @@ class _Search:
         widths: d_0, …, d_L; None for many small networks.
         activation: φ; None for all that the premises allow.
         seed: of the starting points.
-        budget: seconds for each claim.
+        budget: seconds for each claim; None for a minute, or any time where trials are given.
+        trials: networks for each claim, to within a batch; None for as many as the seconds allow.
     """
 
     widths: tuple[int, ...] | None
     activation: str | None
     seed: int
-    budget: float
+    budget: float | None
+    trials: int | None
+
+    @property
+    def limits(self) -> str:
+        """The options that bound it, as they would be typed."""
+        given = {"trials": self.trials, "budget": self.budget}
+        return (
+            " ".join(f"--{name} {value:.10g}" for name, value in given.items() if value is not None)
+            or "--budget 60"
+        )
 
 
 @click.command()
@@ -47,7 +58,12 @@ class _Search:
     "--activation", help="φ: identity, relu, tanh or leaky_relu:a [default: all that the premises allow]."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed finds the same witness.")
-@click.option("--budget", type=float, default=60.0, show_default=True, help="Seconds, for each claim.")
+@click.option("--budget", type=float, help="Seconds, for each claim [default: 60, without --trials].")
+@click.option(
+    "--trials",
+    type=int,
+    help="Networks, for each claim, to within a batch: the same outcome on a machine of any speed.",
+)
 @click.option(
     "--replay",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -65,7 +81,8 @@ def falsify(
     widths: str | None,
     activation: str | None,
     seed: int,
-    budget: float,
+    budget: float | None,
+    trials: int | None,
     replay: Path | None,
     out: Path | None,
     user_claims: tuple[str, ...],
@@ -82,7 +99,7 @@ def falsify(
         _replay(replay, user_claims, as_json=as_json)
         return
     assert claim is not None
-    search = _Search(_read_widths(widths), activation, seed, budget)
+    search = _Search(_read_widths(widths), activation, seed, budget, trials)
     if claim == "all":
         if out is None:
             raise InputError("probe falsify all: add --out DIR for the table and the witnesses")
@@ -130,9 +147,11 @@ def _searched(claim: Claim, search: _Search) -> Outcome:
     from analysis.falsifier import UnsupportedError
     from analysis.falsifier import falsify as refute
 
-    if not (math.isfinite(search.budget) and search.budget > 0):
+    if search.budget is not None and not (math.isfinite(search.budget) and search.budget > 0):
         raise InputError(f"--budget {search.budget:g}: must be a positive number of seconds")
     check_count("seed", search.seed, 0, SEEDS[1])
+    if search.trials is not None:
+        check_count("trials", search.trials, 1, 10**9)
     try:
         return refute(
             claim,
@@ -140,6 +159,7 @@ def _searched(claim: Claim, search: _Search) -> Outcome:
             activation=search.activation,
             seed=search.seed,
             budget=search.budget,
+            most_trials=search.trials,
         )
     except (UnsupportedError, ValueError) as error:
         raise InputError(f"probe falsify {claim.id}: {error}") from error
@@ -200,6 +220,6 @@ def _search_all(
         say(outcome_lines(claim, outcome), err=as_json)
         found.append((claim, outcome))
         write_witness(claim, outcome, out)
-    page = outcomes_page(found, left_out, seed=search.seed, budget=search.budget)
+    page = outcomes_page(found, left_out, seed=search.seed, limits=search.limits)
     write_atomically(out / "falsified.md", page.encode())
     return found

@@ -71,6 +71,19 @@ def test_the_json_document(probe: Probe, tmp_path: Path) -> None:
     assert document["certified"] is False
 
 
+def test_a_budget_in_trials_is_the_same_on_every_machine(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most a batch of 64 above it, however long each takes."""
+    options = ("spectral-product", "--widths", "2,2", "--trials", 100, "--json")
+    found = []
+    for seconds in (0.1, 1000.0):
+        tick(monkeypatch, seconds)
+        found.append(json.loads(probe("falsify", *options).stdout))
+    assert found[0] == found[1]
+    assert 100 <= found[0]["trials"] < 164
+
+
 def test_a_claim_that_holds_leaves_no_file(probe: Probe, tmp_path: Path) -> None:
     found = probe("falsify", "spectral-product", "--budget", 0.3, "--out", tmp_path / "out")
     assert found.exit_code == 0
@@ -140,6 +153,8 @@ def test_arguments_that_cannot_be_used(probe: Probe, tmp_path: Path) -> None:
         one_line(probe("falsify", "theorem1-jacobian", "--activation", activation), "activation")
     for budget in ("0", "-1", "nan", "inf"):
         one_line(probe("falsify", "lemma1", "--budget", budget), "--budget")
+    for trials in (0, 10**10):
+        one_line(probe("falsify", "lemma1", "--trials", trials), "--trials")
     one_line(probe("falsify", "lemma1", "--seed", -1), "--seed")
     for option, value in (("--budget", "x"), ("--seed", "x"), ("--seed", "1.5")):
         result = probe("falsify", "lemma1", option, value)

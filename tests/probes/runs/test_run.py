@@ -242,6 +242,26 @@ def test_auto_continues_a_run_whose_chunk_was_given(tmp_path: Path, source: Sour
     assert measure(source, SETTINGS).attrs["chunk"] == 20
 
 
+def test_who_continues_a_run_keeps_what_multiplies(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is busy with something else today may find the other route faster."""
+    with monkeypatch.context() as patch:
+        patch.setattr(probes.runs.run, "settled_route", lambda *_: "onednn")
+        patch.setattr(probes.slices.slice, "settled_route", lambda settings, *_: settings.matmul)
+        measure_run(source, tmp_path / "run", settings=SETTINGS)
+        assert read_manifest(tmp_path / "run")["identity"]["matmul"] == "onednn"
+        path = tmp_path / "run" / "slices" / "0001.nc"
+        before = path.read_bytes()
+        path.unlink()
+        patch.setattr(probes.runs.run, "settled_route", lambda *_: "torch")
+        measure_run(source, tmp_path / "run", settings=SETTINGS)
+        assert path.read_bytes() == before
+        assert probes.load(tmp_path / "run").attrs["matmul"] == "onednn"
+        with pytest.raises(InputError, match=r"other matmul"):
+            measure_run(source, tmp_path / "run", settings=replace(SETTINGS, matmul="torch"))
+
+
 def test_less_memory_than_thought_holds_for_the_next_checkpoint(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
