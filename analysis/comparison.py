@@ -33,7 +33,7 @@ def comparison_rows(runs: Sequence[Overview]) -> list[dict[str, Any]]:
 
     Returns:
         ``run``, ``checkpoint``, ``depth``, ``loss`` and ``accuracy`` at η = 0, ``breakdown`` of the input layer at
-        ``eta``, the ``constant`` at η → 0 of the worst layer, and the step limits ``lemma2``, ``predicted`` and
+        ``eta``, the ``constant`` at η₀ of the worst layer, and the step limits ``lemma2``, ``predicted`` and
         ``measured``.
     """
     return [
@@ -45,20 +45,22 @@ def comparison_rows(runs: Sequence[Overview]) -> list[dict[str, Any]]:
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Rows:
     """:func:`comparison_rows` for reading."""
+    etas = [number(row["eta"]) for row in rows]
+    alike = len(set(etas)) == 1
     numbers = {
         "loss": "loss",
         "accuracy": "accuracy",
-        "breakdown": f"breakdown (η = {ETA:g})",
-        "constant": "C at η → 0",
+        "breakdown": f"breakdown (η = {etas[0]})" if alike else f"breakdown (η near {ETA:g})",
+        "constant": "C at η₀",
         "lemma2": "Lemma 2",
         "predicted": "predicted",
         "measured": "measured",
     }
     table = [["run", "checkpoint", "L", *numbers.values()]]
-    for row in rows:
+    for row, eta in zip(rows, etas, strict=True):
         cells = {name: number(row[name]) for name in numbers}
-        if not math.isclose(row["eta"], ETA, rel_tol=0.01):
-            cells["breakdown"] += f" (η = {number(row['eta'])})"
+        if not alike:
+            cells["breakdown"] += f" (η = {eta})"
         table.append([row["run"], row["checkpoint"], str(row["depth"]), *cells.values()])
     return table
 

@@ -169,10 +169,16 @@ def _safe_step(limits: xr.Dataset, *, finished: bool) -> str:
     where = "at the last checkpoint " if several else ""
     where = where if finished else "at the last checkpoint that is measured "
     end = float(last["measured"])
-    stated = (
-        f"η = {number(end)}" if math.isfinite(end) else f"an η above {number(float(last['searched_to']))}"
-    )
     earlier = f" ({span(measured.values.tolist())} over all)" if several else ""
+    if several and not measured.any():
+        stated = "none at any checkpoint: the loss rises at once"
+    elif end == 0:
+        stated = f"none {where}".rstrip() + f": the loss rises at once{earlier}"
+    else:
+        below = (
+            f"η = {number(end)}" if math.isfinite(end) else f"an η above {number(float(last['searched_to']))}"
+        )
+        stated = f"{where}below {below}, where the loss is back at its start{earlier}"
     names = {
         "predicted": "predicted from two gradients",
         "lemma2": "Lemma 2 allows",
@@ -180,9 +186,11 @@ def _safe_step(limits: xr.Dataset, *, finished: bool) -> str:
         "certified": "certified for the sampled examples",
     }
     others = [
-        f"{word} {number(float(last[name]))}" for name, word in names.items() if not np.isnan(last[name])
+        f"{word} {number(float(last[name])) if last[name] else 'none'}"
+        for name, word in names.items()
+        if not np.isnan(last[name])
     ]
-    return f"{where}below {stated}, where the loss is back at its start{earlier}; " + ", ".join(others)
+    return f"{stated}; " + ", ".join(others)
 
 
 def _how_sure(findings: Findings) -> str:

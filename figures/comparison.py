@@ -15,11 +15,19 @@ from matplotlib.ticker import LogLocator
 from figures import style
 from figures.curves import Curve, in_panel, table
 from figures.drawing import draw_curve, note_if_empty, set_log_limits
-from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress, weight_layers
-from figures.legends import gathered_legend
+from figures.labels import (
+    Progress,
+    checkpoint_names,
+    set_progress_axis,
+    shortened,
+    training_progress,
+    weight_layers,
+)
+from figures.legends import EVERYBODYS, gathered_legend
 from figures.network import Network
 from figures.slices import breakdown_curves, trust_curves
 from figures.steps import INFINITE, UNREACHED, ZERO, draw_arrows, unreached_limits
+from figures.zeros import show_zeros
 
 __all__ = [
     "draw_compared_breakdown",
@@ -31,7 +39,9 @@ __all__ = [
 ]
 
 _LARGEST = "largest_constant"
-_DASHED = (0, (3, 1.5))
+_DASH, _GAP = 3.0, 1.5
+_ALIKE = 0.05
+"""Lines that are nowhere further apart than this share of their height hide each other."""
 _MARKERS = "osDv^P*X"
 
 
@@ -47,10 +57,10 @@ def draw_compared_breakdown(networks: Sequence[Network]) -> Figure:
         ax.set_xscale("log")
         ax.set_yscale("log")
         pairs = _breakdowns(networks)
-        for (curve, trust), look in zip(pairs, _looks(networks), strict=True):
+        looks = _looks(networks)
+        for (curve, _), look in zip(pairs, looks, strict=True):
             draw_curve(ax, curve, color=look["color"], label=curve.panel)
-            label = "deep relative trust (dashed)" if curve is pairs[-1][0] else "_"
-            draw_curve(ax, trust, color=look["color"], linestyle=_DASHED, marker="", label=label)
+        _draw_dashed(ax, [trust for _, trust in pairs], looks, "deep relative trust (dashed)")
         ax.set_xlabel("perturbation strength η")
         ax.xaxis.set_major_locator(LogLocator(numticks=7))
         ax.set_ylabel("gradient breakdown, input layer,\nlast checkpoint")
@@ -60,7 +70,7 @@ def draw_compared_breakdown(networks: Sequence[Network]) -> Figure:
 
 
 def draw_compared_constants(networks: Sequence[Network]) -> Figure:
-    """Each run's effective constant at η → 0, of its worst layer, through training; dashed, the model's 1.
+    """Each run's effective constant at η₀, of its worst layer, through training; dashed, the model's 1.
 
     Args:
         networks: with ``largest_constant`` (checkpoint) in the summary.
@@ -73,7 +83,7 @@ def draw_compared_constants(networks: Sequence[Network]) -> Figure:
             draw_curve(ax, curve, overflow="infinite", label=curve.panel, **look)
         ax.axhline(1.0, color="black", linestyle="--", linewidth=1.0, label="deep relative trust: $C = 1$")
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
-        ax.set_ylabel(r"effective constant $C$ at $\eta \to 0$")
+        ax.set_ylabel(r"effective constant $C$ at $\eta_0$")
         set_progress_axis(ax, _progress(networks))
         return _finished(figure, ax, curves, "no constant could be measured")
 
@@ -90,11 +100,11 @@ def draw_compared_limits(networks: Sequence[Network]) -> Figure:
         figure, ax = _new()
         ax.set_yscale("log")
         triples = _limits(networks)
-        for (measured, beyond, lemma2), look in zip(triples, _looks(networks), strict=True):
+        looks = _looks(networks)
+        for (measured, beyond, _), look in zip(triples, looks, strict=True):
             draw_curve(ax, measured, overflow=INFINITE, label=measured.panel, zero=ZERO, **look)
             draw_arrows(ax, beyond, color=look["color"], label=UNREACHED)
-            label = "Lemma 2 (dashed)" if measured is triples[-1][0] else "_"
-            draw_curve(ax, lemma2, color=look["color"], zero=ZERO, linestyle=_DASHED, marker="", label=label)
+        _draw_dashed(ax, [lemma2 for *_, lemma2 in triples], looks, "Lemma 2 (dashed)", zero=ZERO)
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
         ax.set_ylabel("measured step limit on η")
         set_progress_axis(ax, _progress(networks))
@@ -159,16 +169,22 @@ def _through_training(
 
 
 def _progress(networks: Sequence[Network]) -> Progress:
-    """The axis that all runs share: steps or epochs where all know theirs, else positions."""
+    """The axis that all runs share: steps or epochs where all know theirs, else positions, with the names in common."""
     names = {training_progress(network.measurements).name for network in networks}
     name = names.pop() if len(names) == 1 else "checkpoint"
-    return Progress(name, np.concatenate([_places(network, name).values for network in networks]))
+    places = [_places(network, name) for network in networks]
+    longest = max(places, key=lambda place: place.values.size)
+    agree = all(place.labels == longest.labels[: place.values.size] for place in places)
+    return longest if agree else replace(longest, labels=())
 
 
 def _places(network: Network, name: str) -> Progress:
     """A run's checkpoints on the axis of that name."""
     own = training_progress(network.measurements)
-    return own if own.name == name else Progress(name, np.arange(own.values.size, dtype=np.float64))
+    if own.name == name:
+        return own
+    labels = tuple(map(shortened, checkpoint_names(network.measurements)))
+    return Progress(name, np.arange(own.values.size, dtype=np.float64), labels)
 
 
 def _looks(networks: Sequence[Network]) -> list[dict[str, Any]]:
@@ -180,6 +196,32 @@ def _looks(networks: Sequence[Network]) -> list[dict[str, Any]]:
     ]
 
 
+def _draw_dashed(
+    ax: Axes, curves: Sequence[Curve], looks: Sequence[dict[str, Any]], label: str, *, zero: str = "zero"
+) -> None:
+    """A dashed line for each run in its colour, in the legend once and in grey.
+
+    The dashes of lines that lie on each other alternate, so that each is seen.
+    """
+    one = _DASH + _GAP
+    for place, (curve, look) in enumerate(zip(curves, looks, strict=True)):
+        alike = [k for k, other in enumerate(curves) if k == place or _lie_together(curve, other)]
+        dashes = (-one * alike.index(place), (_DASH, one * len(alike) - _DASH))
+        marker = "_" if curve.shown.sum() == 1 else ""  # no line is seen of a single point
+        draw_curve(ax, curve, color=look["color"], linestyle=dashes, marker=marker, label="_", zero=zero)
+    if any(curve.shown.any() for curve in curves):
+        ax.plot([], [], color=EVERYBODYS, linestyle=(0, (_DASH, _GAP)), label=label)
+
+
+def _lie_together(one: Curve, other: Curve) -> bool:
+    """Whether two curves cannot be told apart where both have points."""
+    (x, y), (u, v) = ((curve.x[curve.shown], curve.y[curve.shown]) for curve in (one, other))
+    if not (x.size and u.size):
+        return False
+    both = (x >= u.min()) & (x <= u.max())
+    return bool(both.any()) and np.allclose(y[both], np.interp(x[both], u, v), rtol=_ALIKE, atol=0.0)
+
+
 def _new() -> tuple[Figure, Axes]:
     """A figure one column wide, with room for a legend below, and its axes."""
     figure = Figure(figsize=(style.COLUMN_WIDTH, 3.2), layout="constrained")
@@ -189,5 +231,6 @@ def _new() -> tuple[Figure, Axes]:
 def _finished(figure: Figure, ax: Axes, curves: Sequence[Curve], empty: str) -> Figure:
     """The figure, which says so where there is nothing to show, with its legend."""
     note_if_empty(ax, curves, empty)
+    show_zeros([ax])
     gathered_legend(figure, [ax])
     return figure

@@ -17,6 +17,7 @@ from figures.curves import Curve, in_panel, table
 from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import checkpoint_names, label_of, set_progress_axis, training_progress, weight_layers
 from figures.legends import color_key, legend_above
+from figures.zeros import show_zeros
 
 __all__ = [
     "draw_constants",
@@ -37,7 +38,7 @@ def plot_constants_through_training(
     """Each weight matrix's effective constant against training, a colour a layer; dashed, the model's 1.
 
     Args:
-        summary: with ``constant`` (checkpoint, layer), at η → 0.
+        summary: with ``constant`` (checkpoint, layer), at η₀.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
@@ -56,7 +57,7 @@ def plot_constants_across_layers(summary: xr.Dataset, *, ax: Axes | None = None,
     """Each checkpoint's effective constants against the layer, a colour a checkpoint; dashed, the model's 1.
 
     Args:
-        summary: with ``constant`` (checkpoint, layer), at η → 0.
+        summary: with ``constant`` (checkpoint, layer), at η₀.
         ax: where to draw; None for a new figure.
         legend: whether to write one above the axes.
     """
@@ -85,6 +86,7 @@ def draw_constants(summary: xr.Dataset) -> Figure:
         plot_constants_through_training(summary, ax=left)
         plot_constants_across_layers(summary, ax=right, legend=False)
         right.set_ylabel("")
+        show_zeros([left, right])
     return figure
 
 
@@ -151,5 +153,6 @@ def _draw(ax: Axes, curves: list[Curve], colors: list[style.RGB], *, legend: boo
     ax.yaxis.set_major_locator(LogLocator(numticks=6))
     ax.set_ylabel(r"effective constant $C_l$ at $\eta_0$")
     note_if_empty(ax, curves, "no constant could be measured")
+    show_zeros([ax])
     if legend:
         legend_above(ax)

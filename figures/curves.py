@@ -37,7 +37,7 @@ class Curve:
         log_x: whether x is drawn on a log axis, which has no place for zero.
         log_y: the same for y.
         overflows: whether a missing value after a finite one means an overflow (otherwise only +inf does).
-        mark_all: whether every overflow and every zero is marked at the edge (otherwise the first overflow).
+        mark_all: whether every overflow and every zero is marked (otherwise the first overflow).
         kind: what its points are drawn as; a vertical line has no y.
         panel: where it is drawn, in figures of several panels.
         premises: at each point 1 where the premises of a bound hold, 0 where one fails and NaN where it is not
@@ -116,7 +116,7 @@ class Curve:
 
     @property
     def marked_below(self) -> npt.NDArray[np.bool_]:
-        """The zeros that get a mark at the lower edge."""
+        """The zeros that get a mark in their strip."""
         if not (self.log_y and self.mark_all):
             return np.zeros(self.x.shape, dtype=np.bool_)
         return self.placed & np.isin(self.y, 0.0)
@@ -124,8 +124,8 @@ class Curve:
     def drawn_as(self) -> list[str]:
         """How each point is drawn.
 
-        Its kind, ``below noise floor``, ``overflow``, ``above the axis`` and ``zero`` (at the edges), ``after
-        overflow`` (past the mark) or ``not drawn``; of a bound that is drawn faint ``premise fails`` or
+        Its kind, ``below noise floor``, ``overflow`` and ``above the axis`` (at the edge), ``zero`` (in its strip),
+        ``after overflow`` (past the mark) or ``not drawn``; of a bound that is drawn faint ``premise fails`` or
         ``premise not known``.
         """
         words = np.full(self.x.shape, "not drawn", dtype=object)

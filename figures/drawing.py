@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.curves import Curve
+from figures.zeros import mark_zero
 
 __all__ = [
     "BELOW_NOISE",
@@ -73,17 +74,19 @@ def draw_curve(
 ) -> list[Line2D]:
     """Draw the points of ``curve``: a line, hollow below the noise floor, a triangle where it overflows.
 
+    Zeros that are marked wait for :func:`figures.zeros.show_zeros`.
+
     Args:
         ax: where.
         curve: what.
         color: of all its parts.
         overflow: the legend's word for the triangle at the upper edge.
-        zero: the legend's word for the triangle at the lower edge.
-        marks: whether there are triangles.
+        zero: the legend's word for the strip of zeros.
+        marks: whether there are triangles and zeros.
         line: further properties of the line, such as ``label``.
 
     Returns:
-        The artists: the line, and where needed the hollow points and the triangle.
+        The artists: the line, and where needed the hollow points, the triangles and the zeros.
     """
     solid = curve.shown & ~curve.below_noise
     placed = curve.placed
@@ -107,36 +110,34 @@ def draw_curve(
     if marks:
         artists += [mark_edge(ax, float(x), color=color, label=overflow) for x in curve.x[curve.marked_above]]
         artists += [
-            mark_edge(ax, float(x), color=color, label=zero, bottom=True) for x in curve.x[curve.marked_below]
+            mark_zero(ax, float(x), color=color, marker=properties["marker"], label=zero)
+            for x in curve.x[curve.marked_below]
         ]
     return artists
 
 
-def mark_edge(
-    ax: Axes, x: float, *, color: Any, label: str, bottom: bool = False, hollow: bool = False
-) -> Line2D:
-    """A triangle at the top (or bottom) edge: the value at ``x`` is there, but beyond any axis.
+def mark_edge(ax: Axes, x: float, *, color: Any, label: str, hollow: bool = False) -> Line2D:
+    """A triangle at the upper edge: the value at ``x`` is there, but beyond any axis.
 
     It is hollow where the value is finite, and would fit on a taller axis.
 
     Marks at the same ``x`` are put one under the other, so that none hides another.
     """
-    gid = f"{EDGE} {'bottom' if bottom else 'top'}"
-    taken = sum(line.get_gid() == gid and float(np.asarray(line.get_xdata())[0]) == x for line in ax.lines)
+    taken = sum(line.get_gid() == EDGE and float(np.asarray(line.get_xdata())[0]) == x for line in ax.lines)
     height = _MARK_HEIGHT - _MARK_SPACING * taken
     (mark,) = ax.plot(
         [x],
-        [1 - height if bottom else height],
+        [height],
         transform=ax.get_xaxis_transform(),
         linestyle="none",
-        marker="v" if bottom else "^",
+        marker="^",
         markersize=4.0,
         color=color,
         markerfacecolor="none" if hollow else color,
         markeredgecolor=color if hollow else "white",
         markeredgewidth=0.8 if hollow else 0.4,
         zorder=5,
-        gid=gid,
+        gid=EDGE,
         label=_once(ax, label),
     )
     return mark
@@ -166,5 +167,5 @@ def set_log_limits(ax: Axes, curves: Iterable[Curve], *, lower: float, upper: fl
 
 def note_if_empty(ax: Axes, curves: Iterable[Curve], text: str) -> None:
     """Write ``text`` into axes that have nothing to show, so that they are not taken for a mistake."""
-    if not any(curve.shown.any() for curve in curves):
+    if not any(curve.shown.any() or curve.marked_below.any() for curve in curves):
         ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4")

@@ -82,7 +82,8 @@ def about(envelopes: Envelopes, subject: str, *, layered: bool) -> dict[str, xr.
 def envelope_curves(envelopes: Envelopes, checkpoint: str | int, layer: str = "") -> list[Curve]:
     """What was measured, once for all claims that speak of the same left side, then each claim's bound.
 
-    Along η, at one checkpoint and of one layer.
+    Along η, at one checkpoint and of one layer. A left side is left out of which no claim has a finite bound anywhere,
+    if another's has one.
     """
     first = any_envelope(envelopes)
     name = checkpoint_names(first)[checkpoint_position(first, checkpoint)]
@@ -93,7 +94,9 @@ def envelope_curves(envelopes: Envelopes, checkpoint: str | int, layer: str = ""
     places = {
         claim: np.asarray(part[variables.ETA].values, dtype=np.float64) for claim, part in parts.items()
     }
-    return _curves(parts, places, x_name="eta", checkpoint=name, layer=layer, log_y=False)
+    return _curves(
+        parts, places, _measured_of(envelopes), x_name="eta", checkpoint=name, layer=layer, log_y=False
+    )
 
 
 def training_curves(envelopes: Envelopes, eta: float) -> list[Curve]:
@@ -106,11 +109,20 @@ def training_curves(envelopes: Envelopes, eta: float) -> list[Curve]:
     }
     places = dict.fromkeys(envelopes, progress.values)
     looks = {"log_x": False, "log_y": False, "mark_all": True}
-    return _curves(parts, places, x_name=progress.name, checkpoint=names, **looks)
+    return _curves(parts, places, _measured_of(envelopes), x_name=progress.name, checkpoint=names, **looks)
+
+
+def _measured_of(envelopes: Envelopes) -> list[str]:
+    """The claims whose left sides are drawn: beside a bound that is nowhere finite there is nothing to compare."""
+    finite = [claim for claim, envelope in envelopes.items() if bool(np.isfinite(envelope[_BOUND]).any())]
+    return finite or list(envelopes)
 
 
 def _curves(
-    parts: Mapping[str, xr.Dataset], places: Mapping[str, npt.NDArray[np.float64]], **common: Any
+    parts: Mapping[str, xr.Dataset],
+    places: Mapping[str, npt.NDArray[np.float64]],
+    measured_of: Sequence[str],
+    **common: Any,
 ) -> list[Curve]:
     measured: list[Curve] = []
     bounds: list[Curve] = []
@@ -118,7 +130,9 @@ def _curves(
     for claim, part in parts.items():
         x = places[claim]
         values = {key: np.asarray(part[key].values, dtype=np.float64) for key in (_WORST, _MEDIAN, _BOUND)}
-        if not any(np.array_equal(values[_WORST], other, equal_nan=True) for other in seen):
+        if claim in measured_of and not any(
+            np.array_equal(values[_WORST], other, equal_nan=True) for other in seen
+        ):
             suffix = f" ({claim_label(claim)})" if seen else ""
             seen.append(values[_WORST])
             for key, word in ((_WORST, "measured, worst example"), (_MEDIAN, "measured, median")):

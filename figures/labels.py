@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_LETTER = 0.06
+"""Inches of a letter of a tick's label."""
+_SLANTING = 0.22
+"""Inches that a slanting one takes."""
 
 USUAL_ETA = 0.01
 """The η that is shown where only one is."""
@@ -66,10 +71,12 @@ class Progress:
     Attributes:
         name: ``step``, ``epoch`` or ``checkpoint`` (its position, counted from 0, where neither is known).
         values: one a checkpoint.
+        labels: the checkpoints' names, to stand at positions, which say nothing by themselves; else none.
     """
 
     name: str
     values: npt.NDArray[np.float64]
+    labels: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -86,21 +93,26 @@ def training_progress(data: xr.Dataset) -> Progress:
             values = np.asarray(data[name].values, dtype=np.float64)
             if np.isfinite(values).all() and np.unique(values).size == values.size:
                 return Progress(name, values)
-    return Progress("checkpoint", np.arange(data.sizes["checkpoint"], dtype=np.float64))
+    labels = tuple(map(shortened, checkpoint_names(data)))
+    return Progress("checkpoint", np.arange(data.sizes["checkpoint"], dtype=np.float64), labels)
 
 
 def set_progress_axis(ax: Axes, progress: Progress) -> None:
     """Make x the axis of training: its label, and a scale that shows the first checkpoints apart.
 
     Checkpoints tend to lie closer together early in training, so steps are linear up to 10 and logarithmic
-    from there. A single one beside which nothing else is drawn has its own place alone.
+    from there. Positions have the checkpoints' names, as many as there is room for. A single one beside which
+    nothing else is drawn has its own place alone.
     """
     ax.set_xlabel(progress.title)
     drawn = ax.dataLim.intervalx
     if progress.values.size == 1 and not (drawn[1] > drawn[0]):
         (value,) = progress.values.tolist()
         ax.set_xlim(value - 1, value + 1)
-        ax.set_xticks([value], [f"{value:g}"])
+        ax.set_xticks([value], [progress.labels[0] if progress.labels else f"{value:g}"])
+        return
+    if progress.labels:
+        _write_names(ax, progress)
         return
     if progress.name != "step":
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -109,6 +121,17 @@ def set_progress_axis(ax: Axes, progress: Progress) -> None:
     ends = ax.dataLim.intervalx
     furthest = max(10.0, *(float(end) for end in (*ends, *progress.values) if np.isfinite(end)))
     ax.set_xlim(-1.0, furthest * 1.3)
+
+
+def _write_names(ax: Axes, progress: Progress) -> None:
+    """Ticks with names, slanting where they have no room side by side."""
+    figure = ax.get_figure(root=True)
+    inches = ax.get_position().width * (figure.get_figwidth() if figure is not None else 1.0)
+    count, longest = len(progress.labels), max(map(len, progress.labels))
+    fit = count * (longest + 2) * _LETTER <= inches
+    written = at_even_steps(count, count if fit else max(int(inches / _SLANTING), 1))
+    look: dict[str, Any] = {} if fit else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks([progress.values[k] for k in written], [progress.labels[k] for k in written], **look)
 
 
 def checkpoint_names(data: xr.Dataset) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -17,9 +18,12 @@ from matplotlib.textpath import TextPath
 
 from figures import style
 from figures.drawing import BELOW_NOISE, CHECKPOINT, EDGE, MEASURED_LIMIT
+from figures.zeros import ZERO_STRIP
 
-__all__ = ["color_key", "gathered_legend", "legend_above"]
+__all__ = ["EVERYBODYS", "color_key", "gathered_legend", "legend_above"]
 
+EVERYBODYS = "0.35"
+"""The grey of what stands in the legend for every colour."""
 _HANDLE = 0.26  # inches of what goes with a label
 _BETWEEN = 0.12  # inches from one column to the next
 _PADDING = 0.12  # inches around a legend
@@ -115,7 +119,7 @@ def _handles(axes: Iterable[Axes]) -> dict[str, Any]:
     marks: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            at_edge = isinstance(handle, Line2D) and str(handle.get_gid()).startswith(EDGE)
+            at_edge = isinstance(handle, Artist) and handle.get_gid() in (EDGE, ZERO_STRIP)
             everybodys = at_edge or label in (BELOW_NOISE, CHECKPOINT, MEASURED_LIMIT)
             (marks if everybodys else found).setdefault(label, _grey(handle) if everybodys else handle)
     return found | marks
@@ -163,10 +167,14 @@ def _grey(handle: Any) -> Any:
     return Line2D(
         [],
         [],
-        color="0.35",
+        color=EVERYBODYS,
         marker=handle.get_marker(),
         markersize=handle.get_markersize(),
-        markerfacecolor="white" if hollow else "none" if handle.get_markerfacecolor() == "none" else "0.35",
+        markerfacecolor="white"
+        if hollow
+        else "none"
+        if handle.get_markerfacecolor() == "none"
+        else EVERYBODYS,
         markeredgewidth=0.6,
         linestyle=":" if hollow else "none",
         linewidth=0.5,

@@ -81,6 +81,7 @@ def save_figure(
         content = io.BytesIO()
         with style.context():
             figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
+            figure.set_layout_engine("none")  # what is laid out once need not be for every format
         written.append(_with_ending(path_stem, name))
         write(written[-1], content.getvalue())
     text = numbers.to_csv(index=False, lineterminator="\n", na_rep="nan")

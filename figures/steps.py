@@ -16,6 +16,7 @@ from figures.curves import Curve, table
 from figures.drawing import axes_or_new, draw_curve, in_style, note_if_empty
 from figures.labels import Progress, checkpoint_names, set_progress_axis, training_progress
 from figures.legends import legend_above
+from figures.zeros import show_zeros
 
 __all__ = [
     "INFINITE",
@@ -37,7 +38,7 @@ _LIMITS = {
     "measured": ("measured", "o", "-"),
 }
 UNREACHED = "measured is above (end of search)"
-ZERO = "limit is 0: loss rises at once"
+ZERO = "limit is 0: no step at all"
 INFINITE = "no limit (infinite)"
 
 
@@ -46,8 +47,9 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     """Each limit on η against training, on a log axis.
 
     Where the loss had not come back to its start when the search ended, the measured limit is an arrow
-    upwards from the largest η searched. A limit of zero is a triangle at the lower edge, an infinite
-    one at the upper. Where there is none, such as the curvature's where it is negative, the line has a gap.
+    upwards from the largest η searched. A limit of zero is in a strip below the others, an infinite one
+    a triangle at the upper edge. Where there is none, such as the curvature's where it is negative, the line has a
+    gap.
 
     Args:
         limits: ``lemma2``, ``calibrated``, ``curvature``, ``predicted``, ``certified``, ``measured`` and
@@ -72,6 +74,7 @@ def plot_step_limits(limits: xr.Dataset, *, ax: Axes | None = None, legend: bool
     set_progress_axis(ax, progress)
     ax.set_ylabel("step limit on η")
     note_if_empty(ax, curves, "no step limit is known")
+    show_zeros([ax])
     if legend:
         legend_above(ax)
     return ax

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 torch.set_num_threads(1)  # see tests/__init__.py
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in a shell's background, which processes would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Probe = Callable[..., Result]
 

@@ -103,3 +103,38 @@ def test_the_measures_of_ones_own_are_measured(probe: Probe, trained: Path, tmp_
     assert (margin > 0).all()
     assert (margin.isel(eta=-1) != margin.isel(eta=0)).all()
     assert "gradient_change" in found
+
+
+def misplaced_cells(text: str) -> list[str]:
+    """Lines of tables as the command prints them with a cell that begins where no rule below the heading does."""
+    lines, found = text.splitlines(), []
+    for k, rule in enumerate(lines):
+        if not re.fullmatch(r"─+(  ─+)+", rule):
+            continue
+        starts = {match.start() for match in re.finditer("─+", rule)}
+        end = next((n for n in range(k, len(lines)) if lines[n].startswith("```")), len(lines))
+        table = [lines[k - 1], *(line for line in lines[k + 1 : end] if "  " in line)]
+        found += [
+            line
+            for line in table
+            if not {match.start() for match in re.finditer(r"(?<!\S)(?<!\S )\S", line)} <= starts
+        ]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_columns_of_tables_stand_below_their_headings(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert misplaced_cells(text) == []
+    good = "```\na    b\n───  ──\n1    2 3\n```\n"
+    assert misplaced_cells(text + good) == []
+    assert misplaced_cells(text + good.replace("───", "────")) == ["a    b", "1    2 3"]
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs" / "figure1.md"], ids=lambda page: page.name
+)
+def test_what_is_below_figure_1_names_all_that_is_drawn_on_its_curves(page: Path) -> None:
+    _, _, below = page.read_text("utf-8").partition("figure1.png)")
+    caption = below.strip().split("\n\n")[0]
+    assert [word for word in ("curve", "dashed", "dotted", "diamond") if word not in caption] == []

@@ -29,6 +29,7 @@ from figures.split import (
     numbers_of_split,
 )
 from figures.steps import numbers_of_step_limits, plot_step_limits
+from figures.zeros import show_zeros
 
 __all__ = ["caption", "draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
 
@@ -146,6 +147,7 @@ def draw_step_limits(networks: Sequence[Network]) -> Figure:
             ax.set_title(network.title)
             ax.label_outer()
             ax.tick_params(labelbottom=True)
+        show_zeros(row)
         gathered_legend(figure, row)
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,7 +149,9 @@ def _checked(leaf: Leaf, read: Callable[[Any], Tensor], name: str, path: Path) -
     if tensor.is_floating_point():
         flat = tensor.reshape(-1)  # looked at in parts: no copy of all of it is made for this
         parts = (flat[start : start + _BLOCK] for start in range(0, len(flat), _BLOCK))
-        bad = sum(int((~torch.isfinite(part)).sum()) for part in parts)
+        # a sum that is finite is of finite numbers; it may overflow, so what is not finite is counted
+        doubtful = (part for part in parts if not math.isfinite(float(part.sum(dtype=torch.float64))))
+        bad = sum(int((~torch.isfinite(part)).sum()) for part in doubtful)
         if bad:
             raise InputError(
                 f"{path}: tensor {shown} has {bad} NaN or infinite entries; take an earlier checkpoint, or"

@@ -14,6 +14,7 @@ __all__ = ["spelled", "spelled_in"]
 
 _MENTION = re.compile(r"`([A-Za-z_]+)(?:=([^`]*))?`")
 """A setting as :func:`probes.errors.mention` names it."""
+_KNOWN = f"{__name__}.options"
 _QUOTED = re.compile(r"[^\w*?:;/.,=+@%#~!^{}\[\]-]")
 """What a shell would take apart; globs are shown as they are."""
 
@@ -25,7 +26,9 @@ def spelled(text: str, *, ticks: bool = False) -> str:
         text: a message or a page of the packages.
         ticks: whether options stay between backticks, as Markdown has code.
     """
-    options = dict(_options())
+    if "`" not in text:
+        return text
+    options = _options()
     tick = "`" if ticks else ""
 
     def as_option(found: re.Match[str]) -> str:
@@ -46,12 +49,20 @@ def spelled_in(document: Any) -> Any:
     return [spelled_in(value) for value in document] if isinstance(document, list) else document
 
 
-def _options() -> Iterator[tuple[str, click.Parameter]]:
-    """What the commands take, the present one last, by the names of settings in Python and by those of the options."""
+def _options() -> dict[str, click.Parameter]:
+    """What the commands take, by the names of settings in Python and by those of the options, found once a command."""
     context = click.get_current_context(silent=True)
     if context is None:  # somebody else's program calls what the command is made of
-        return
+        return {}
     root = context.find_root()
+    if _KNOWN not in root.meta:
+        root.meta[_KNOWN] = dict(_options_of(root))
+    found: dict[str, click.Parameter] = root.meta[_KNOWN]
+    return found
+
+
+def _options_of(root: click.Context) -> Iterator[tuple[str, click.Parameter]]:
+    """The present command's last."""
     commands = root.command.commands if isinstance(root.command, click.Group) else {}
     for name in sorted(commands, key=lambda name: name == root.invoked_subcommand):
         for parameter in commands[name].params:

@@ -19,6 +19,8 @@ __all__ = ["export"]
 
 _REMEDY = "choose another `file`"
 _FIRST = ("checkpoint", "eta", "layer", "example")
+# a column's type by its dimension's: whole numbers stay whole beside gaps, what is no number is a name
+_PARQUET = {"i": "Int64", "u": "Int64", "f": "float64"}
 
 
 def export(measurements: xr.Dataset, path: Path) -> int:
@@ -92,7 +94,9 @@ def _write_parquet(measurements: xr.Dataset, stream: IO[bytes]) -> int:
         kept["value"].append(value)
         for column in columns:
             kept[column].append(place.get(column))
-    table = pd.DataFrame(kept).convert_dtypes(convert_floating=False)  # whole numbers stay whole beside gaps
+    types = {str(dim): _PARQUET.get(measurements[dim].dtype.kind, "string") for dim in measurements.dims}
+    types |= {"variable": "string", "value": "float64"}
+    table = pd.DataFrame(kept).astype(types)
     table.to_parquet(stream, engine="pyarrow", index=False)
     return len(table)
 

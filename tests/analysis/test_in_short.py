@@ -111,6 +111,24 @@ def test_what_step_is_safe() -> None:
     assert sentences(unsearched)["safe step"] == "not searched for"
 
 
+def test_no_step_is_safe_where_the_loss_rises_at_once() -> None:
+    up = {"step_limit": 0.0, "predicted_limit": 0.0, "perturbation_cosine": -0.01}
+    alone = sentences(run(**up))["safe step"]
+    assert alone.startswith(
+        "none: the loss rises at once; predicted from two gradients none, Lemma 2 allows none"
+    )
+    last = sentences(two(run(step_limit=0.154), run(**up)))["safe step"]
+    assert last.startswith(
+        "none at the last checkpoint: the loss rises at once (0 to 0.154 over all); predicted"
+    )
+    always = sentences(two(run(**up), run(**up)))["safe step"]
+    assert always.startswith("none at any checkpoint: the loss rises at once; predicted")
+    first = sentences(two(run(**up), run(step_limit=0.154)))["safe step"]
+    assert first.startswith(
+        "at the last checkpoint below η = 0.154, where the loss is back at its start (0 to 0.154"
+    )
+
+
 def test_how_sure_that_is() -> None:
     found = sentences(run(noise_floor=3e-7))["how sure"]
     assert found.startswith(

@@ -173,9 +173,14 @@ def drawn(line: Line2D) -> tuple[np.ndarray, np.ndarray]:
     return x[np.isfinite(y)], y[np.isfinite(y)]
 
 
-def marks(ax: Axes, edge: str = "top") -> list[Line2D]:
-    """The triangles at an edge."""
-    return [line for line in ax.lines if line.get_gid() == f"mark at the edge {edge}"]
+def marks(ax: Axes) -> list[Line2D]:
+    """The triangles at the upper edge."""
+    return [line for line in ax.lines if line.get_gid() == "mark at the edge"]
+
+
+def zeros(ax: Axes) -> list[Line2D]:
+    """The points in the strip of zeros."""
+    return [line for line in ax.lines if line.get_gid() == "strip of zeros"]
 
 
 def hollow(ax: Axes) -> list[Line2D]:

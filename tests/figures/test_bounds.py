@@ -220,6 +220,24 @@ def test_the_figure_has_both_ends_of_training_and_the_way_between_them_in_one_lo
         np.testing.assert_array_equal(drawn(line_of(ax, "Theorem 1")), [own.x, own.y])
 
 
+@pytest.mark.parametrize("silent", [np.nan, np.inf])
+def test_what_no_bound_speaks_of_is_not_drawn(silent):
+    """As the outputs' change in another norm, where the network has no bound on it."""
+    envelopes = ladder({"path-metric-midpoint": silent, FUNCTION: 8, "telescoped": 1})
+    own = envelopes["path-metric-midpoint"]
+    own["log10_measured"] = own["log10_measured"] + 0.3
+    numbers = numbers_of_ladder(envelopes)
+    assert not [series for series in numbers.series.unique() if "measured" in series and "path" in series]
+    main = numbers[numbers.series == "measured, worst example"].y
+    assert main.max() == float(envelopes[FUNCTION]["log10_measured"].max())
+    figure = draw_ladder(envelopes)
+    (legend,) = figure.legends
+    assert not [text.get_text() for text in legend.get_texts() if "path metric" in text.get_text()]
+    assert "path metric (ℓ1)" in " ".join(legend.get_title().get_text().split())
+    own["log10_bound"][0, 2] = 4.0  # at one point it speaks
+    assert sum("measured" in series for series in numbers_of_ladder(envelopes).series.unique()) == 4
+
+
 def test_the_legend_climbs_the_ladder():
     ax = axes()
     plot_function_bounds(ladder({FUNCTION: 8, OWN: 5, "telescoped": 1, LAYERWISE: np.inf}), ax=ax)

@@ -1,5 +1,7 @@
 """Runs side by side: what is drawn is what the numbers say, and runs without a common axis have one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,54 @@ def test_runs_that_do_not_all_know_their_steps_lie_at_their_places():
     assert alike.x.max() == 36
 
 
+def test_names_that_runs_have_in_common_are_on_their_axis():
+    networks = runs(steps=False)
+    ticks = figures.draw_compared_limits(networks).axes[0].get_xticklabels()
+    assert [text.get_text() for text in ticks] == [f"epoch-{k:02d}" for k in range(4)]  # of the longest
+    other = networks[1].measurements.assign_coords(checkpoint=["a", "b", "c"])
+    mixed = [networks[0], replace(networks[1], measurements=other)]
+    ticks = figures.draw_compared_limits(mixed).axes[0].get_xticklabels()
+    assert not {"epoch-00", "a"} & {text.get_text() for text in ticks}
+
+
+@pytest.mark.parametrize(("kind", "label"), [("breakdown", "deep relative trust"), ("limits", "Lemma 2")])
+def test_dashed_lines_that_lie_on_each_other_are_all_seen(kind, label):
+    networks = runs()  # of one depth: so all three lines are the same
+    figure = getattr(figures, f"draw_compared_{kind}")(networks)
+    (ax,) = figure.axes
+    own = [line for line in ax.lines if line.is_dashed() and drawn(line)[0].size]
+    assert len({line.get_color() for line in own}) == len(own) == 3
+    seen = [dashes_of(line) for line in own]
+    assert {one[1] for one in seen} == {(3.0, 10.5)}
+    assert sorted(-offset % 13.5 for offset, _ in seen) == [0.0, 4.5, 9.0]  # no dash on another
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    handle = legend.get_lines()[texts.index(f"{label} (dashed)")]
+    assert handle.get_color() == "0.35"  # of no run
+    assert handle.get_color() not in {line.get_color() for line in own}
+
+
+def test_dashed_lines_apart_have_their_own_dashes():
+    networks = runs()
+    networks[1].limits["lemma2"][:] *= 2
+    (ax,) = figures.draw_compared_limits(networks).axes
+    own = [line for line in ax.lines if line.is_dashed() and drawn(line)[0].size]
+    assert [dashes_of(line)[1] for line in own] == [(3.0, 6.0), (3.0, 1.5), (3.0, 6.0)]
+
+
+def test_what_lemma_2_allows_at_a_single_checkpoint_is_seen():
+    networks = [network(f"run {k}", checkpoints=1, seed=k) for k in range(2)]
+    (ax,) = figures.draw_compared_limits(networks).axes
+    points = [line for line in ax.lines if line.get_marker() == "_"]
+    assert [drawn(line)[1].tolist() for line in points] == [[2 ** (1 / 3) - 1]] * 2
+
+
+def dashes_of(line):
+    """Offset and pattern as they were given."""
+    offset, pattern = line._unscaled_dash_pattern
+    return offset, tuple(pattern)
+
+
 @pytest.mark.filterwarnings("error")
 def test_nothing_known_is_said():
     networks = runs()
@@ -65,3 +115,4 @@ def test_nothing_known_is_said():
         one.summary["largest_constant"][:] = np.nan
     (ax,) = figures.draw_compared_constants(networks).axes
     assert [text.get_text() for text in ax.texts] == ["no constant could be measured"]
+    assert ax.get_ylabel() == r"effective constant $C$ at $\eta_0$"

@@ -1,19 +1,23 @@
 """Step limits and effective constants, with those that are missing, zero or infinite."""
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from figures import (
     draw_constants,
+    draw_step_limits,
     numbers_of_constants,
     numbers_of_constants_across_layers,
     numbers_of_constants_through_training,
     numbers_of_step_limits,
     plot_constants_across_layers,
     plot_constants_through_training,
+    plot_ladder_through_training,
     plot_step_limits,
 )
 from figures.style import checkpoint_colors, layer_colors
-from tests.figures.examples import axes, drawn, legend_texts, marks, network
+from tests.figures.examples import axes, drawn, legend_texts, marks, network, zeros
 
 NAMES = ("lemma2", "calibrated", "curvature", "predicted", "certified", "measured")
 
@@ -30,6 +34,33 @@ def test_the_limits_are_drawn_as_given():
     limits.certified[:] = np.nan
     ax = plot_step_limits(limits, ax=axes())
     assert len(ax.lines) == len(legend_texts(ax)) == 5
+
+
+def test_checkpoints_that_know_no_step_are_called_by_their_names():
+    names = ["epoch_0", "epoch_1", "epoch_2", "epoch_4", "epoch_8", "epoch_12"]
+    one = network(checkpoints=6, steps=False)
+    limits = one.limits.assign_coords(checkpoint=names)
+    envelopes = {claim: each.assign_coords(checkpoint=names) for claim, each in one.envelopes.items()}
+    wide = Figure(figsize=(7, 3)).subplots()
+    for ax in (
+        plot_step_limits(limits, ax=wide),
+        plot_ladder_through_training({"theorem1-function": envelopes["theorem1-function"]}, ax=axes()),
+    ):
+        assert [text.get_text() for text in ax.get_xticklabels()] == names
+        assert ax.get_xticks().tolist() == [0, 1, 2, 3, 4, 5]
+        assert {text.get_rotation() for text in ax.get_xticklabels()} == {0}
+    narrow = plot_step_limits(limits)
+    assert [text.get_text() for text in narrow.get_xticklabels()] == names
+    assert {text.get_rotation() for text in narrow.get_xticklabels()} == {30}
+    many = network(checkpoints=60, steps=False).limits
+    ticks = plot_step_limits(many).get_xticklabels()
+    assert 5 < len(ticks) < 15
+    assert [text.get_text() for text in ticks[:2]] == [
+        "epoch-00",
+        f"epoch-{ticks[1].get_position()[0]:02.0f}",
+    ]
+    alone = plot_step_limits(limits.isel(checkpoint=[5]))
+    assert [text.get_text() for text in alone.get_xticklabels()] == ["epoch_12"]
 
 
 def test_a_limit_that_was_not_reached_is_an_arrow_where_the_search_ended():
@@ -54,13 +85,65 @@ def test_zero_and_infinite_limits_are_marked_at_the_edges():
     limits.curvature[1:] = np.inf
     limits.calibrated[2] = np.nan
     plot_step_limits(limits, ax=ax)
-    assert [mark.get_xdata()[0] for mark in marks(ax, "bottom")] == [0]
-    assert [mark.get_xdata()[0] for mark in marks(ax, "top")] == [12, 24]
-    assert {"limit is 0: loss rises at once", "no limit (infinite)"} <= set(legend_texts(ax))
+    assert [mark.get_xdata()[0] for mark in zeros(ax)] == [0]
+    assert [mark.get_xdata()[0] for mark in marks(ax)] == [12, 24]
+    assert {"limit is 0: no step at all", "no limit (infinite)"} <= set(legend_texts(ax))
     words = numbers_of_step_limits(limits).set_index(["series", "x"]).drawn_as
     assert words["measured", 0.0] == "zero"
     assert (words["curvature", 12.0], words["curvature", 24.0]) == ("overflow", "overflow")
     assert words["calibrated", 24.0] == "not drawn"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_zeros_lie_in_a_strip_below_everything_else(together):
+    networks = [network("a", seed=1), network("b", seed=2)]
+    limits = networks[1].limits
+    for name in ("lemma2", "calibrated", "measured"):
+        limits[name][1:] = 0.0
+    networks[0].limits["predicted"][:] = [1e-9, 1.0, 1.0]  # lower than anything in the other panel
+    left, ax = draw_step_limits(networks).axes if together else (axes(), plot_step_limits(limits, ax=axes()))
+    (strip,) = [patch for patch in ax.patches if patch.get_label() == "limit is 0: no step at all"]
+    top = strip.get_height()
+    low, high = np.log10(ax.get_ylim())
+    begin = low + top * (high - low)
+    shown = [drawn(line)[1] for panel in {left, ax} for line in panel.lines if line not in zeros(panel)]
+    assert min(np.log10(y[y > 0]).min() for y in shown if y.size) >= begin - 1e-9
+    assert min(ax.get_yticks()) >= 10**begin * (1 - 1e-9)
+    assert min(ax.yaxis.get_minorticklocs(), default=np.inf) >= 10**begin * (1 - 1e-9)
+    heights = {}
+    for mark in zeros(ax):
+        heights.setdefault((str(mark.get_color()), mark.get_marker()), set()).add(mark.get_ydata()[0])
+    assert {marker for _, marker in heights} == {"s", "D", "o"}  # those of their lines
+    places = [height for own in heights.values() for height in own]
+    assert len(places) == len(set(places)) == 3  # a row a limit
+    assert 0 < min(places) < max(places) < top
+    assert [text.get_text() for text in (left if together else ax).texts] == ["0"]
+    if together:
+        assert not zeros(left)
+        assert left.get_ylim() == ax.get_ylim()
+
+
+def test_zeros_alone_are_something_to_show():
+    limits = network().limits
+    for name in NAMES:
+        limits[name][:] = 0.0 if name == "measured" else np.nan
+    ax = plot_step_limits(limits, ax=axes())
+    assert len(zeros(ax)) == 3
+    assert [text.get_text() for text in ax.texts] == ["0"]
+
+
+def test_without_a_zero_there_is_no_strip():
+    ax = plot_step_limits(network().limits, ax=axes())
+    assert not ax.patches
+    assert not ax.texts
+
+
+def test_constants_of_zero_lie_in_a_strip_too():
+    summary = network().summary
+    summary.constant[1, 2] = 0.0
+    for ax in draw_constants(summary).axes:
+        assert len(zeros(ax)) == 1
+        assert ax.get_ylim()[0] < np.nanmin(summary.constant.where(summary.constant > 0))
 
 
 def test_constants_of_weight_matrices_through_training():

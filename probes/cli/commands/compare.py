@@ -11,6 +11,7 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
+from probes.cli.tables import WIDE, paragraph, plain, room
 from probes.errors import InputError
 from probes.system.terminal import say
 
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 )
 @CLAIMS
 @FORMAT
+@WIDE
 @JSON
 def compare(
     results: tuple[Path, ...],
     out: Path | None,
     user_claims: tuple[str, ...],
     formats: tuple[str, ...],
+    wide: bool,
     as_json: bool,
 ) -> None:
     """Runs side by side: the numbers of each one's first and last checkpoint, and where verdicts differ at the last.
@@ -44,7 +47,6 @@ def compare(
     from analysis.documents import comparison_document
     from analysis.wording import unfinished_lines
     from probes.cli.claims import chosen_claims
-    from probes.cli.tables import plain
 
     claims = chosen_claims(user_claims).values()
     runs = _loaded(results)
@@ -54,16 +56,21 @@ def compare(
         document = comparison_document(rows, runs, verdicts)
         print_json({**document, "figures": [str(path) for path in figures]})
         return
-    say(plain(comparison_table(rows)))
+    width = room(wide=wide)
+    say(plain(comparison_table(rows), width, spare=_SPARE))
     say()
     if verdicts:
-        say(plain(verdicts_table(runs, verdicts)))
+        say(plain(verdicts_table(runs, verdicts), width))
     else:
         say("no claim fares differently at the last checkpoints")
     for run in runs:
         for line in unfinished_lines(run.measurements):
-            say(f"WARNING: {run.title}: {line}")
+            say(paragraph(f"{run.title}: {line}", width, head="WARNING: ", indent=2))
     say("figures: add --out FOLDER" if out is None else f"figures and their numbers are in {out}")
+
+
+_SPARE = ("L", "predicted", "accuracy")
+"""The columns that a narrow terminal can do without, in the order in which they go."""
 
 
 def _loaded(results: Sequence[Path]) -> list[Overview]:

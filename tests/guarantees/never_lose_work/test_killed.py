@@ -140,9 +140,12 @@ def test_ctrl_c_in_a_terminal(inputs: Path, undisturbed: dict[str, bytes], tmp_p
     words = [sys.executable, "-m", "probes", *arguments]
     options: dict[str, Any] = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, **options) as process:
-        processes.wait_for(paused, process)
-        process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=processes.LONG)
+        try:
+            processes.wait_for(paused, process)
+            process.send_signal(signal.SIGINT)
+            printed, said = process.communicate(timeout=processes.LONG)
+        finally:
+            process.kill()  # of one that has ended it is nothing
     lines = [
         line for line in said.splitlines() if "probe: about" not in line
     ]  # how long it takes is the machine's

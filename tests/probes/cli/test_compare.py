@@ -11,6 +11,7 @@ import pytest
 
 import probes
 from analysis import judge
+from analysis.comparison import comparison_table
 from tests.conftest import Probe
 from tests.probes.cli.refusals import one_line
 
@@ -92,3 +93,36 @@ def test_what_cannot_be_compared(probe: Probe, measured: Path, tmp_path: Path) -
     one_line(probe("compare", measured, tmp_path), "run.json")
     (tmp_path / "file").touch()
     assert probe("compare", measured, tmp_path, "--out", tmp_path / "file").exit_code == 2
+
+
+def test_a_narrow_terminal(
+    probe: Probe, measured: Path, noisy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probes.cli.commands.compare.room", lambda *, wide: None if wide else 60)
+    narrow = probe("compare", measured, noisy)
+    assert narrow.exit_code == 0, narrow.output
+    assert "(--wide also shows: L" in narrow.stdout
+    table = narrow.stdout.partition("figures: add")[0].replace(str(measured), "run").splitlines()
+    assert max(map(len, table)) <= 60
+    wide = probe("compare", measured, noisy, "--wide").stdout
+    assert {"L", "predicted", "accuracy"} <= set(wide.splitlines()[0].split())
+    assert max(map(len, wide.splitlines())) > 100
+
+
+def test_the_headings_say_which_eta(probe: Probe, measured: Path, noisy: Path, tmp_path: Path) -> None:
+    heading = probe("compare", measured, noisy).stdout.splitlines()[0]
+    assert "breakdown (η = 0.01)  C at η₀  " in heading
+
+
+def row(eta: float) -> dict[str, object]:
+    numbers = dict.fromkeys(
+        ("loss", "accuracy", "breakdown", "constant", "lemma2", "predicted", "measured"), 0.5
+    )
+    return {"run": "a", "checkpoint": "b", "depth": 3, "eta": eta, **numbers}
+
+
+def test_an_eta_that_differs_is_said_at_each_breakdown() -> None:
+    near = comparison_table([row(0.00785), row(0.00785)])
+    assert [line[5] for line in near] == ["breakdown (η = 0.00785)", "0.5", "0.5"]
+    mixed = comparison_table([row(0.00785), row(0.01)])
+    assert [line[5] for line in mixed] == ["breakdown (η near 0.01)", "0.5 (η = 0.00785)", "0.5 (η = 0.01)"]

@@ -81,12 +81,12 @@ def test_export_is_tidy_and_exact(tmp_path: Path, parts: list[xr.Dataset]) -> No
 
 
 def test_parquet_has_the_rows_of_the_csv(tmp_path: Path, parts: list[xr.Dataset]) -> None:
-    pytest.importorskip("pyarrow")
     measurements = join(parts)
     rows = export(measurements, tmp_path / "out.csv")
-    assert export(measurements, tmp_path / "out.PARQUET") == rows
+    with warnings.catch_warnings(action="error"):
+        assert export(measurements, tmp_path / "out.PARQUET") == rows
     table = pd.read_parquet(tmp_path / "out.PARQUET")
-    plain = pd.read_csv(tmp_path / "out.csv", float_precision="round_trip")
+    plain = pd.read_csv(tmp_path / "out.csv")
     assert list(table.columns) == list(plain.columns)
     for column in table.columns:
         mine, other = table[column], plain[column]
