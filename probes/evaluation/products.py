@@ -107,19 +107,19 @@ def _gain(shapes: tuple[tuple[int, int, int], ...], threads: int) -> float:
 
 @lru_cache
 def _excess(shapes: tuple[tuple[int, int, int], ...]) -> float:
-    """How many times as large as torch's own oneDNN's worst error is; infinite where there is no such choice."""
+    """How many times as large as torch's own oneDNN's error is over all; infinite where there is no such choice."""
     if _cpu_products() is None:
         return float("inf")
-    worst = 0.0
+    squares = dict.fromkeys(_ROUTES, 0.0)
     for x, w in _operands(shapes):
         exact = x.double() @ w.double().T
-        errors = {}
+        size = float(torch.linalg.vector_norm(exact))
         for route in _ROUTES:
             with multiplying(route):
-                errors[route] = float(torch.linalg.vector_norm(torch.nn.functional.linear(x, w) - exact))
-        floor = torch.finfo(torch.float32).eps / 16 * float(torch.linalg.vector_norm(exact))
-        worst = max(worst, errors["onednn"] / max(errors["torch"], floor))
-    return worst
+                error = float(torch.linalg.vector_norm(torch.nn.functional.linear(x, w) - exact))
+            squares[route] += (error / size) ** 2
+    least = (torch.finfo(torch.float32).eps / 16) ** 2 * len(shapes)
+    return float((squares["onednn"] / max(squares["torch"], least)) ** 0.5)
 
 
 def _seconds(route: str, shapes: tuple[tuple[int, int, int], ...]) -> float:
