@@ -113,7 +113,7 @@ def _settled(settings: SliceSettings, prepared: Prepared, out: Path | None) -> t
         together = mixes_examples(network, settings.batchnorm)
         chunk = default_chunk(len(prepared.data), together=together)
     known = begun.get("matmul") if settings.matmul == "auto" else None
-    return chunk, known or settled_route(settings, network, chunk)
+    return chunk, known or settled_route(settings, network, prepared.data.batches, chunk)
 
 
 def _prepared_together(

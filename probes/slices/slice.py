@@ -90,7 +90,7 @@ def measure_slice(
         chunk = default_chunk(len(batches), together=mixed) if settings.chunk is None else settings.chunk
         if mixed:
             refuse_mixed(settings, len(batches), chunk, share)
-        settings = replace(settings, matmul=settled_route(settings, network, chunk))
+        settings = replace(settings, matmul=settled_route(settings, network, batches, chunk))
         with probing(
             network, batchnorm=settings.batchnorm, precision=settings.precision, matmul=settings.matmul
         ):
@@ -116,11 +116,14 @@ def measure_slice(
             return assembled(frozen, label, collected(frozen, floor, measures))
 
 
-def settled_route(settings: SliceSettings, network: nn.Module, chunk: int) -> str:
+def settled_route(settings: SliceSettings, network: nn.Module, batches: Batches, chunk: int) -> str:
     """What multiplies the network's matrices: a matter of float32 on a CPU alone."""
     if settings.dtype != "float32" or settings.device != "cpu" or settings.precision != "full":
         return "torch"
-    return fastest_route(settings.matmul, shapes_of(dict(network.named_parameters()), chunk))
+    _, first = next(batches.chunks(1))
+    tokens = first.token_ids()
+    positions = 1 if tokens is None else tokens.shape[1]  # a matrix meets every token of an example
+    return fastest_route(settings.matmul, shapes_of(dict(network.named_parameters()), chunk * positions))
 
 
 def _given(

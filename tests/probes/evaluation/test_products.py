@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 from probes import InputError, SliceSettings, measure_slice
+from probes.data.batch import Batch
+from probes.data.batches import Batches
 from probes.evaluation import products
 from probes.evaluation.frozen_state import probing
 from probes.evaluation.products import fastest_route, multiplying, shapes_of
+from probes.slices import slice as slice_module
 
 SHAPES = ((500, 300, 200), (500, 200, 200))
 
@@ -126,6 +129,17 @@ def test_small_products_are_not_timed() -> None:
     large = dict(nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10)).named_parameters())
     assert shapes_of(large, 1000) == ((500, 784, 256), (500, 256, 10))
     assert fastest_route("auto", ()) == "torch"
+
+
+def test_every_token_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 30 windows of 8 tokens, for the matrices of a transformer."""
+    seen: list[object] = []
+    monkeypatch.setattr(slice_module, "fastest_route", lambda asked, shapes: seen.append(shapes) or "torch")
+    monkeypatch.setattr(products, "_WORTH_TIMING", 1.0)
+    network = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    x = torch.randint(0, 5, (30, 8), generator=torch.Generator().manual_seed(0))
+    slice_module.settled_route(SliceSettings(), network, Batches([Batch(x, None)]), 30)
+    assert seen == [((240, 4, 5), (240, 4, 3))]
 
 
 def test_a_slice_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
