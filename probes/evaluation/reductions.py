@@ -43,18 +43,24 @@ def compare(a: Tensor, b: Tensor) -> Comparison:
     Where squares underflow (of float64 tensors with norms below 1e-154) the norms are 0, and so is the product.
     """
     first, second = a.detach().reshape(-1), b.detach().reshape(-1)
-    size = min(_BLOCK, len(first))
-    scratch = torch.empty(2, size, dtype=torch.float64, device=a.device)
-    sums = [torch.zeros(3, dtype=torch.float64, device=a.device)]
+    if first.numel() <= _BLOCK:  # as most tensors are: nothing to be summed, which would take as long
+        square, difference, product = _squares(first.double(), second.double())
+        return Comparison(square.sqrt(), difference.sqrt(), product)
+    scratch = torch.empty(2, _BLOCK, dtype=torch.float64, device=a.device)
+    sums = []
     for start in range(0, len(first), _BLOCK):
         part = first[start : start + _BLOCK]
         left = scratch[0, : len(part)].copy_(part)
         right = scratch[1, : len(part)].copy_(second[start : start + _BLOCK])
-        square, product = left.dot(left), left.dot(right)
-        left -= right
-        sums.append(torch.stack([square, left.dot(left), product]))
+        sums.append(torch.stack(_squares(left, right)))
     square, difference, product = torch.stack(sums).sum(0).unbind()
     return Comparison(square.sqrt(), difference.sqrt(), product)
+
+
+def _squares(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """‖left‖², ‖left − right‖² and ⟨left, right⟩ of float64 vectors."""
+    apart = left - right
+    return left.dot(left), apart.dot(apart), left.dot(right)
 
 
 def relative_difference(a: Tensor, b: Tensor) -> float:
