@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -177,6 +177,7 @@ def test_agrees_with_a_loop_over_examples(name: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example(seed=75740, depth=4, activation="relu", eta=1e-4, residual=False)  # behind a layer of dead units
 @given(
     st.integers(0, 2**31),
     st.integers(1, 5),
@@ -201,8 +202,9 @@ def test_what_the_triangle_inequality_says(
     xr.testing.assert_allclose(product.where(known), a.where(known), rtol=1e-7, atol=1e-11)
     assert bool((known == (found.mean_example_change > 0)).all())
     # a mean of ratios, weighted by ‖g_i‖, lies between the smallest and the largest
-    quantiles = found.example_gradient_change
-    assert bool((quantiles.diff("quantile") >= 0).all())
+    quantiles, some = found.example_gradient_change, found.examples_without_gradient < 9
+    assert bool((quantiles.notnull() == some).all())
+    assert bool((quantiles.diff("quantile") >= 0).where(some, True).all())
     every = found.examples_without_gradient == 0
     assert bool((found.mean_example_change <= quantiles[..., -1] * (1 + room)).where(every, True).all())
 
