@@ -265,11 +265,12 @@ def _log_product(matrix: Array, log_vector: Array) -> Array:
     term.
     """
     known = log_vector[np.isfinite(log_vector)]
-    if known.size == 0 and not np.isposinf(log_vector).any():
+    finite = not np.isposinf(log_vector).any()
+    if known.size == 0 and finite:
         return np.full(len(matrix), -np.inf)
     rows = np.arange(len(matrix))
     found = np.empty(len(matrix))
-    if not np.isposinf(log_vector).any() and known.min() >= (top := float(known.max())) - 700:
+    if finite and known.min() >= (top := float(known.max())) - 700:
         with np.errstate(over="ignore", divide="ignore"):
             # no BLAS, whose threads wait for each other longer than so small a product takes
             product = np.einsum("ij,j", matrix, np.exp(log_vector - top))

@@ -185,7 +185,7 @@ class BoundIngredients(Measure):
             return self._linear(self.exact, frozen, change)
         if self.along is None:
             return None
-        rounding = {n: moved[n].double() - frozen[n] - eta * d.double() for n, d in self.direction.items()}
+        rounding = {n: self.frozen.rounding(n, moved[n].double() - frozen[n], eta) for n in self.direction}
         rest = self._linear(self.single, _in(torch.float32, self.before), rounding)
         return (
             None if rest is None else [eta * one + other for one, other in zip(self.along, rest, strict=True)]
@@ -246,7 +246,7 @@ class BoundIngredients(Measure):
             return None
         if name not in self.direction:
             return 0.0
-        return float(torch.linalg.vector_norm(change - eta * self.direction[name].double()))
+        return float(torch.linalg.vector_norm(self.frozen.rounding(name, change, eta)))
 
     def _step_norm(self, name: str, change: Tensor, eta: float, rounding: float | None) -> float:
         """‖ΔW‖ from above: η‖d‖ and the norm of what rounding added, or at once where there is no direction."""

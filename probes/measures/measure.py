@@ -139,6 +139,11 @@ class Frozen:
         """Of d_l, found once."""
         return self._found("step", name, {} if self.direction is None else self.direction)
 
+    def rounding(self, name: str, change: Tensor, eta: float) -> Tensor:
+        """ΔW_l − ηd_l on a line, what rounding added, from ΔW_l in float64."""
+        assert self.direction is not None
+        return change - eta * self.direction[name].double()
+
     def gradient_spectral_norm(self, name: str) -> float:
         """‖g_l‖₂; where the direction is a multiple of the gradient, so are its singular values."""
         gradient = self.base.gradients[name]

@@ -82,7 +82,7 @@ class Spectra(Measure):
             return spectrum(change).above(negligible)
         if name not in self.directions:
             return Spectrum(0.0, 0.0)  # it does not move
-        rest = float(torch.linalg.vector_norm(change - point.eta * direction[name].double()))
+        rest = float(torch.linalg.vector_norm(self.frozen.rounding(name, change, point.eta)))
         return self.directions[name].beside(point.eta, rest).above(negligible)
 
     def tables(self) -> list[Floats]:

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 import xarray as xr
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
 from probes.choices import MOST_CHECKPOINTS
+from probes.data.batches import Batches
 from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.devices import resolved_device
@@ -80,8 +81,8 @@ def prepare_run(
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
-    chunk, matmul = share.first(lambda: _settled(settings, prepared, out))
     network = prepared.networks.load(0).network
+    chunk, matmul = share.first(lambda: _settled(settings, prepared.data.batches, network, out))
     if mixes_examples(network, settings.batchnorm):
         refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
     check_layers(network, settings, records[0].names)
@@ -99,7 +100,9 @@ def prepare_run(
     return PreparedRun(**vars(prepared), settings=settings, records=records, identity=identity)
 
 
-def _settled(settings: SliceSettings, prepared: Prepared, out: Path | None) -> tuple[int, str]:
+def _settled(
+    settings: SliceSettings, batches: Batches, network: nn.Module, out: Path | None
+) -> tuple[int, str]:
     """How many examples at once, and what multiplies: as asked for, as the run in the folder was begun, or settled now.
 
     Raises:
@@ -107,13 +110,12 @@ def _settled(settings: SliceSettings, prepared: Prepared, out: Path | None) -> t
     """
     recorded = None if out is None else RunFolder(out).begun()
     begun = {} if recorded is None else recorded["identity"]
-    network = prepared.networks.load(0).network
     chunk = begun.get("chunk") if settings.chunk is None else settings.chunk
     if chunk is None:
         together = mixes_examples(network, settings.batchnorm)
-        chunk = default_chunk(len(prepared.data), together=together)
+        chunk = default_chunk(len(batches), together=together)
     known = begun.get("matmul") if settings.matmul == "auto" else None
-    return chunk, known or settled_route(settings, network, prepared.data.batches, chunk)
+    return chunk, known or settled_route(settings, network, batches, chunk)
 
 
 def _prepared_together(

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from probes.measures.operator_norms.singular_values import spectrum
+
 __all__ = ["EPS", "matrix_norm"]
 
 
@@ -39,11 +41,10 @@ def _gram(matrix: Tensor) -> tuple[Tensor, float]:
 def matrix_norm(matrix: Tensor) -> float:
     """σ_max of a matrix (m, n) with entries up to 1: exact to rounding, or at most 1 % above it.
 
-    LAPACK's singular values are those of a matrix within p(m, n) ε σ_max of it, "p a modestly growing function", for
-    which max(m, n) is allowed. Beyond ``LARGEST_EXACT`` it is the root of a bound on λ_max of the Gram matrix.
+    Beyond ``LARGEST_EXACT`` it is the root of a bound on λ_max of the Gram matrix.
     """
     if min(matrix.shape) <= LARGEST_EXACT:
-        return float(torch.linalg.svdvals(matrix)[0]) * (1 + max(matrix.shape) * EPS)
+        return spectrum(matrix).spectral_norm
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     gram, excess = _gram(wide.contiguous())
     return math.sqrt(_by_squaring(gram) + excess) * (1 + 4 * EPS)
