@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import machine
+from benchmarks.machine import machine
 from benchmarks.timing import alternate
 from probes.data.dataset import load_data
 from probes.measures.settings import SliceSettings

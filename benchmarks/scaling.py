@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.cases import grid, perceptron
-from benchmarks.measure import machine
+from benchmarks.machine import machine
 from benchmarks.roofline import counted
 from figures import style
 from probes.measures.settings import SliceSettings

@@ -217,7 +217,7 @@ def test_a_missing_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_ladders_cost_is_compared_with_the_slice() -> None:
     found = ladder.compare(tiny(), 1)
-    assert [compared["of"] for compared in found["compared"]] == ["slice and ladder"]
+    assert [compared["of"] for compared in found["compared"]] == ["slice, spectra and ladder"]
 
 
 def test_what_is_measured_is_written_shown_and_drawn(
