@@ -9,7 +9,6 @@ ReLU's kinks there is no limit as η → 0 to speak of before next to no example
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,23 +19,21 @@ from analysis import split
 from analysis.completion import completed
 from analysis.constants import ORDER_ONE
 from analysis.wording import number
-from probes.data.dataset import DataSet, load_data
+from probes.data.dataset import DataSet
 from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
-from probes.system.files import write_atomically
-from probes.system.terminal import say
-from studies.frame import Result, claim_study
+from studies.frame import Conclusion, Study
+from studies.grid import Coordinates
 from trust import measurements as variables
 from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
 
-__all__ = ["NAME", "PRESETS", "QUANTITIES", "Preset", "study"]
+__all__ = ["PRESETS", "QUANTITIES", "DroppedConstant", "Preset"]
 
-NAME = "dropped-constant"
 PLACES = {"largest": "of the largest C", "input": "input"}
 """The weight matrix where C is largest (of each seed and checkpoint its own), and the input layer."""
 QUANTITIES = {
@@ -86,8 +83,17 @@ _NETWORKS: dict[str, tuple[int, str]] = {  # name: depth and kind; two layers ha
     if (depth, kind) != (2, "residual")
 }
 
-PRESETS: dict[str, Callable[[], Preset]] = {
-    "quick": lambda: Preset(
+PRESETS = {
+    "toy": Preset(
+        width=6,
+        batch_size=50,
+        epoch_steps=4,
+        examples=80,
+        split_examples=80,
+        jacobian=2,
+        schedule=dict.fromkeys(("2-layer", "16-layer-residual"), (2, 0.9)),
+    ),
+    "quick": Preset(
         width=64,
         batch_size=125,
         epoch_steps=None,
@@ -98,7 +104,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         schedule=dict.fromkeys(_NETWORKS, (10, 0.9))
         | {"16-layer": (60, 0.97), "50-layer": (30, 0.97), "50-layer-batch-norm": (25, 0.97)},
     ),
-    "paper": lambda: Preset(
+    "paper": Preset(
         width=784,
         batch_size=250,
         epoch_steps=240,
@@ -110,74 +116,65 @@ PRESETS: dict[str, Callable[[], Preset]] = {
 }
 
 
-def study(
-    preset: str, out: Path, *, seeds: int = 3, data: str = "mnist", formats: tuple[str, ...] = ("png", "pdf")
-) -> Result:
-    """Train, measure, take apart and draw; what is in the folder already is not done again.
+class DroppedConstant(Study):
+    """The effective constant taken apart, over depths, kinds of network and seeds."""
 
-    Args:
-        preset: a name of :data:`PRESETS`.
-        out: the folder for everything.
-        seeds: from how many initial networks and orders of the data.
-        data: a data spec; ``mnist:FOLDER`` for the full 60,000 images.
-        formats: of the figure.
-
-    Raises:
-        InputError: another study is in the folder, or it cannot be written.
-    """
-    from figures.dropped_constant import draw_dropped_constant, numbers_of_dropped_constant
-    from figures.saving import save_figure
-
-    size, made = PRESETS[preset](), load_data(data)
-    # more seeds may be added to a folder
-    with claim_study(out, NAME, {"preset": preset, "data": data, "data_hash": made.digest()}):
-        found = over_seeds(_measured(size, out, made, data, seeds))
-        figures = save_figure(
-            draw_dropped_constant(found),
-            out / NAME,
-            numbers_of_dropped_constant(found),
-            formats=formats,
-            write=write_atomically,
-        )
-    return Result(NAME, preset, seeds, _answer(found, seeds), _numbers(found), _table(found), figures)
-
-
-def _measured(size: Preset, out: Path, made: DataSet, data: str, seeds: int) -> xr.Dataset:
-    """``value`` (network, seed, checkpoint, place, quantity) and ``accuracy`` (network, seed, checkpoint)."""
-    networks = []
-    for name, (depth, kind) in _NETWORKS.items():
-        each = []
-        for seed in range(seeds):
-            say(f"{depth} layers, {kind}: seed {seed + 1} of {seeds}", err=True)
-            folder = out / name / f"seed-{seed}"
-            train(_training(size, name, made, data, seed), folder / "checkpoints", data=made, what=name)
-            settings = SliceSettings(
-                etas=_ETAS,
-                split_examples=size.split_examples,
-                jacobian=size.jacobian,
-                spectra="none",
-                limit=False,
-                curvature=False,
-                spot_check=False,
-                ladder=False,
-            )
-            source = Source((str(folder / "checkpoints"),), examples=size.examples)
-            measure_run(source, folder / "measurements", settings=settings, what=name)
-            each.append(taken_apart(load(folder / "measurements")))
-        networks.append(xr.concat(each, "seed"))
-    found = xr.concat(networks, "network").assign_coords(network=list(_NETWORKS))
-    shares = np.linspace(0.0, 1.0, found.sizes["checkpoint"])
-    depths, kinds = zip(*_NETWORKS.values(), strict=True)
-    return found.assign_coords(
-        checkpoint=shares, depth=("network", list(depths)), kind=("network", list(kinds))
+    name = "dropped-constant"
+    question = "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?"
+    presets = PRESETS
+    caveats = (
+        "C is at η₀ = 1e-4: behind ReLU's kinks there is no limit as η → 0 before next to no example crosses one.",
     )
 
+    def runs(self, size: Preset) -> list[Coordinates]:
+        """The networks."""
+        return [{"network": name} for name in size.schedule]
 
-def _training(size: Preset, name: str, made: DataSet, data: str, seed: int) -> TrainingSettings:
+    def measure(self, size: Preset, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
+        """``value`` (checkpoint, place, quantity) and ``accuracy`` (checkpoint)."""
+        checkpoints, results = folder / "checkpoints", folder / "measurements"
+        train(_training(size, run, data), checkpoints, data=data)
+        settings = SliceSettings(
+            etas=_ETAS,
+            split_examples=size.split_examples,
+            jacobian=size.jacobian,
+            spectra="none",
+            limit=False,
+            curvature=False,
+            spot_check=False,
+            ladder=False,
+        )
+        source = Source((str(checkpoints),), examples=size.examples)
+        measure_run(source, results, settings=settings)
+        return taken_apart(load(results))
+
+    def conclude(self, size: Preset, found: xr.Dataset) -> Conclusion:
+        """Medians and ranges over the seeds."""
+        from figures.dropped_constant import draw_dropped_constant, numbers_of_dropped_constant
+
+        names = list(size.schedule)
+        grid = found.set_index(run=["network", "seed"]).unstack("run").sel(network=names)
+        depths, kinds = zip(*(_NETWORKS[name] for name in names), strict=True)
+        whole = over_seeds(grid).assign_coords(
+            checkpoint=np.linspace(0.0, 1.0, grid.sizes["checkpoint"]),
+            depth=("network", list(depths)),
+            kind=("network", list(kinds)),
+        )
+        return Conclusion(
+            _answer(whole, grid.sizes["seed"]),
+            _numbers(whole),
+            _table(whole),
+            draw_dropped_constant(whole),
+            numbers_of_dropped_constant(whole),
+        )
+
+
+def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
+    name = str(run["network"])
     depth, kind = _NETWORKS[name]
     epochs, decay = size.schedule[name]
     network = PerceptronSpec(
-        widths=(math.prod(made.x.shape[1:]), *[size.width] * (depth - 1), 10),
+        widths=(math.prod(data.x.shape[1:]), *[size.width] * (depth - 1), 10),
         activation="relu",
         residual=kind == "residual",
         norm="batch" if kind == "batch norm" else "none",
@@ -185,13 +182,12 @@ def _training(size: Preset, name: str, made: DataSet, data: str, seed: int) -> T
     )
     return TrainingSettings(
         network=network,
-        data=data,
         epochs=epochs,
         epoch_steps=size.epoch_steps,
         lr_decay=decay,
         batch_size=size.batch_size,
         checkpoints=str(_CHECKPOINTS),
-        seed=seed,
+        seed=int(run["seed"]),
     )
 
 

@@ -1,19 +1,56 @@
-"""What studies share: a folder that is one study's, and what it ends with."""
+"""What a study is: a grid of runs, what is measured in each, one figure, one verdict; and how it is run whole."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from probes.errors import InputError
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from probes.choices import check_count
+from probes.data.dataset import DataSet, load_data
+from probes.errors import InputError, mention
+from probes.system.callables import is_callable_spec, load_object
 from probes.system.files import write_atomically
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
+from studies.catalogue import STUDIES
+from studies.grid import Coordinates, Grid
+from studies.page import page
 
-__all__ = ["Result", "claim_study"]
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    from matplotlib.figure import Figure
+
+__all__ = ["Conclusion", "Interval", "Result", "Study", "claim_study", "find_study", "interval", "run_study"]
+
+Table: TypeAlias = Sequence[Sequence[str]]
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a study concludes from its runs.
+
+    Attributes:
+        answer: in words.
+        numbers: by name; NaN where one is not known.
+        table: for reading, the first row its heading.
+        figure: of what was measured.
+        drawn: the numbers in it.
+    """
+
+    answer: str
+    numbers: Mapping[str, float]
+    table: Table
+    figure: Figure
+    drawn: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -26,8 +63,9 @@ class Result:
         seeds: over how many.
         answer: in words.
         numbers: by name; NaN where one is not known.
-        table: the same for reading, the first row its heading.
-        figures: files.
+        table: for reading, the first row its heading.
+        figures: files: the figure in its formats, and its numbers.
+        page: the file that says it all.
     """
 
     study: str
@@ -35,8 +73,163 @@ class Result:
     seeds: int
     answer: str
     numbers: Mapping[str, float]
-    table: Sequence[Sequence[str]]
+    table: Table
     figures: Sequence[Path]
+    page: Path
+
+
+class Study(ABC):
+    """An experiment: what it runs for each seed, what it measures there, and what it concludes.
+
+    A subclass in a file of one's own is run by ``probe study file.py:Name``.
+
+    Attributes:
+        name: of the study, and of its files.
+        question: in a line.
+        presets: how large it can be, by name: any objects, which only the study itself reads.
+        caveats: what the answer does not say, a sentence or two each.
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+    presets: ClassVar[Mapping[str, Any]]
+    caveats: ClassVar[Sequence[str]] = ()
+
+    @abstractmethod
+    def runs(self, size: Any) -> Sequence[Coordinates]:
+        """The runs of one seed, each by names and values that no other has.
+
+        Args:
+            size: the preset.
+        """
+
+    @abstractmethod
+    def measure(self, size: Any, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
+        """Train and measure one run.
+
+        Args:
+            size: the preset.
+            run: one of :meth:`runs`, with its ``seed``.
+            folder: for what it keeps; called again after an interruption it finds there what it had written.
+            data: what it is trained on.
+
+        Returns:
+            What was measured, of any dims.
+        """
+
+    @abstractmethod
+    def conclude(self, size: Any, found: xr.Dataset) -> Conclusion:
+        """Judge and draw.
+
+        Args:
+            size: the preset.
+            found: what all runs measured, along the dim ``run``; a run's names and ``seed`` are coordinates of it.
+        """
+
+
+def find_study(spec: str) -> tuple[Study, str]:
+    """The study of that name, or in a file of the user's own; and where it is.
+
+    Raises:
+        InputError: there is none.
+    """
+    if spec in STUDIES:
+        spec = STUDIES[spec].place
+    elif not is_callable_spec(spec):
+        raise InputError(
+            f"{mention('study', spec)}: unknown (there are {', '.join(STUDIES)}, and path/to/file.py:Name)"
+        )
+    found = load_object(spec, option="study")
+    if not (isinstance(found, type) and issubclass(found, Study)):
+        what = "nothing" if found is None else repr(found)[:60]
+        raise InputError(
+            f"{mention('study', spec)}: that is {what}, not a class made from studies.frame.Study"
+        )
+    missing = [name for name in ("name", "question", "presets") if not hasattr(found, name)]
+    if missing or getattr(found, "__abstractmethods__", None):
+        lacking = missing[0] if missing else min(found.__abstractmethods__)
+        raise InputError(f"{mention('study', spec)}: the study must say its {lacking}")
+    return found(), spec
+
+
+def run_study(
+    spec: str,
+    preset: str,
+    out: Path,
+    *,
+    seeds: int = 3,
+    data: str = "mnist",
+    formats: tuple[str, ...] = ("png", "pdf"),
+    jobs: int | None = None,
+    dask: str | None = None,
+) -> Result:
+    """Run a study whole; what is in the folder already is not done again, and seeds may be added.
+
+    Args:
+        spec: a name of :data:`studies.catalogue.STUDIES`, or ``file.py:Name``.
+        preset: a name of the study's presets.
+        out: the folder for everything.
+        seeds: how many times each run is made.
+        data: a data spec; ``mnist:FOLDER`` for the full 60,000 images.
+        formats: of the figure.
+        jobs: processes that share the runs; None: as many as there are cores.
+        dask: the address of a Dask scheduler whose workers share them.
+
+    Raises:
+        InputError: there is no such study or preset, another study is in the folder, or it cannot be written.
+    """
+    from figures.saving import save_figure
+
+    study, place = find_study(spec)
+    if preset not in study.presets:
+        raise InputError(f"{mention('preset', preset)}: the study has {', '.join(study.presets)}")
+    check_count("seeds", seeds, 1, MOST_SEEDS)
+    if jobs is not None:
+        check_count("jobs", jobs, 1, MOST_SEEDS)
+    size, made = study.presets[preset], load_data(data)
+    grid = Grid(place, preset, data, out)
+    runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in study.runs(size)]
+    identity = {"preset": preset, "size": repr(size), "data": data, "data_hash": made.digest()}
+    with claim_study(out, study.name, identity):
+        found = xr.concat(
+            [
+                _labelled(one, run)
+                for one, run in zip(grid.run(runs, jobs=jobs, dask=dask), runs, strict=True)
+            ],
+            "run",
+            join="outer",
+        )
+        end = study.conclude(size, found)
+        figures = save_figure(
+            end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
+        )
+        written = out / f"{study.name}.md"
+        text = page(study.name, study.question, preset, seeds, data, end.answer, end.table, study.caveats)
+        write_atomically(written, text.encode())
+    return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
+
+
+def _labelled(found: xr.Dataset, run: Coordinates) -> xr.Dataset:
+    return found.assign_coords({name: ((), value) for name, value in run.items()})
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Of a number over seeds: the median, the smallest and the largest of those that are known."""
+
+    low: float
+    middle: float
+    high: float
+    values: Sequence[float] = field(repr=False, default=())
+
+
+def interval(values: npt.ArrayLike | xr.DataArray) -> Interval:
+    """What seeds gave; NaN where none gave anything."""
+    known = np.asarray(values, dtype=float).ravel()
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return Interval(np.nan, np.nan, np.nan)
+    return Interval(float(known.min()), float(np.median(known)), float(known.max()), tuple(known.tolist()))
 
 
 def claim_study(out: Path, name: str, identity: Mapping[str, Any]) -> FolderLock:
@@ -68,9 +261,7 @@ def _refuse_another(out: Path, marker: Path, identity: Mapping[str, Any]) -> Non
         except ValueError:
             existing = None
         if existing != identity:
-            raise InputError(
-                f"{out}: holds another reproduction (its {marker.name} differs); choose another `out`"
-            )
+            raise InputError(f"{out}: holds another study (its {marker.name} differs); choose another `out`")
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no reproduction; choose another `out`")
+        raise InputError(f"{out}: is not empty and holds no study of this name; choose another `out`")

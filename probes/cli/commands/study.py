@@ -8,30 +8,49 @@ from pathlib import Path
 import click
 
 from probes.cli.documents import JSON, print_json
-from probes.cli.options import FORMAT, OUT, choice
+from probes.cli.options import FORMAT, OUT
 from probes.cli.tables import WIDE, room
-from probes.errors import InputError
 from probes.system.terminal import say
+from studies.catalogue import STUDIES
 
-_STUDIES = {"dropped-constant": "studies.dropped_constant"}
-"""The module of each; it has ``PRESETS`` and ``study``."""
+_LISTED = "\n\n".join(f"{name}: {entry.question}" for name, entry in STUDIES.items())
 
 
-@click.command()
-@click.argument("name", type=choice(_STUDIES))
+@click.command(
+    help=f"""An experiment whole, from training to its figure and its answer in words.
+
+    STUDY is one of those below, or file.py:Name for one of your own (docs/your-own-study.md). What is in the folder
+    already is not done again: run it again to continue, or to add seeds.
+
+    {_LISTED}
+    """
+)
+@click.argument("name", metavar="STUDY")
 @click.option(
     "--preset",
-    type=choice(["quick", "paper"]),
     default="quick",
     show_default=True,
-    help="quick: narrow networks, some minutes. paper: the published width and schedule, many hours.",
+    help="quick: minutes, the effect on a small scale. paper: the published size, hours. toy: seconds, to see that"
+    " it runs.",
 )
-@click.option("--seeds", type=int, default=3, show_default=True, help="How many networks of each kind.")
+@click.option(
+    "--seeds",
+    type=int,
+    default=3,
+    show_default=True,
+    help="How many times each run is made, from other seeds.",
+)
 @click.option(
     "--data",
     default="mnist",
     show_default=True,
     help="mnist (5,000 embedded images) or mnist:FOLDER (the full 60,000).",
+)
+@click.option("--jobs", type=int, help="Processes of one thread that share the runs (default: one a core).")
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Share the runs among the workers of this Dask scheduler instead; they must see the output folder.",
 )
 @FORMAT
 @OUT
@@ -42,23 +61,18 @@ def study(
     preset: str,
     seeds: int,
     data: str,
+    jobs: int | None,
+    dask: str | None,
     formats: tuple[str, ...],
     out: Path,
     wide: bool,
     as_json: bool,
 ) -> None:
-    """An experiment whole, from training to its figure; run it again to continue, or to add seeds.
-
-    dropped-constant: what the effective constant of deep relative trust is made of, in perceptrons of 2, 16 and 50
-    layers, plain, with batch norm and residual.
-    """
-    from importlib import import_module
-
+    """An experiment whole, from training to its figure and its answer in words."""
     from probes.cli.tables import paragraph, plain
+    from studies.frame import run_study
 
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds}: must be at least 1")
-    result = import_module(_STUDIES[name]).study(preset, out, seeds=seeds, data=data, formats=formats)
+    result = run_study(name, preset, out, seeds=seeds, data=data, formats=formats, jobs=jobs, dask=dask)
     if as_json:
         print_json(
             {
@@ -77,4 +91,4 @@ def study(
     say()
     for line in result.answer.splitlines():
         say(paragraph(line, room(wide=wide), indent=2))
-    say(f"\nthe figure and its numbers are in {out}")
+    say(f"\n{result.page} says it with its figure; its numbers are beside it")

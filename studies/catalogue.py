@@ -1,0 +1,28 @@
+"""The studies by name, with the question that each answers; nothing heavy is imported to list them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["STUDIES", "Entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study of ours.
+
+    Attributes:
+        place: ``module:class``.
+        question: in a line.
+    """
+
+    place: str
+    question: str
+
+
+STUDIES = {
+    "dropped-constant": Entry(
+        "studies.dropped_constant:DroppedConstant",
+        "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",
+    ),
+}

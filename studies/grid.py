@@ -1,0 +1,172 @@
+"""A study's runs, shared among processes or the workers of a Dask cluster; what each found is kept by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import joblib
+import torch
+import xarray as xr
+
+from probes.data.dataset import DataSet, load_data
+from probes.errors import InputError, mention
+from probes.system.files import make_folder, write_atomically
+from probes.system.seals import sealed, unsealed
+from probes.system.terminal import say
+
+__all__ = ["Coordinates", "Grid", "described"]
+
+Coordinates: TypeAlias = Mapping[str, str | int | float]
+"""A run by the names and values that tell it from the others."""
+
+_KEPT = "found.json"
+_ANSWER_WITHIN = "10s"
+
+
+def described(run: Coordinates) -> str:
+    """In words."""
+    return ", ".join(f"{name} {value}" for name, value in run.items())
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a study in its folder.
+
+    Attributes:
+        study: where its class is, ``module:class`` or ``file.py:class``.
+        preset: the name of its size.
+        data: a data spec.
+        out: the study's folder, which all workers see.
+    """
+
+    study: str
+    preset: str
+    data: str
+    out: Path
+
+    def run(
+        self, runs: Sequence[Coordinates], *, jobs: int | None = None, dask: str | None = None
+    ) -> list[xr.Dataset]:
+        """Make those that are not there yet, and read what all found, in their order.
+
+        Args:
+            runs: all of them.
+            jobs: processes of one thread each; None: as many as there are cores.
+            dask: the address of a Dask scheduler; None: this machine.
+
+        Raises:
+            InputError: what a run says, or the cluster does not answer.
+        """
+        folders = [self.folder(run) for run in runs]
+        if len(set(folders)) < len(folders):
+            raise ValueError("two runs of the study have the same coordinates")
+        missing = [run for run, folder in zip(runs, folders, strict=True) if _kept(folder) is None]
+        if missing:
+            self._make(missing, len(runs), jobs or joblib.cpu_count(), dask)
+        found = [_kept(folder) for folder in folders]
+        assert all(one is not None for one in found)
+        return [one for one in found if one is not None]
+
+    def folder(self, run: Coordinates) -> Path:
+        """Of one run."""
+        parts = [f"{name}-{value}" for name, value in run.items()]
+        return self.out / "runs" / re.sub(r"[^A-Za-z0-9._=-]+", "-", "_".join(parts))
+
+    def _make(self, runs: Sequence[Coordinates], whole: int, jobs: int, dask: str | None) -> None:
+        done = whole - len(runs)
+        owner = None if dask is not None or jobs == 1 else os.getpid()
+        with _workers(min(jobs, len(runs)), dask) as work:
+            for made in work(joblib.delayed(_one)(self, run, owner) for run in runs):
+                done += 1
+                say(f"[{done}/{whole}] {described(made)}", err=True)
+
+
+@contextmanager
+def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
+    """Who makes the runs.
+
+    Raises:
+        InputError: there is no cluster at that address, or it has no worker.
+    """
+    if dask is None:
+        with joblib.parallel_config("loky", n_jobs=jobs):
+            yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
+        if jobs > 1:
+            joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            f"{mention('dask', dask)}: needs the extra [cluster]; pip install 'deep-relative-trust[cluster]'"
+        ) from None
+    try:
+        client = Client(dask, timeout=_ANSWER_WITHIN, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{mention('dask', dask)}: no scheduler answers there ({error}); start one with `dask scheduler`"
+        ) from error
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise InputError(
+                f"{mention('dask', dask)}: it has no worker; start some with `dask worker {dask}`"
+            )
+        with joblib.parallel_config("dask", client=client):
+            yield joblib.Parallel(return_as="generator_unordered", batch_size=1)
+
+
+def _one(grid: Grid, run: Coordinates, owner: int | None) -> Coordinates:
+    """Make one run, in whatever process, by one thread, so that numbers do not depend on who shares the work."""
+    from studies.frame import find_study  # which needs the grid
+
+    if owner is not None and os.getpid() != owner:
+        _end_with(owner)
+    study, _ = find_study(grid.study)
+    if not grid.out.is_dir():
+        raise InputError(f"{grid.out}: a worker does not see this folder; choose an `out` that all share")
+    folder = grid.folder(run)
+    make_folder(folder)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = study.measure(study.presets[grid.preset], run, folder, _data(grid.data))
+    finally:
+        torch.set_num_threads(before)
+    write_atomically(folder / _KEPT, sealed(json.dumps(found.to_dict()).encode()))
+    return run
+
+
+@cache
+def _data(spec: str) -> DataSet:
+    return load_data(spec)
+
+
+@cache
+def _end_with(owner: int) -> None:
+    """End this process when the one that started it is gone, so that its folders are free for the next."""
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _kept(folder: Path) -> xr.Dataset | None:
+    """What a run found; None where it is not there whole."""
+    try:
+        content = unsealed((folder / _KEPT).read_bytes())
+    except FileNotFoundError:
+        return None
+    return None if content is None else xr.Dataset.from_dict(json.loads(bytes(content)))
