@@ -9,6 +9,7 @@ numbers it draws as a tidy table. One call from measurements to each figure: :mo
 * slack: what loosens the bounds
 * constants, and step limits: through training and across layers; the constants taken apart
 * comparison: runs side by side
+* panels: small multiples of a study's series, with bands over seeds
 * certified labels: which provably do not change, along the slice
 * files: a figure with its numbers, or all figures of a report
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from figures.dropped_constant import *
     from figures.figure1 import *
     from figures.network import *
+    from figures.panels import *
     from figures.report.figures import *
     from figures.saving import *
     from figures.slack import *
@@ -64,6 +66,7 @@ _NAMES = {
     "comparison": "draw_compared_breakdown draw_compared_constants draw_compared_limits"
     " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
     "dropped_constant": "draw_dropped_constant numbers_of_dropped_constant",
+    "panels": "Panel Series draw_panels numbers_of_panels",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",
     "steps": "plot_step_limits numbers_of_step_limits",
     "network": "Network",

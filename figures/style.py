@@ -19,6 +19,7 @@ __all__ = [
     "claim_looks",
     "context",
     "layer_colors",
+    "shade",
 ]
 
 RGB = tuple[float, float, float]
@@ -107,6 +108,11 @@ def checkpoint_colors(count: int) -> list[RGB]:
 def layer_colors(count: int) -> list[RGB]:
     """One colour for each of ``count`` layers, input to output: plasma, not to be taken for checkpoints."""
     return _sampled("plasma", count, 0.88)
+
+
+def shade(place: float) -> RGB:
+    """The colour at a place between 0 and 1 of one scale, dark to light: for things in an order."""
+    return _sampled("viridis", 101, 0.9)[round(100 * min(max(place, 0.0), 1.0))]
 
 
 def category_colors(names: Sequence[str]) -> dict[str, RGB]:

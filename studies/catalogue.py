@@ -21,6 +21,10 @@ class Entry:
 
 
 STUDIES = {
+    "depth": Entry(
+        "studies.depth:Depth",
+        "How deep a perceptron can SGD, Adam and Fromage train, and what do step limits say of it?",
+    ),
     "dropped-constant": Entry(
         "studies.dropped_constant:DroppedConstant",
         "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",

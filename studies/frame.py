@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from figures.panels import Series
 from probes.choices import check_count
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError, mention
@@ -21,14 +22,24 @@ from probes.system.files import write_atomically
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from studies.catalogue import STUDIES
-from studies.grid import Coordinates, Grid
+from studies.grid import Coordinates, Grid, of_users
 from studies.page import page
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
     from matplotlib.figure import Figure
 
-__all__ = ["Conclusion", "Interval", "Result", "Study", "claim_study", "find_study", "interval", "run_study"]
+__all__ = [
+    "Conclusion",
+    "Interval",
+    "Result",
+    "Study",
+    "banded",
+    "claim_study",
+    "find_study",
+    "interval",
+    "run_study",
+]
 
 Table: TypeAlias = Sequence[Sequence[str]]
 MOST_SEEDS = 1000
@@ -188,7 +199,9 @@ def run_study(
         check_count("jobs", jobs, 1, MOST_SEEDS)
     size, made = study.presets[preset], load_data(data)
     grid = Grid(place, preset, data, out)
-    runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in study.runs(size)]
+    with of_users(place):
+        planned = study.runs(size)
+    runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in planned]
     identity = {"preset": preset, "size": repr(size), "data": data, "data_hash": made.digest()}
     with claim_study(out, study.name, identity):
         found = xr.concat(
@@ -199,7 +212,8 @@ def run_study(
             "run",
             join="outer",
         )
-        end = study.conclude(size, found)
+        with of_users(place):
+            end = study.conclude(size, found)
         figures = save_figure(
             end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
         )
@@ -230,6 +244,12 @@ def interval(values: npt.ArrayLike | xr.DataArray) -> Interval:
     if not len(known):
         return Interval(np.nan, np.nan, np.nan)
     return Interval(float(known.min()), float(np.median(known)), float(known.max()), tuple(known.tolist()))
+
+
+def banded(label: str, x: Sequence[float], intervals: Sequence[Interval], **look: Any) -> Series:
+    """A line through the medians, and a band from the smallest to the largest."""
+    middle, low, high = ([getattr(one, name) for one in intervals] for name in ("middle", "low", "high"))
+    return Series(label, x, middle, low, high, **look)
 
 
 def claim_study(out: Path, name: str, identity: Mapping[str, Any]) -> FolderLock:

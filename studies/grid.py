@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,12 @@ import xarray as xr
 
 from probes.data.dataset import DataSet, load_data
 from probes.errors import InputError, mention
+from probes.system.callables import user_code
 from probes.system.files import make_folder, write_atomically
 from probes.system.seals import sealed, unsealed
 from probes.system.terminal import say
 
-__all__ = ["Coordinates", "Grid", "described"]
+__all__ = ["Coordinates", "Grid", "described", "of_users"]
 
 Coordinates: TypeAlias = Mapping[str, str | int | float]
 """A run by the names and values that tell it from the others."""
@@ -36,6 +37,11 @@ _ANSWER_WITHIN = "10s"
 def described(run: Coordinates) -> str:
     """In words."""
     return ", ".join(f"{name} {value}" for name, value in run.items())
+
+
+def of_users(spec: str) -> AbstractContextManager[None]:
+    """Inside, what a study in a file of the user's own raises is said in one line."""
+    return user_code("study", spec) if spec.rpartition(":")[0].endswith(".py") else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,11 @@ class Grid:
             dask: the address of a Dask scheduler; None: this machine.
 
         Raises:
-            InputError: what a run says, or the cluster does not answer.
+            InputError: what a run says, two runs are the same, or the cluster does not answer.
         """
         folders = [self.folder(run) for run in runs]
         if len(set(folders)) < len(folders):
-            raise ValueError("two runs of the study have the same coordinates")
+            raise InputError(f"{mention('study', self.study)}: two runs have the same names and values")
         missing = [run for run, folder in zip(runs, folders, strict=True) if _kept(folder) is None]
         if missing:
             self._make(missing, len(runs), jobs or joblib.cpu_count(), dask)
@@ -111,7 +117,7 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
             f"{mention('dask', dask)}: needs the extra [cluster]; pip install 'deep-relative-trust[cluster]'"
         ) from None
     try:
-        client = Client(dask, timeout=_ANSWER_WITHIN, set_as_default=False)
+        client = Client(dask, timeout=_ANSWER_WITHIN, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InputError(
             f"{mention('dask', dask)}: no scheduler answers there ({error}); start one with `dask scheduler`"
@@ -139,7 +145,8 @@ def _one(grid: Grid, run: Coordinates, owner: int | None) -> Coordinates:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = study.measure(study.presets[grid.preset], run, folder, _data(grid.data))
+        with of_users(grid.study):
+            found = study.measure(study.presets[grid.preset], run, folder, _data(grid.data))
     finally:
         torch.set_num_threads(before)
     write_atomically(folder / _KEPT, sealed(json.dumps(found.to_dict()).encode()))

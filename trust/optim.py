@@ -9,6 +9,8 @@ from typing import Any, overload
 import torch
 from torch.optim.optimizer import Optimizer, ParamsT
 
+_OPTIONS = ("lr", "p_bound", "prefactor")
+
 
 class Fromage(Optimizer):
     """W ← (1/√(1 + η²)) · [W − η (‖W‖_F / ‖g‖_F) g], tensor by tensor.
@@ -24,6 +26,8 @@ class Fromage(Optimizer):
     Args:
         params: tensors or parameter groups, as for any torch optimiser.
         lr: η, the relative step; 0.01 suits most networks. A group may have its own.
+        prefactor: False leaves the factor 1/√(1 + η²) out: LARS (You, Gitman and Ginsburg 2017) without momentum and
+            weight decay, under which norms grow. A group may have its own.
         p_bound: if given, after each step a tensor's norm is cut back to at most p_bound times its norm
             before its first step. A tensor that started at zero has no such scale and stays unbounded. A
             group may have its own.
@@ -32,9 +36,11 @@ class Fromage(Optimizer):
         ValueError: if lr is negative or not finite, or p_bound not positive and finite.
     """
 
-    def __init__(self, params: ParamsT, lr: float = 0.01, p_bound: float | None = None) -> None:
+    def __init__(
+        self, params: ParamsT, lr: float = 0.01, p_bound: float | None = None, *, prefactor: bool = True
+    ) -> None:
         """See the class."""
-        super().__init__(params, {"lr": lr, "p_bound": p_bound})
+        super().__init__(params, {"lr": lr, "p_bound": p_bound, "prefactor": prefactor})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of tensors, with its own `lr` and `p_bound` if it has them.
@@ -76,10 +82,12 @@ class Fromage(Optimizer):
             for group in self.param_groups:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        self._update(parameter, parameter.grad, lr=group["lr"], p_bound=group["p_bound"])
+                        self._update(parameter, parameter.grad, **{name: group[name] for name in _OPTIONS})
         return loss
 
-    def _update(self, W: torch.Tensor, gradient: torch.Tensor, *, lr: float, p_bound: float | None) -> None:
+    def _update(
+        self, W: torch.Tensor, gradient: torch.Tensor, *, lr: float, p_bound: float | None, prefactor: bool
+    ) -> None:
         if gradient.layout != torch.strided:
             raise RuntimeError("Fromage does not take sparse gradients: use a dense one (sparse=False)")
         W_norm, g_norm = _norm(W), _norm(gradient)
@@ -93,7 +101,8 @@ class Fromage(Optimizer):
         # Dividing before multiplying: ‖W‖/‖g‖ overflows for a tiny gradient, g/‖g‖ does not.
         direction = gradient / torch.where(relative, g_norm, one)
         W.sub_(direction * (lr * torch.where(relative, W_norm, one)))
-        W.mul_(1 / math.sqrt(1 + lr**2))
+        if prefactor:
+            W.mul_(1 / math.sqrt(1 + lr**2))
 
         if p_bound is not None:
             initial_norm = self.state[W]["initial_norm"].to(W_norm.dtype)

@@ -35,12 +35,16 @@ from probes.system.locks import FolderLock, claim_folder
 from probes.system.seals import sealed, unsealed
 from probes.system.terminal import has_terminal, say
 
-__all__ = ["TrainingSettings", "train"]
+__all__ = ["DivergedError", "TrainingSettings", "train"]
 _STATE = ".training-state"
 _MOST_STEPS = 10**7  # every one is kept in memory, for the curve
 _WORTH_THREADS = (
     400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
 )
+
+
+class DivergedError(InputError):
+    """Training led to weights that are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -384,7 +388,7 @@ def _save_checkpoint(
     if any(
         not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()
     ):
-        raise InputError(f"the network has NaN or infinite weights at step {state.step}; lower `lr`")
+        raise DivergedError(f"the network has NaN or infinite weights at step {state.step}; lower `lr`")
     own = {
         "step": state.step,
         "epoch": state.step / epoch_steps,

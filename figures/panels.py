@@ -1,0 +1,151 @@
+"""Small multiples of a study: series with a band from their lowest to their highest seed, and lines beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import style
+from figures.legends import gathered_legend
+
+__all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels"]
+
+_MARKS = "os^DvPX*<>"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or points alone, and a band around it.
+
+    Attributes:
+        label: in the legend; the same label has the same colour and mark in every panel.
+        x: positions.
+        middle: what the line shows; NaN where there is none.
+        low: where the band begins; None for no band.
+        high: where it ends.
+        line: matplotlib's style of it; empty for points alone.
+        mark: whether points are marked.
+        shade: a place between 0 and 1 on one scale of colours, for series in order; None for a colour of its own.
+    """
+
+    label: str
+    x: npt.ArrayLike
+    middle: npt.ArrayLike
+    low: npt.ArrayLike | None = None
+    high: npt.ArrayLike | None = None
+    line: str = "-"
+    mark: bool = True
+    shade: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes.
+
+    Attributes:
+        title: above it.
+        x: what its x is.
+        y: what its y is.
+        series: what it shows.
+        log_x: whether x is on a log axis.
+        log_y: whether y is.
+        levels: heights of dashed lines across it, by their label.
+        places: positions of dotted lines up it, by their label.
+        limits: of y; None for what the series need.
+    """
+
+    title: str
+    x: str
+    y: str
+    series: Sequence[Series]
+    log_x: bool = False
+    log_y: bool = False
+    levels: Mapping[str, float] = field(default_factory=dict)
+    places: Mapping[str, float] = field(default_factory=dict)
+    limits: tuple[float, float] | None = None
+
+
+def draw_panels(panels: Sequence[Panel], *, columns: int = 2, height: float = 2.1) -> Figure:
+    """All panels in a grid, with one legend.
+
+    Args:
+        panels: in the order of reading.
+        columns: how many side by side.
+        height: of each, in inches.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    labels = list(dict.fromkeys(one.label for panel in panels for one in panel.series))
+    lines = list(dict.fromkeys(name for panel in panels for name in (*panel.levels, *panel.places)))
+    width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
+    with style.context():
+        figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        colors = style.category_colors(labels)
+        marks = {label: _MARKS[k % len(_MARKS)] for k, label in enumerate(labels)}
+        greys = {name: str(0.15 + 0.45 * k / max(len(lines) - 1, 1)) for k, name in enumerate(lines)}
+        for ax, panel in zip(grid, panels, strict=False):
+            _draw(ax, panel, colors, marks, greys)
+        for ax in grid[len(panels) :]:
+            ax.set_axis_off()
+        gathered_legend(figure, grid[: len(panels)])
+    return figure
+
+
+def _draw(
+    ax: Axes,
+    panel: Panel,
+    colors: Mapping[str, style.RGB],
+    marks: Mapping[str, str],
+    greys: Mapping[str, str],
+) -> None:
+    for one in panel.series:
+        x, middle = np.asarray(one.x, dtype=float), np.asarray(one.middle, dtype=float)
+        color: Any = colors[one.label]
+        if one.shade is not None:
+            color = style.shade(one.shade)
+        if one.low is not None and one.high is not None:
+            ends = np.asarray(one.low, dtype=float), np.asarray(one.high, dtype=float)
+            if one.line:
+                ax.fill_between(x, *ends, color=color, alpha=0.18, linewidth=0)
+            else:
+                ax.vlines(x, *ends, color=color, linewidth=0.8, alpha=0.6)
+        mark = marks[one.label] if one.mark else ""
+        ax.plot(x, middle, color=color, linestyle=one.line or "none", marker=mark, label=one.label)
+    for name, height in panel.levels.items():
+        ax.axhline(height, color=greys[name], linestyle="--", linewidth=0.8, label=name)
+    for name, place in panel.places.items():
+        ax.axvline(place, color=greys[name], linestyle=":", linewidth=1.0, label=name)
+    ax.set_xscale("log" if panel.log_x else "linear")
+    ax.set_yscale("log" if panel.log_y else "linear")
+    ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
+    if panel.limits is not None:
+        ax.set_ylim(*panel.limits)
+
+
+def numbers_of_panels(panels: Sequence[Panel]) -> pd.DataFrame:
+    """What ``draw_panels`` draws: a row a point, and one for each line across or up a panel."""
+    rows: list[dict[str, Any]] = []
+    for panel in panels:
+        common = {"panel": panel.title, "x_name": panel.x, "y_name": panel.y}
+        for one in panel.series:
+            x, middle = np.atleast_1d(one.x), np.atleast_1d(one.middle)
+            low = np.full(len(x), np.nan) if one.low is None else np.atleast_1d(one.low)
+            high = np.full(len(x), np.nan) if one.high is None else np.atleast_1d(one.high)
+            points = zip(x, middle, low, high, strict=True)
+            rows += [
+                common | {"series": one.label} | dict(zip(_POINT, point, strict=True)) for point in points
+            ]
+        rows += [common | {"series": name, "x": np.nan, "y": height} for name, height in panel.levels.items()]
+        rows += [common | {"series": name, "x": place, "y": np.nan} for name, place in panel.places.items()]
+    return pd.DataFrame(rows, columns=["panel", "series", "x_name", "y_name", *_POINT])
+
+
+_POINT = ("x", "y", "low", "high")
