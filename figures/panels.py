@@ -82,14 +82,20 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = 2, height: float = 2.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    labels = list(dict.fromkeys(one.label for panel in panels for one in panel.series))
+    places: dict[str, int] = {}  # each label's in the first panel that shows it
+    for panel in panels:
+        for k, one in enumerate(panel.series):
+            places.setdefault(one.label, k)
     lines = list(dict.fromkeys(name for panel in panels for name in (*panel.levels, *panel.places)))
     width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
     with style.context():
         figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        colors = style.category_colors(labels)
-        marks = {label: _MARKS[k % len(_MARKS)] for k, label in enumerate(labels)}
+        palette = list(
+            style.category_colors([str(k) for k in range(max(places.values(), default=0) + 1)]).values()
+        )
+        colors = {label: palette[k % len(palette)] for label, k in places.items()}
+        marks = {label: _MARKS[k % len(_MARKS)] for label, k in places.items()}
         greys = {name: str(0.15 + 0.45 * k / max(len(lines) - 1, 1)) for k, name in enumerate(lines)}
         for ax, panel in zip(grid, panels, strict=False):
             _draw(ax, panel, colors, marks, greys)

@@ -21,6 +21,10 @@ class Entry:
 
 
 STUDIES = {
+    "figure1": Entry(
+        "studies.figure1:Figure1",
+        "Along slices, how far is deep relative trust from the loss and the breakdown (Figure 1)?",
+    ),
     "depth": Entry(
         "studies.depth:Depth",
         "How deep a perceptron can SGD, Adam and Fromage train, and what do step limits say of it?",

@@ -180,6 +180,7 @@ def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings
     )
     return TrainingSettings(
         network=network,
+        data=data.spec,
         examples=size.examples,
         optimizer=str(run["optimizer"]),
         lr=float(run["lr"]),
@@ -248,9 +249,9 @@ def _answer(depths: list[int], cells: Cells, best: Best, limits: Limits, seeds: 
         deepest = _deepest(depths, name, cells, best)
         last = cells[name, best[name][depths[-1]], depths[-1]]
         parts.append(
-            f"{title} up to {deepest} hidden layers (at {depths[-1]} it reaches {_shown(last)})"
+            f"{title} up to {deepest} hidden layers (at {depths[-1]} it reaches {last.shown()})"
             if deepest
-            else f"{title} none of them (at {depths[-1]} it reaches {_shown(last)})"
+            else f"{title} none of them (at {depths[-1]} it reaches {last.shown()})"
         )
     lines = [
         f"To a median training accuracy of {_TRAINED:g} or more, over {seeds} seeds: {'; '.join(parts)}."
@@ -258,24 +259,20 @@ def _answer(depths: list[int], cells: Cells, best: Best, limits: Limits, seeds: 
     deep = depths[-1]
     lines.append(
         f"At {deep} hidden layers Lemma 2 allows a relative step of {number(_lemma2(deep), 2)}; the measured"
-        f" limit is {_shown(limits[0][deep])} before training and {_shown(limits[1][deep])} after it at η = 0.01."
-        f" At {depths[0]} it is {_shown(limits[0][depths[0]])} and {_shown(limits[1][depths[0]])}, Lemma 2's"
+        f" limit is {limits[0][deep].shown()} before training and {limits[1][deep].shown()} after it at η = 0.01."
+        f" At {depths[0]} it is {limits[0][depths[0]].shown()} and {limits[1][depths[0]].shown()}, Lemma 2's"
         f" {number(_lemma2(depths[0]), 2)}."
     )
     return "\n".join(lines)
-
-
-def _shown(one: Interval) -> str:
-    return f"{number(one.middle, 2)} ({number(one.low, 2)}–{number(one.high, 2)})"
 
 
 def _table(depths: list[int], cells: Cells, best: Best, limits: Limits) -> list[list[str]]:
     rows = [["hidden layers", *_TITLES.values(), "Lemma 2's limit", "measured before", "measured after"]]
     for depth in depths:
         own = [
-            f"{_shown(cells[name, best[name][depth], depth])} at {best[name][depth]:g}" for name in _TITLES
+            f"{cells[name, best[name][depth], depth].shown()} at {best[name][depth]:g}" for name in _TITLES
         ]
         rows.append(
-            [str(depth), *own, number(_lemma2(depth), 2), *(_shown(stage[depth]) for stage in limits)]
+            [str(depth), *own, number(_lemma2(depth), 2), *(stage[depth].shown() for stage in limits)]
         )
     return rows

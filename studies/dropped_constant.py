@@ -182,6 +182,7 @@ def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings
     )
     return TrainingSettings(
         network=network,
+        data=data.spec,
         epochs=epochs,
         epoch_steps=size.epoch_steps,
         lr_decay=decay,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from analysis.wording import number
 from figures.panels import Series
 from probes.choices import check_count
 from probes.data.dataset import DataSet, load_data
@@ -134,7 +135,8 @@ class Study(ABC):
 
         Args:
             size: the preset.
-            found: what all runs measured, along the dim ``run``; a run's names and ``seed`` are coordinates of it.
+            found: what all runs measured, along the dim ``run``; a run's names, ``seed`` and
+                ``folder`` are coordinates of it.
         """
 
 
@@ -224,7 +226,7 @@ def run_study(
 
 
 def _labelled(found: xr.Dataset, run: Coordinates) -> xr.Dataset:
-    return found.assign_coords({name: ((), value) for name, value in run.items()})
+    return found.expand_dims("run").assign_coords({name: ("run", [value]) for name, value in run.items()})
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,11 @@ class Interval:
     low: float
     middle: float
     high: float
-    values: Sequence[float] = field(repr=False, default=())
+
+    def shown(self, digits: int = 2) -> str:
+        """As text: the median, and in brackets the ends where they differ."""
+        middle, low, high = (number(value, digits) for value in (self.middle, self.low, self.high))
+        return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def interval(values: npt.ArrayLike | xr.DataArray) -> Interval:
@@ -243,7 +249,7 @@ def interval(values: npt.ArrayLike | xr.DataArray) -> Interval:
     known = known[~np.isnan(known)]
     if not len(known):
         return Interval(np.nan, np.nan, np.nan)
-    return Interval(float(known.min()), float(np.median(known)), float(known.max()), tuple(known.tolist()))
+    return Interval(float(known.min()), float(np.median(known)), float(known.max()))
 
 
 def banded(label: str, x: Sequence[float], intervals: Sequence[Interval], **look: Any) -> Series:

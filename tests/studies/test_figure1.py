@@ -38,7 +38,7 @@ def test_presets_are_of_the_papers_three_networks() -> None:
         "16-layer-residual": (16, True),
     }
     for preset in reproduction.PRESETS.values():
-        assert set(preset().schedule) == set(networks)
+        assert set(preset.schedule) == set(networks)
 
 
 def judged(measurements: xr.Dataset, *, title: str, **_: Any) -> Any:
@@ -53,7 +53,7 @@ def test_from_nothing_interrupted_and_continued(
     y = np.arange(300) % 10
     np.savez(tmp_path / "d.npz", x=(random.normal(size=(300, 6)) + y[:, None]).astype(np.float32), y=y)
     monkeypatch.setattr(reproduction, "_NETWORKS", NETWORKS)
-    monkeypatch.setitem(reproduction.PRESETS, "quick", tiny)
+    monkeypatch.setitem(reproduction.PRESETS, "quick", tiny())
     with monkeypatch.context() as patch:
         patch.setattr(reproduction, "find", judged)
         whole = reproduction.reproduce("quick", tmp_path / "whole", data=str(tmp_path / "d.npz"))
@@ -88,4 +88,4 @@ def test_from_nothing_interrupted_and_continued(
         assert a.equals(b)
     other = probe(*arguments, "--seed", 1)
     assert other.exit_code == 2
-    assert "another reproduction" in other.stderr
+    assert "another study" in other.stderr

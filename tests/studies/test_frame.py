@@ -155,7 +155,7 @@ def test_a_training_study_killed_at_any_moment_ends_with_the_same_bytes(lines: i
 @pytest.mark.parametrize(
     ("spec", "options", "text"),
     [
-        ("nothing", {}, r"study='nothing'.*unknown \(there are depth"),
+        ("nothing", {}, r"study='nothing'.*unknown \(there are figure1, depth"),
         (f"{MINE}:Unfinished", {}, "the study must say its name"),
         (f"{MINE}:NUMBER", {}, "that is 3, not a class made from studies.frame.Study"),
         (f"{MINE}:Nobody", {}, "that is nothing, not a class"),

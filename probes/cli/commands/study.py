@@ -25,7 +25,7 @@ _LISTED = "\n\n".join(f"{name}: {entry.question}" for name, entry in STUDIES.ite
     {_LISTED}
     """
 )
-@click.argument("name", metavar="STUDY")
+@click.argument("study", metavar="STUDY")
 @click.option(
     "--preset",
     default="quick",
@@ -57,7 +57,7 @@ _LISTED = "\n\n".join(f"{name}: {entry.question}" for name, entry in STUDIES.ite
 @WIDE
 @JSON
 def study(
-    name: str,
+    study: str,
     preset: str,
     seeds: int,
     data: str,
@@ -72,7 +72,7 @@ def study(
     from probes.cli.tables import paragraph, plain
     from studies.frame import run_study
 
-    result = run_study(name, preset, out, seeds=seeds, data=data, formats=formats, jobs=jobs, dask=dask)
+    result = run_study(study, preset, out, seeds=seeds, data=data, formats=formats, jobs=jobs, dask=dask)
     if as_json:
         print_json(
             {
