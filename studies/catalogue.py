@@ -29,6 +29,14 @@ STUDIES = {
         "studies.depth:Depth",
         "How deep a perceptron can SGD, Adam and Fromage train, and what do step limits say of it?",
     ),
+    "norms": Entry(
+        "studies.norms:Norms",
+        "What does Fromage's factor do to the norms, what do small steps cost, and is it LARS with decay?",
+    ),
+    "fixed-point": Entry(
+        "studies.fixed_point:FixedPoint",
+        "Fromage's only fixed point is zero: do its iterates converge, oscillate or shrink?",
+    ),
     "dropped-constant": Entry(
         "studies.dropped_constant:DroppedConstant",
         "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",

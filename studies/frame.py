@@ -252,7 +252,7 @@ def interval(values: npt.ArrayLike | xr.DataArray) -> Interval:
     return Interval(float(known.min()), float(np.median(known)), float(known.max()))
 
 
-def banded(label: str, x: Sequence[float], intervals: Sequence[Interval], **look: Any) -> Series:
+def banded(label: str, x: npt.ArrayLike, intervals: Sequence[Interval], **look: Any) -> Series:
     """A line through the medians, and a band from the smallest to the largest."""
     middle, low, high = ([getattr(one, name) for one in intervals] for name in ("middle", "low", "high"))
     return Series(label, x, middle, low, high, **look)
