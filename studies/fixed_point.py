@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,8 @@ class FixedPoint(Study):
     question = "Fromage's only fixed point is zero: do its iterates converge, oscillate or shrink?"
     presets = PRESETS
     caveats = (
-        "The net way is that between the ends of 16 steps: 1 is a straight line, 1/4 a random walk, less is to and fro.",
+        "The net way is that between the ends of 16 steps: 1 is a straight line, 1/4 a random walk, less is to and"
+        " fro.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
@@ -111,7 +113,7 @@ class FixedPoint(Study):
         found: dict[str, list[float]] = {name: [] for name in _SHOWN}
         for start in starts:
             path = [_weights(files[int(start) + k]) for k in range(_WINDOW + 1)]
-            ways = [float((b - a).norm()) for a, b in zip(path, path[1:], strict=False)]
+            ways = [float((b - a).norm()) for a, b in pairwise(path)]
             found[_STEP].append(ways[0] / float(path[0].norm()))
             found[_DIRECT].append(float((path[-1] - path[0]).norm()) / sum(ways))
             found[_LOSS].append(float(np.mean(losses[start : start + _WINDOW])))

@@ -1,7 +1,7 @@
 """``probe study norms``: what Fromage's factor 1/√(1 + η²) does to the layers' norms (Figure 2, right, of the paper).
 
-Perceptrons are trained on MNIST by Fromage, and without its factor, which is LARS as the paper has it, at three constant
-rates. A referee's form of LARS, with a weight decay chosen so that it is Fromage, is followed step by step beside it.
+Perceptrons are trained on MNIST by Fromage, and without its factor, which is LARS as the paper has it, at three
+constant rates. A referee's form of LARS, with a weight decay chosen so that it is Fromage, is followed step by step beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import nn
+from torch.optim import Optimizer
 
 from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
@@ -185,10 +186,9 @@ def _apart(size: Preset, settings: TrainingSettings, data: DataSet) -> float:
             if tensor.ndim == 1:
                 tensor.normal_()  # a bias of zero has no relative step
     theirs = copy.deepcopy(ours)
-    steps = [
-        Fromage(ours.parameters(), lr=settings.lr).step,
-        referees_lars([*theirs.parameters()], settings.lr),
-    ]
+    ours_by: Optimizer = Fromage(ours.parameters(), lr=settings.lr)
+    theirs_by = referees_lars([*theirs.parameters()], settings.lr)
+    steps: list[Callable[[], object]] = [lambda: ours_by.step(), theirs_by]
     worst = 0.0
     x, y = data.x.double().flatten(1), data.y
     order = torch.Generator().manual_seed(settings.seed)
