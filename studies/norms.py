@@ -1,7 +1,8 @@
 """``probe study norms``: what Fromage's factor 1/√(1 + η²) does to the layers' norms (Figure 2, right, of the paper).
 
 Perceptrons are trained on MNIST by Fromage, and without its factor, which is LARS as the paper has it, at three
-constant rates. A referee's form of LARS, with a weight decay chosen so that it is Fromage, is followed step by step beside it.
+constant rates. A referee's form of LARS, with a weight decay chosen so that it is Fromage, is followed step by step
+beside it.
 """
 
 from __future__ import annotations
