@@ -1,0 +1,105 @@
+"""The studies at toy size: what each measures against closed forms, or against what its runs leave behind."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from probes.checkpoints.checkpoint import read_checkpoint
+from studies.depth import PRESETS as DEPTHS
+from studies.frame import run_study
+from studies.norms import referees_lars
+from trust.descent import lemma2_step_limit
+
+
+def numbers(name: str, out: Path) -> dict[str, float]:
+    return dict(run_study(name, "toy", out, seeds=2, jobs=1, formats=("png",)).numbers)
+
+
+def test_depth_tells_what_its_checkpoints_say(tmp_path: Path) -> None:
+    found = numbers("depth", tmp_path)
+    assert len(found) == len(DEPTHS["toy"].depths) * 9 * 3
+    for optimizer, lr in (("momentum", "0.1"), ("adam", "0.001"), ("fromage", "0.01")):
+        accuracies = []
+        for seed in range(2):
+            folder = tmp_path / "runs" / f"optimizer-{optimizer}_lr-{lr}_depth-3_seed-{seed}" / "checkpoints"
+            last = read_checkpoint(sorted(folder.glob("*.safetensors"))[-1])
+            assert (
+                len([one for one in last.tensors.values() if one.ndim == 2]) == 4
+            )  # the output layer is not counted
+            accuracies.append(last.details["train_accuracy"])
+        ends = [found[f"{optimizer}/{lr}/3/{end}"] for end in ("low", "middle", "high")]
+        assert ends == pytest.approx([min(accuracies), np.mean(accuracies), max(accuracies)])
+    drawn = pd.read_csv(tmp_path / "depth.csv")
+    limits = drawn[drawn["series"] == "Lemma 2's limit"]["y"]
+    np.testing.assert_allclose(limits, [float(lemma2_step_limit(depth=d + 1)) for d in (1, 3)])
+
+
+def test_training_that_leads_nowhere_counts_as_guessing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.depth._RATES", {"momentum": (1e30,), "adam": (0.01,), "fromage": (0.01,)})
+    found = numbers("depth", tmp_path)
+    assert found["momentum/1e+30/3/high"] == 0.1
+
+
+@pytest.mark.parametrize("eta", [1e-4, 0.01, 0.5, 3.0])
+def test_the_referees_lars_is_fromage(eta: float) -> None:
+    """W ← (W − η (‖W‖/‖g‖) g)/√(1 + η²), by NumPy."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(5, 4, dtype=torch.float64))
+    weight.grad = torch.randn(5, 4, dtype=torch.float64)
+    W, g = weight.detach().numpy().copy(), weight.grad.numpy()
+    expected = (W - eta * np.linalg.norm(W) / np.linalg.norm(g) * g) / math.sqrt(1 + eta * eta)
+    referees_lars([weight], eta)()
+    # a few roundings of numbers of order ‖W‖; γℓ and β err by their own few
+    np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-14, rtol=1e-14)
+
+
+def test_norms_grow_without_the_factor(tmp_path: Path) -> None:
+    found = numbers("norms", tmp_path)
+    for lr in ("0.1", "0.01"):
+        ratio = found[f"lars/{lr}/growth/low"] / found[f"fromage/{lr}/growth/low"]
+        # by the same gradients the norms differ by the factor of four steps; gradients soon differ a little
+        assert ratio == pytest.approx((1 + float(lr) ** 2) ** 2, rel=0.02)
+        assert ratio > 1
+    assert found["apart"] < 1e-14
+
+
+def test_a_fixed_rate_never_stops_and_a_falling_one_does(tmp_path: Path) -> None:
+    found = numbers("fixed-point", tmp_path)
+    for batch in ("full", "mini"):
+        # tensors move by η of their own norm, biases and all, and shrink by 1/√(1 + η²)
+        assert found[f"{batch}/constant/step/middle"] == pytest.approx(0.01, rel=0.02)
+        # the last window begins 16 steps before the end, when the rate is not yet a thousandth
+        falling = 0.01 * 1e-3 ** (1 - 16 / 60)
+        assert found[f"{batch}/falling/step/middle"] == pytest.approx(falling, rel=0.02)
+        assert 0 < found[f"{batch}/constant/directness/low"] <= 1
+    assert not list(tmp_path.glob("runs/*/checkpoints"))
+
+
+def test_theorem1_is_finite_where_its_premises_hold_and_bounds_the_change(tmp_path: Path) -> None:
+    found = numbers("theorem1", tmp_path)
+    rungs = ("telescoped", "spectral-product", "theorem1-function-layerwise", "theorem1-function")
+    for depth in (1, 3):
+        measured = found[f"none/{depth}/measured change/high"]
+        for rung in rungs:
+            low = found[f"none/{depth}/{rung}/low"]
+            assert math.isfinite(low)
+            assert (
+                found[f"none/{depth}/{rung}/middle"] >= found[f"none/{depth}/measured change/middle"] - 1e-9
+            )
+        # one linear layer: the change is ‖ΔW x‖/‖W x‖, and telescoping adds nothing
+        assert found["none/1/telescoped/middle"] == pytest.approx(
+            found["none/1/measured change/middle"], abs=1e-9
+        )
+        assert math.isinf(
+            found[f"gradient/{depth}/theorem1-function/middle"]
+        )  # the gradient's rank is deficient
+        assert measured > math.log10(1e-3)
