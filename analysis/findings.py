@@ -15,7 +15,6 @@ from analysis.constants import summarise
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
-from analysis.memory import remembered
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
@@ -139,7 +138,7 @@ def find(
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
     with remembering():
-        chosen = [remembered(claim) for claim in claims_of(claims)]
+        chosen = list(claims_of(claims))
         verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
         measurements = completed(measurements)
         return Findings(

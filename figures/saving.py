@@ -98,8 +98,8 @@ def save_figure(
 def _laid_out(figure: Figure) -> Iterator[None]:
     """A figure that is laid out once for all formats, and drawn once for each.
 
-    With a layout engine, even with one that does nothing, matplotlib draws everything twice. The canvas is that of PNGs,
-    whose measures of texts then serve both the layout and the PNG.
+    With a layout engine, even with one that does nothing, matplotlib draws everything twice. The canvas is that of
+    PNGs, whose measures of texts then serve both the layout and the PNG.
     """
     engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
     FigureCanvasAgg(figure)

@@ -121,15 +121,16 @@ def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.Data
 
     The bound calculators refuse NaN, which measurements have where a run left something out or overflowed.
     """
+    gaps = [array for array in arrays if np.isnan(array.values).any()]
     known = xr.DataArray(True)
-    for array in arrays:
+    for array in gaps:
         known = known & (array.notnull().all("layer") if "layer" in array.dims else array.notnull())
     found: xr.DataArray = xr.apply_ufunc(
         function,
-        *(array.where(known, 1.0) for array in arrays),  # 1 is in every argument's range
+        *(array.where(known, 1.0) if gaps else array for array in arrays),  # 1 is in every argument's range
         input_core_dims=[["layer"] if "layer" in array.dims else [] for array in arrays],
     )
-    return found.where(known)
+    return found.where(known) if gaps else found
 
 
 @once

@@ -6,15 +6,13 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import xarray as xr
 
 __all__ = ["once", "remembering"]
 
-M = TypeVar("M", bound="xr.Dataset | xr.DataArray")
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _found: ContextVar[dict[Any, tuple[Any, Any]] | None] = ContextVar("found", default=None)
 
@@ -35,14 +33,14 @@ def remembering() -> Iterator[None]:
         _found.reset(token)
 
 
-def once(quantity: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P], T]:
+def once(quantity: F) -> F:
     """A function of measurements whose outcome is remembered while that is asked for (:func:`remembering`).
 
     What it returns must not be changed.
     """
 
     @functools.wraps(quantity)
-    def remembered(measurements: M, *args: P.args, **options: P.kwargs) -> T:
+    def remembered(measurements: Any, *args: Any, **options: Any) -> Any:
         found = _found.get()
         if found is None or not isinstance(measurements, xr.Dataset):
             return quantity(measurements, *args, **options)
@@ -51,4 +49,4 @@ def once(quantity: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P]
             found[key] = measurements, quantity(measurements, *args, **options)
         return found[key][1]
 
-    return remembered
+    return cast(F, remembered)
