@@ -30,6 +30,7 @@ from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
+from probes.system.garbage import look_as_ever
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from probes.system.seals import sealed, unsealed
@@ -194,6 +195,7 @@ def train(
     with (
         _open_folder(out, identity, state, steps),
         _few_threads(settings),
+        look_as_ever(),
         multiplying(state.matmul),
         tqdm(
             total=total,
