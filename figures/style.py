@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import cycle
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -111,13 +111,8 @@ def layer_colors(count: int) -> list[RGB]:
     return _sampled("plasma", count, 0.88)
 
 
-_COLORBLIND = cast(
-    Sequence[RGB],
-    [
-        to_rgb(f"#{code}")
-        for code in "0173B2 DE8F05 029E73 D55E00 CC78BC CA9161 FBAFE4 949494 ECE133 56B4E9".split()
-    ],
-)
+_CODES = ["0173B2", "DE8F05", "029E73", "D55E00", "CC78BC", "CA9161", "FBAFE4", "949494", "ECE133", "56B4E9"]
+_COLORBLIND: Sequence[RGB] = [to_rgb(f"#{code}") for code in _CODES]
 """seaborn's palette "colorblind"; to import seaborn, with all the statistics it needs, takes as long as a figure."""
 
 
