@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.fonts import fonts_without_shaping
+from figures.ticks import MinorTicks
 
 __all__ = ["FORMATS", "save_figure", "write_whole"]
 
@@ -103,14 +104,19 @@ def _laid_out(figure: Figure) -> Iterator[None]:
     """
     engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
     FigureCanvasAgg(figure)
+    minor = MinorTicks(figure)
     try:
         if engine is not None:
             figure.dpi = _DOTS_PER_INCH
             with style.context():
-                engine.execute(figure)
+                with minor.hidden():
+                    engine.execute(figure)
+                if minor.give_up():
+                    engine.execute(figure)
             with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)
-        yield
+        with style.context(), minor.as_marks():
+            yield
     finally:
         figure.dpi = dpi
         figure.set_canvas(canvas)
