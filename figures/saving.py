@@ -111,10 +111,12 @@ def _laid_out(figure: Figure) -> Iterator[None]:
             with style.context():
                 with minor.hidden():
                     engine.execute(figure)
-                if minor.give_up():
+                if minor.give_up():  # words of theirs take room
                     engine.execute(figure)
             with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)
+        else:
+            minor.give_up()
         with style.context(), minor.as_marks():
             yield
     finally:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -26,7 +26,7 @@ class MinorTicks:
     def __init__(self, figure: Figure) -> None:
         """Those of all axes of the figure, colour bars and insets too."""
         axes = [one for ax in figure.axes for one in (ax, *ax.child_axes)]
-        self._locators: list[tuple[Axes, Axis, Locator]] = [
+        self._locators: list[tuple[Any, Axis, Locator]] = [
             (ax, axis, axis.get_minor_locator())
             for ax in dict.fromkeys(axes)
             for axis in (ax.xaxis, ax.yaxis)
@@ -71,14 +71,14 @@ class MinorTicks:
 
 def _only_marks(axis: Axis) -> bool:
     """Whether nothing but marks on the usual side is seen of an axis' minor ticks."""
-    places = axis.get_minorticklocs()
-    if len(places) and any(axis.get_minor_formatter().format_ticks(places)):
+    places = np.asarray(axis.get_minorticklocs())
+    if len(places) and any(axis.get_minor_formatter().format_ticks(places.tolist())):
         return False
     one = axis.get_minor_ticks(1)[0]
     return one.tick1line.get_visible() and not (one.gridline.get_visible() or one.tick2line.get_visible())
 
 
-def _marks(ax: Axes, axis: Axis) -> Line2D:
+def _marks(ax: Any, axis: Axis) -> Line2D:
     """The marks of an axis' minor ticks, as matplotlib itself draws each of them."""
     low, high = sorted(axis.get_view_interval())
     places = np.asarray(axis.get_minorticklocs())
