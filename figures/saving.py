@@ -104,19 +104,15 @@ def _laid_out(figure: Figure) -> Iterator[None]:
     """
     engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
     FigureCanvasAgg(figure)
-    minor = MinorTicks(figure)
+    with style.context():
+        minor = MinorTicks(figure)
     try:
         if engine is not None:
             figure.dpi = _DOTS_PER_INCH
-            with style.context():
-                with minor.hidden():
-                    engine.execute(figure)
-                if minor.give_up():  # words of theirs take room
-                    engine.execute(figure)
+            with style.context(), minor.hidden():
+                engine.execute(figure)
             with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
                 figure.set_layout_engine(None)
-        else:
-            minor.give_up()
         with style.context(), minor.as_marks():
             yield
     finally:

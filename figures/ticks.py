@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import Locator, NullLocator
+from matplotlib.ticker import Locator, NullFormatter, NullLocator
 
 __all__ = ["MinorTicks"]
 
@@ -24,27 +25,14 @@ class MinorTicks:
     """
 
     def __init__(self, figure: Figure) -> None:
-        """Those of all axes of the figure, colour bars and insets too."""
-        axes = [one for ax in figure.axes for one in (ax, *ax.child_axes)]
+        """Those of all axes of the figure, colour bars and insets too, that are only marks."""
+        axes = dict.fromkeys(one for ax in figure.axes for one in (ax, *ax.child_axes))
+        both = [(ax, axis) for ax in axes for axis in (ax.xaxis, ax.yaxis)]
+        some = [one for one in both if not isinstance(one[1].get_minor_locator(), NullLocator)]
+        plain = {id(axis.minor): _only_marks(axis) for _, axis in some}  # which axes may share
         self._locators: list[tuple[Any, Axis, Locator]] = [
-            (ax, axis, axis.get_minor_locator())
-            for ax in dict.fromkeys(axes)
-            for axis in (ax.xaxis, ax.yaxis)
-            if not isinstance(axis.get_minor_locator(), NullLocator)
+            (ax, axis, axis.get_minor_locator()) for ax, axis in some if plain[id(axis.minor)]
         ]
-
-    def give_up(self) -> bool:
-        """Leave alone those that are more than marks, as can be told when the axes have their sizes.
-
-        Returns:
-            Whether there were any.
-        """
-        before = len(self._locators)
-        plain = {
-            id(axis.minor): _only_marks(axis) for _, axis, _ in self._locators
-        }  # axes may share their ticks
-        self._locators = [one for one in self._locators if plain[id(one[1].minor)]]
-        return len(self._locators) < before
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -71,11 +59,21 @@ class MinorTicks:
 
 def _only_marks(axis: Axis) -> bool:
     """Whether nothing but marks on the usual side is seen of an axis' minor ticks."""
-    places = np.asarray(axis.get_minorticklocs())
-    if len(places) and any(axis.get_minor_formatter().format_ticks(places.tolist())):
+    if not isinstance(axis.get_minor_formatter(), NullFormatter) and _labelled(axis):
         return False
     one = axis.get_minor_ticks(1)[0]
     return one.tick1line.get_visible() and not (one.gridline.get_visible() or one.tick2line.get_visible())
+
+
+def _labelled(axis: Axis) -> bool:
+    """Whether a minor tick may have a label: on a log axis that depends on its ends alone."""
+    low, high = sorted(axis.get_view_interval())
+    if axis.get_scale() != "log" or not 0 < low < high < math.inf:
+        return True
+    decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    places = np.outer(decades, np.arange(2, 10)).ravel()
+    inside = places[(places >= low) & (places <= high)]
+    return any(axis.get_minor_formatter().format_ticks(inside.tolist()))
 
 
 def _marks(ax: Any, axis: Axis) -> Line2D:
