@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import torch
 from torch import Tensor
 
-from probes.data.batch import Batch
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
+from probes.evaluation.evaluator import AroundCall, Evaluation, Evaluator
 from probes.evaluation.first_layer import FirstLayer
 
 __all__ = ["PerturbedWeights"]
@@ -44,14 +41,14 @@ class PerturbedWeights:
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
         """As :meth:`probes.evaluation.evaluator.Evaluator.evaluate`, at W + η d."""
-
-        def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
-            return self.first.applied(place, batch, used, eta)
-
-        # beside layers in bfloat16 a product in float32 would be another function
-        known = around if self.evaluator.precision == "full" else None
-        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
+        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=self._around(eta))
 
     def loss(self, eta: float) -> float:
-        """Mean loss at W + η d, accumulated in float64."""
-        return self.evaluate(eta).loss
+        """As :meth:`probes.evaluation.evaluator.Evaluator.loss`, at W + η d."""
+        return self.evaluator.loss(self.at(eta), around=self._around(eta))
+
+    def _around(self, eta: float) -> AroundCall | None:
+        """The context that puts the known first layer into the network's calls."""
+        if self.evaluator.precision != "full":
+            return None  # beside layers in bfloat16 a product in float32 would be another function
+        return lambda place, batch, used: self.first.applied(place, batch, used, eta)

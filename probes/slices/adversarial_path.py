@@ -58,7 +58,7 @@ class AdversarialPath:
 
     def loss(self, eta: float) -> float:
         """The full-batch mean loss there."""
-        return self.evaluate(eta).loss
+        return self.evaluator.loss(self.at(eta))
 
     def release(self) -> None:
         """Nothing: the search takes too long to do it twice."""
