@@ -9,12 +9,21 @@ from itertools import pairwise
 
 from trust.hermite import return_margin, slope_through
 
-__all__ = ["LossSearch"]
+__all__ = ["Look", "LossSearch"]
 
 _LEAP = 4.0
 """No two neighbouring η below the limit are left further apart than this factor."""
 _LEAST = 1e-6
 """A smaller q(η) is rounding."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """An η at which the loss was measured, and the slope 𝓛'(η) where it is not NaN."""
+
+    eta: float
+    loss: float
+    slope: float = math.nan
 
 
 @dataclass

@@ -190,7 +190,7 @@ class MeasuredStepLimit(Measure):
         variables.STEP_LIMIT_RESOLUTION,
         variables.STEP_LIMIT_CLEAR_TO,
     )
-    uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE)
+    uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE, variables.PREDICTED_LIMIT)
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:
@@ -212,6 +212,9 @@ class MeasuredStepLimit(Measure):
             dict(zip(etas[1:].tolist(), values[1:].tolist(), strict=True)) if len(values) else {}
             for values in (losses, slopes)
         )
+        for look in frozen.looks:
+            known.setdefault(look.eta, look.loss)
+            told.setdefault(look.eta, look.slope)
         limit = frozen.evaluator.share.led(
             lambda loss: find_step_limit(
                 loss, start=frozen.base.loss, slope=frozen.slope, guess=guess, known=known, slopes=told
