@@ -20,6 +20,7 @@ import torch
 from benchmarks.gradients import gradients
 from benchmarks.jacobians import jacobians
 from benchmarks.ladder import ladder
+from benchmarks.limits import limits
 from benchmarks.loss_curves import loss_curves
 from benchmarks.peers import peers_versions
 from benchmarks.slices import slices
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "slices": slices,
     "gradients": gradients,
     "loss-curves": loss_curves,
+    "limits": limits,
     "jacobians": jacobians,
     "ladder": ladder,
 }

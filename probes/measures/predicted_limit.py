@@ -136,8 +136,8 @@ class PredictedLimit(Measure):
         if math.isfinite(start) and math.isfinite(slope):
             limit = 0.0
         if slope < 0 and limit == 0:
-            looks = [self._look(FIRST)]
-            looks.append(self._look(share.same(second_place(looks[0], start=start, slope=slope))))
+            looks = [self.look(FIRST)]
+            looks.append(self.look(share.same(second_place(looks[0], start=start, slope=slope))))
             limit, losses = share.led(
                 lambda loss: safe_step(loss, looks, start=start, slope=slope), self._loss
             )
@@ -152,7 +152,7 @@ class PredictedLimit(Measure):
         self.frozen.looks.append(look)
         return look.loss
 
-    def _look(self, eta: float) -> Look:
+    def look(self, eta: float) -> Look:
         """Loss and slope Σ⟨g_l(η), d_l⟩ at an η, on all processes together."""
         direction = self.frozen.direction
         assert direction is not None, "it fits lines only"
