@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Case, char_transformer, conv_net, images, perceptron
+from benchmarks.machine import target
 from benchmarks.peers import CURVLINOPS, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import Direction, gradient_direction
 from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.frozen_state import probing
 from probes.evaluation.perturbed_weights import PerturbedWeights
+from probes.slices.slice import settled_route
 
 __all__ = ["compare", "gradients"]
 
@@ -30,16 +33,17 @@ Point = tuple[float, dict[str, Tensor]]
 def gradients(repeats: int) -> list[dict[str, Any]]:
     """Loss and every gradient at each η of a slice, in chunks of 1,000, against curvlinops' gradient_and_loss."""
     x, y = images()
+    linear = target(intel=1.0, amd=0.6)
     cases = [
-        perceptron(2, x, y, points=6),
-        perceptron(16, x, y, points=3),
-        conv_net(x, y, points=6),
-        char_transformer(100, points=6),
+        (perceptron(2, x, y, points=6), linear),
+        (perceptron(16, x, y, points=3), linear),
+        (conv_net(x, y, points=6), 1.0),
+        (char_transformer(100, points=6), 1.0),
     ]
-    return [compare(case, repeats) for case in cases]
+    return [compare(case, repeats, most=most) for case, most in cases]
 
 
-def compare(case: Case, repeats: int) -> dict[str, Any]:
+def compare(case: Case, repeats: int, *, most: float | None = None) -> dict[str, Any]:
     """Check that both give the same gradients, and time them in turn; ours alone where there is no curvlinops.
 
     Raises:
@@ -49,22 +53,28 @@ def compare(case: Case, repeats: int) -> dict[str, Any]:
     names = list(evaluator.frozen)
     base = evaluator.evaluate(evaluator.frozen, wanted=names)
     direction = gradient_direction(evaluator.frozen, base.gradients)
+    route = settled_route(case.core(), case.network, evaluator.data, case.chunk)  # as a slice does
     curvlinops = peer(CURVLINOPS)
-    alternatives = {_OURS: lambda: _exhausted(_ours(evaluator, direction, case))}
+
+    def ours() -> Iterator[Point]:
+        with probing(case.network, matmul=route):
+            yield from _ours(evaluator, direction, case)
+
+    alternatives = {_OURS: lambda: _exhausted(ours())}
     agreed = []
     if curvlinops is None:
-        _exhausted(_ours(evaluator, direction, case))
+        _exhausted(ours())
     else:
-        agreed = _agreed(
-            list(_sizes(_ours(evaluator, direction, case), _theirs(curvlinops, evaluator, direction, case)))
-        )
+        # one after the other: a route is the whole process's
+        found = [(loss, {n: g.clone() for n, g in gradients.items()}) for loss, gradients in ours()]
+        agreed = _agreed(list(_sizes(iter(found), _theirs(curvlinops, evaluator, direction, case))))
         alternatives = {
             _THEIRS: lambda: _exhausted(_theirs(curvlinops, evaluator, direction, case)),
             **alternatives,
         }
-    timed = measured(alternatives, [Pair(_OURS, _THEIRS)], repeats=repeats)
+    timed = measured(alternatives, [Pair(_OURS, _THEIRS, most)], repeats=repeats)
     missing = {} if curvlinops is not None else {"not_installed": [CURVLINOPS]}
-    return case.facts() | {"same": agreed} | timed | missing
+    return case.facts() | {"matmul": route, "same": agreed} | timed | missing
 
 
 def _exhausted(points: Iterator[Point]) -> None:

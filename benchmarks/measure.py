@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.gradients import gradients
 from benchmarks.jacobians import jacobians
 from benchmarks.ladder import ladder
 from benchmarks.limits import limits
 from benchmarks.loss_curves import loss_curves
+from benchmarks.machine import machine
 from benchmarks.peers import peers_versions
 from benchmarks.slices import slices
 from probes.runs.run import versions
 
-__all__ = ["BENCHMARKS", "described", "machine"]
+__all__ = ["BENCHMARKS", "described"]
 
 BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "slices": slices,
@@ -36,25 +33,6 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "jacobians": jacobians,
     "ladder": ladder,
 }
-
-
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "architecture": platform.machine(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def described(name: str, cases: list[dict[str, Any]]) -> dict[str, Any]:

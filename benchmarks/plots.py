@@ -20,7 +20,7 @@ from figures.saving import FORMATS, save_figure
 __all__ = ["draw", "plot"]
 
 _ROW, _PER_CASE, _FOOT = 0.27, 0.52, 0.5  # inches
-_OURS = ("probes", "slice and ladder")
+_OURS = ("probes", "slice, spectra")
 
 
 def plot(found: dict[str, Any], path: Path) -> None:

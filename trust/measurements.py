@@ -284,7 +284,7 @@ OPERATOR_NORM = _ladder(
 )
 DIRECTION_OPERATOR_NORM = _ladder("direction_operator_norm", CL, "of d_l as a linear map", "weight")
 PERTURBED_OPERATOR_NORM = _ladder(
-    "perturbed_operator_norm", CEL, "of W̃_l as a linear map, at most 10⁻⁴ above it for matrices", "weight"
+    "perturbed_operator_norm", CEL, "of W̃_l as a linear map, at most 2·10⁻⁴ above it for matrices", "weight"
 )
 PERTURBATION_OPERATOR_NORM = _ladder(
     "perturbation_operator_norm",

@@ -19,7 +19,7 @@ from probes.evaluation.evaluator import Evaluator
 from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
-from probes.measures.operator_norms import NormAlongLine, Operator, find_operators, operator_norm
+from probes.measures.operator_norms import LARGE, NormAlongLine, Operator, find_operators, operator_norm
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 from trust.paths import log10_path_norm_and_distance, path_vector
@@ -81,7 +81,7 @@ class BoundIngredients(Measure):
         self.norms = {name: self._frozen_norm(name) for name in self.weights}
         moving = [name for name in self.direction or () if name in self.operators]
         self.step_norms = {name: self._direction_norm(name) for name in moving}
-        self.lines = {name: self._line(name) for name in moving if self.operators[name].kind == "matrix"}
+        self.lines = {name: self._line(name) for name in moving if self._is_large(name)}
         structure = frozen.structure
         self.layers = (
             [(step.name, step.bias) for step in structure.steps if step.kind == "weight"]
@@ -168,10 +168,15 @@ class BoundIngredients(Measure):
             return self.frozen.step_spectrum(name).spectral_norm
         return operator_norm(self.direction[name], self.operators[name])
 
+    def _is_large(self, name: str) -> bool:
+        """Whether it pays to follow a matrix's norm along the line."""
+        return self.operators[name].kind == "matrix" and min(self.before[name].flatten(1).shape) >= LARGE
+
     def _line(self, name: str) -> NormAlongLine:
         assert self.direction is not None
         step = self.frozen.step_spectrum(name)
-        return NormAlongLine(self.before[name], self.direction[name], self.frozen.spectrum(name), step)
+        own = self.frozen.spectrum(name)
+        return NormAlongLine(self.before[name], self.direction[name], own, step, self.etas.tolist())
 
     def _linear_change(
         self, frozen: Mapping[str, Tensor], moved: Mapping[str, Tensor], eta: float
@@ -214,7 +219,7 @@ class BoundIngredients(Measure):
         if eta == 0:
             exact = self.norms[name]
         elif name in self.lines and rounding is not None:
-            exact = self.lines[name].at(after, eta, rounding)
+            exact = self.lines[name].at(eta, rounding)
         else:
             exact = operator_norm(after, operator)
         self.layered[variables.PERTURBED_OPERATOR_NORM][row, place] = min(exact, self.norms[name] + step)

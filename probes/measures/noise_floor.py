@@ -25,7 +25,10 @@ __all__ = [
     "without_gradient",
 ]
 
-_SAMPLE = 200  # examples compared with float64
+_MOST_SAMPLED, _FEWEST_SAMPLED = 200, 8  # examples compared with float64
+_SHARE = (
+    200  # of so many evaluations of an example one is of the sample: both precisions take some 3 % of a slice
+)
 _STOCHASTIC = 1e-3  # no rounding error of a repeated float32 gradient is this large
 _SMALLEST = 1e-300
 _SUSPECT = 1e-4  # of which two evaluations in a better precision differ by more is mostly rounding
@@ -77,7 +80,9 @@ class Precision:
     vanished: frozenset[str] = frozenset()
 
 
-def measure_precision(evaluator: Evaluator, names: list[str], *, together: bool = False) -> Precision:
+def measure_precision(
+    evaluator: Evaluator, names: list[str], *, evaluations: int, together: bool = False
+) -> Precision:
     """Evaluate a small sample in the working precision and in float64.
 
     Large networks' gradients are compared part by part, so that at most four copies of the parameters are needed.
@@ -85,9 +90,11 @@ def measure_precision(evaluator: Evaluator, names: list[str], *, together: bool 
     Args:
         evaluator: what is measured.
         names: parameters whose gradients count.
+        evaluations: how many times all data are evaluated besides, beside which the sample is to be small.
         together: whether an output depends on all examples of its chunk, so that the sample must be one chunk.
     """
-    rows = min(_SAMPLE, len(evaluator.data))
+    wanted = len(evaluator.data) * evaluations // _SHARE
+    rows = min(max(wanted, _FEWEST_SAMPLED), _MOST_SAMPLED, len(evaluator.data))
     working, reference = two_precisions(evaluator, rows, together=together)
     gradients: dict[str, float] = {}
     vanished: set[str] = set()

@@ -69,7 +69,8 @@ def freeze(
     trainable = [layer.name for layer in found if layer.trainable]
     samples = min(settings.samples, len(evaluator))
     samples = max(samples, min(max(settings.jacobian, settings.pattern), len(evaluator)))
-    precision = measure_precision(evaluator, trainable, together=mixed)  # before there are gradients to hold
+    # before there are gradients to hold
+    precision = measure_precision(evaluator, trainable, evaluations=len(settings.etas), together=mixed)
     base = evaluator.evaluate(evaluator.frozen, wanted=trainable, samples=samples)
     # a few examples may miss what the whole data uses
     found = [replace(layer, used=layer.used or _has_gradient(base, layer.name)) for layer in found]

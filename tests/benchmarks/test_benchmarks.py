@@ -21,7 +21,9 @@ from benchmarks import (
     loss_curves,
     measure,
     peers,
+    processes,
     report,
+    scaling,
     slices,
 )
 from benchmarks.cases import Case
@@ -227,7 +229,7 @@ def test_a_missing_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_ladders_cost_is_compared_with_the_slice() -> None:
     found = ladder.compare(tiny(), 1)
-    assert [compared["of"] for compared in found["compared"]] == ["slice and ladder"]
+    assert [compared["of"] for compared in found["compared"]] == ["slice, spectra and ladder"]
 
 
 def test_what_is_measured_is_written_shown_and_drawn(
@@ -278,3 +280,31 @@ def test_the_report_reads_timings_without_cases_and_refuses_what_it_cannot_do(tm
     path.write_text(json.dumps({**timed, "benchmark": "b", "cases": []}), "utf-8")
     with pytest.raises(SystemExit):
         report.main([str(path), str(path), "--plot", str(tmp_path / "x.png")])
+
+
+def test_growth_is_the_slope_on_log_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [2, 4, 8, 16, 32]
+    assert scaling.exponent(values, [3.0 * v**1.5 for v in values]) == pytest.approx(1.5)
+    # of the four largest alone: what does not grow hides behind them
+    assert scaling.exponent(values, [1e9, *[v**2.0 for v in values[1:]]]) == pytest.approx(2.0)
+    small = scaling.Sweep(scaling.Size(width=8, depth=2, examples=20, etas=3), (2, 3), 2)
+    monkeypatch.setattr(scaling, "SWEEPS", dict.fromkeys(scaling.SWEEPS, small))
+    found = [scaling.sweep(axis, 2) for axis in scaling.SWEEPS]
+    for one in found:
+        assert one["values"] == [2, 3]
+        assert [len(times) for times in one["seconds"]["slice"]] == [2, 2]
+        assert len(one["seconds"]["all by default"]) == 1  # up to the largest that was planned
+    # one gradient more for the noise floor and one of a sample, and all of one row's size: no more than in proportion
+    assert found[2]["exponents"]["operations"] == pytest.approx(1.0, abs=0.2)
+    assert len(scaling.draw({"cases": found}).axes) == 4
+
+
+def test_what_processes_repeat_and_send_is_told_apart() -> None:
+    """10 s of work of which 1 is repeated, sums of 2 messages of 1 ms and 4 ms for all gradients."""
+    sums = {"nothing": 0.002, "gradients": 0.002 + 0.004}
+    found = processes.modelled(10.0, 1.0 + 9.0 / 2, 2, sums, sums_needed=5)
+    assert found["repeated"] == pytest.approx(0.1)
+    assert found["ratio"]["1"] == pytest.approx(1.0)
+    # 1 + 9/8 and five times 14 messages of 1 ms and an eighth of 4 ms
+    assert found["ratio"]["8"] == pytest.approx((1 + 9 / 8 + 5 * 14 * (0.001 + 0.004 / 8)) / 10)
+    assert found["ratio"]["2"] > 0.55

@@ -6,9 +6,9 @@ bounds, so nothing here is ever a lower estimate: no iteration is believed witho
 missed, and every result is rounded up.
 """
 
-from probes.measures.operator_norms.along_line import NormAlongLine
+from probes.measures.operator_norms.along_line import LARGE, NormAlongLine
 from probes.measures.operator_norms.norm import operator_norm
 from probes.measures.operator_norms.operators import Operator, find_operators
 from probes.measures.operator_norms.singular_values import Spectrum, spectrum
 
-__all__ = ["NormAlongLine", "Operator", "Spectrum", "find_operators", "operator_norm", "spectrum"]
+__all__ = ["LARGE", "NormAlongLine", "Operator", "Spectrum", "find_operators", "operator_norm", "spectrum"]

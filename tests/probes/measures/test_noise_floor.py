@@ -15,6 +15,8 @@ from analysis.constants import constants_known
 from analysis.selfchecks import Outcome
 from analysis.wording import gradientless, noise_line
 from probes import SliceSettings, measure_slice
+from probes.measures import noise_floor
+from probes.measures.noise_floor import two_precisions
 from tests.probes.slices.examples import measured
 from tests.support.reference import make, make_data
 from trust.claims.quantities import whole_noise
@@ -39,6 +41,27 @@ def test_the_noise_floor_sees_what_repetition_cannot() -> None:
     # the relative error of a norm is at most that of the vector; the sample is the whole data here
     assert (error <= single["noise_floor"] * 1.001).all()
     assert float(single["noise_floor"].max()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("examples", "points", "sampled"), [(40, 3, 8), (100, 21, 10), (37, 999, 37), (900, 99, 200)]
+)
+def test_the_sample_in_float64_is_small_beside_the_slice(
+    examples: int, points: int, sampled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 200 evaluations of an example, within its bounds and the data."""
+    network, (x, y) = make((6, 3)), make_data()
+    rows = torch.arange(examples) % len(x)
+    seen: list[int] = []
+
+    def counted(evaluator: Any, count: int, *, together: bool) -> Any:
+        seen.append(count)
+        return two_precisions(evaluator, count, together=together)
+
+    monkeypatch.setattr(noise_floor, "two_precisions", counted)
+    etas = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, points - 1)])
+    measured(network, x[rows], y[rows], dtype="float32", etas=etas, measure=("breakdown",))
+    assert seen == [sampled]
 
 
 class Attention(nn.Module):
