@@ -66,6 +66,12 @@ class Direction(Mapping[str, Tensor]):
         """The direction with these tensors."""
         return cls({name: _kept(tensor) for name, tensor in tensors.items()})
 
+    def times(self, factor: float) -> Direction:
+        """The same direction, so many times as long."""
+        return Direction(
+            {name: Multiple(part.base, part.factor * factor) for name, part in self.parts.items()}
+        )
+
     def __getitem__(self, name: str) -> Tensor:
         """d_l."""
         return self.parts[name].tensor()
@@ -118,7 +124,7 @@ def gradient_direction(
         name: _resting(frozen[name]) if name in still else _relative(frozen[name], gradient)
         for name, gradient in gradients.items()
     }
-    return Direction({name: Multiple(part.base, -part.factor) for name, part in parts.items()})
+    return Direction(parts).times(-1.0)
 
 
 def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int) -> Direction:
