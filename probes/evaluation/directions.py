@@ -28,7 +28,7 @@ __all__ = [
 
 _LARGEST_FACTOR = 1e30
 """A factor beyond it could overflow float32, where ‖W‖/‖g‖ is of a gradient that has nearly vanished."""
-_KEPT_NOISE = 1 << 28
+_KEPT_NOISE = 1 << 25
 """Bytes of noise that are kept rather than drawn anew at every η."""
 
 
