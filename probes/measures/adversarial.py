@@ -170,7 +170,7 @@ class _Search:
     def _better(self, best: _Point | None, group: Iterator[dict[str, Tensor]]) -> _Point:
         """The best so far, or where the ascent from the best of a group ends."""
         found = self._ascended(max(map(self._point, group), key=lambda point: point.value))
-        return found if best is None or found.value > best.value else best
+        return found._replace(known=None) if best is None or found.value > best.value else best
 
     def _starts(
         self, start: Start | None, candidates: Sequence[Mapping[str, Tensor]]

@@ -105,7 +105,7 @@ class GradientBreakdown:
     def value(self, parameters: Parameters) -> tuple[float, Tensor]:
         """The breakdown, and g̃ − g in float64."""
         after = self.evaluator.evaluate(parameters, wanted=[self.first]).gradients[self.first]
-        difference = after.double() - self.before.double()
+        difference = after.double().sub_(self.before)
         return float(norm(difference)) / self.size, difference
 
     def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
