@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from probes.measures.loss_search import LossSearch
 from probes.measures.measure import Floats, Found, Frozen, Measure
@@ -131,6 +130,8 @@ def _refine(search: LossSearch, low: float, high: float, tolerance: float) -> No
         else:
             high = middle
     if math.log(high / low) > 2 * tolerance:
+        from scipy.optimize import brentq  # slow to load
+
         ends = {math.log(low): low, math.log(high): high}  # whose exponentials may be other numbers
         # Brent's method ends with a bracket narrower than xtol; what lies in its middle part is near both ends.
         brentq(

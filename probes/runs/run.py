@@ -34,6 +34,7 @@ from probes.runs.results import join
 from probes.runs.source import Paths, Prepared, Source, prepare
 from probes.slices.freezing import check_layers
 from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed, settled_route
+from probes.system.garbage import look_as_ever
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
 
@@ -176,7 +177,10 @@ def slices(
     each = evaluations_per_slice(settings)
     total, done = len(records) * each, (len(records) - len(todo)) * each
     hidden = quiet or not has_terminal()
-    with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
+    with (
+        look_as_ever(),
+        tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar,
+    ):
         for place in todo:
             record = records[place]
             bar.set_postfix_str(record.label)
