@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from probes.data.batch import Batch
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
+from probes.evaluation.evaluator import AroundCall, Evaluation, Evaluator
 from probes.evaluation.first_layer import FirstLayer
 from probes.evaluation.stacks import evaluate_stack
 
@@ -51,13 +49,7 @@ class PerturbedWeights:
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
         """As :meth:`probes.evaluation.evaluator.Evaluator.evaluate`, at W + η d."""
-
-        def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
-            return self.first.applied(place, batch, used, eta)
-
-        # beside layers in bfloat16 a product in float32 would be another function
-        known = around if self.evaluator.precision == "full" else None
-        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
+        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=self._around(eta))
 
     def evaluate_together(
         self, etas: Sequence[float], *, wanted: list[str], samples: int = 0
@@ -75,13 +67,17 @@ class PerturbedWeights:
                 part.added_to(frozen[name], eta, out=out)
         every = torch.tensor(etas, dtype=torch.float64, device=self.evaluator.device)
 
-        def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
-            return self.first.applied(place, batch, used, every)
-
-        known = around if self.evaluator.precision == "full" else None
         stacks = {name: moved[name] for name in frozen if name in self.direction or name in wanted}
-        return moved, evaluate_stack(self.evaluator, stacks, wanted=wanted, samples=samples, around=known)
+        return moved, evaluate_stack(
+            self.evaluator, stacks, wanted=wanted, samples=samples, around=self._around(every)
+        )
 
     def loss(self, eta: float) -> float:
-        """Mean loss at W + η d, accumulated in float64."""
-        return self.evaluate(eta).loss
+        """As :meth:`probes.evaluation.evaluator.Evaluator.loss`, at W + η d."""
+        return self.evaluator.loss(self.at(eta), around=self._around(eta))
+
+    def _around(self, eta: float | Tensor) -> AroundCall | None:
+        """The context that puts the known first layer into the network's calls."""
+        if self.evaluator.precision != "full":
+            return None  # beside layers in bfloat16 a product in float32 would be another function
+        return lambda place, batch, used: self.first.applied(place, batch, used, eta)

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Comparison", "compare", "compare_each", "differences", "norm", "relative_difference"]
+__all__ = [
+    "Comparison",
+    "Scaled",
+    "compare",
+    "compare_each",
+    "differences",
+    "norm",
+    "relative_difference",
+    "sum_into",
+    "sum_norm",
+]
+
+Scaled = tuple[Tensor, float]
+"""A tensor and what it is multiplied by."""
 
 _BLOCK = 1 << 17
 """Elements that are in float64 at once, 1 MB for each of two scratch blocks, which a cache holds."""
@@ -93,3 +106,29 @@ def relative_difference(a: Tensor, b: Tensor) -> float:
     """‖a − b‖_F / ‖b‖_F, and 0 where b is zero; b may be of a better precision than a."""
     pair = compare(b, a)
     return float(pair.difference / pair.norm) if bool(pair.norm > 0) else 0.0
+
+
+def sum_norm(*parts: Scaled) -> float:
+    """The Frobenius norm of Σ factor · tensor, of tensors of one shape."""
+    return float(sum(float(block.dot(block)) for _, block in _sums(parts)) ** 0.5)
+
+
+def sum_into(out: Tensor, *parts: Scaled, factor: float = 1.0) -> Tensor:
+    """Factor · Σ factor · tensor, summed in float64 and rounded into ``out``, which may be one of the tensors."""
+    flat = out.view(-1)
+    for start, block in _sums(parts):
+        flat[start : start + len(block)] = block if factor == 1 else block.mul_(factor)
+    return out
+
+
+def _sums(parts: tuple[Scaled, ...]) -> Iterator[tuple[int, Tensor]]:
+    """Σ factor · tensor block by block in float64, with the place of each block."""
+    flat = [(tensor.detach().reshape(-1), factor) for tensor, factor in parts]
+    for start in range(0, len(flat[0][0]), _BLOCK):
+        total: Tensor | None = None
+        for tensor, factor in flat:
+            block = tensor[start : start + _BLOCK].to(torch.float64, copy=True)
+            block = block if factor == 1 else block.mul_(factor)
+            total = block if total is None else total.add_(block)
+        assert total is not None, "a sum of nothing"
+        yield start, total

@@ -21,6 +21,7 @@ from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm
 from probes.measures.layers import PERTURBED, Layer
+from probes.measures.loss_search import Look
 from probes.measures.operator_norms import Spectrum, spectrum
 from probes.measures.settings import SliceSettings
 from probes.networks.structure import Reading, read_structure
@@ -126,6 +127,11 @@ class Frozen:
             part.factor * float(compare(self.base.gradients[name], part.base()).product)
             for name, part in self.direction.parts.items()
         )
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        """What measures saw on the line at other η than the grid's, for those that come later."""
+        return []
 
     @cached_property
     def _spectra(self) -> dict[tuple[str, str], Spectrum]:
