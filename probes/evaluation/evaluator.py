@@ -66,6 +66,16 @@ class Evaluation:
         """The share of hits as a number."""
         return float(self.hits)
 
+    def one(self, place: int) -> Evaluation:
+        """Of a stack of evaluations, whose tensors have an axis more in front, the one at a place."""
+        gradients = {name: stack[place] for name, stack in self.gradients.items()}
+        return Evaluation(self.mean_loss[place], self.hits[place], gradients, self.outputs[place])
+
+    def alone(self) -> Evaluation:
+        """A stack of this one."""
+        gradients = {name: gradient[None] for name, gradient in self.gradients.items()}
+        return Evaluation(self.mean_loss[None], self.hits[None], gradients, self.outputs[None])
+
 
 @dataclass(frozen=True)
 class _Sums:
