@@ -66,7 +66,6 @@ class PerturbedWeights:
             for eta, out in zip(etas, moved[name], strict=True):
                 part.added_to(frozen[name], eta, out=out)
         every = torch.tensor(etas, dtype=torch.float64, device=self.evaluator.device)
-
         stacks = {name: moved[name] for name in frozen if name in self.direction or name in wanted}
         return moved, evaluate_stack(
             self.evaluator, stacks, wanted=wanted, samples=samples, around=self._around(every)

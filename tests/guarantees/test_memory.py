@@ -34,7 +34,14 @@ def sets_on_the_grid(monkeypatch: pytest.MonkeyPatch, **options: Any) -> float:
     one_set = sum(tensor.nbytes for tensor in network.parameters())
     x, y = torch.randn(4, WIDTH), torch.arange(4)
     settings: dict[str, Any] = {"ladder": False, "spectra": "none", "split": "none", "spot_check": False}
-    settings |= {"limit": False, "curvature": False, "ascent_steps": 3, "restarts": 2, "samples": 4}
+    settings |= {
+        "etas_at_once": 1,
+        "limit": False,
+        "curvature": False,
+        "ascent_steps": 3,
+        "restarts": 2,
+        "samples": 4,
+    }
     update = options.get("direction") == "update"
     visit, peaks = slices._visit, []
 
