@@ -11,6 +11,7 @@ from analysis.completion import completed
 from analysis.verdicts import standing_of_premises
 from trust import measurements as variables
 from trust.claims import Claim, claims_of
+from trust.claims.remembering import once
 
 __all__ = ["distinct", "envelope", "find_envelopes"]
 
@@ -29,7 +30,7 @@ def envelope(measurements: xr.Dataset, claim: Claim) -> xr.Dataset | None:
     measurements = completed(measurements)
     if any(name not in measurements for name in claim.needs):
         return None
-    measured, bound = claim.measured(measurements), claim.bound(measurements)
+    measured, bound = once(claim.measured)(measurements), once(claim.bound)(measurements)
     if "eta" not in measured.dims or measured.size == 0:  # of no example
         return None
     worst = middle = measured

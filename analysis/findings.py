@@ -15,7 +15,6 @@ from analysis.constants import summarise
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
-from analysis.memory import Memory
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.split import split
@@ -24,6 +23,7 @@ from analysis.statuses import Verdict
 from analysis.step_limits import step_limits
 from analysis.verdicts import judge
 from trust.claims import Claim, claims_of
+from trust.claims.remembering import remembering
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,22 +137,22 @@ def find(
         claims: to be judged, themselves or by their ids; None for all that are installed.
         history: the training run, for figures: columns step, epoch, loss and accuracy.
     """
-    memory = Memory()
-    chosen = [memory.of(claim) for claim in claims_of(claims)]
-    verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
-    measurements = completed(measurements)
-    return Findings(
-        title=title,
-        measurements=measurements,
-        summary=summarise(measurements),
-        limits=step_limits(measurements),
-        verdicts=verdicts,
-        checks=check_measurements(measurements),
-        growth=compare_growth(measurements),
-        slack=slack(measurements),
-        split=split(measurements),
-        inversions=inversions(measurements, chosen),
-        labels=certified_labels(measurements),
-        envelopes=find_envelopes(measurements, chosen),
-        history=history,
-    )
+    with remembering():
+        chosen = list(claims_of(claims))
+        verdicts = judge(measurements, chosen)  # which tells what is missing from what is unknown
+        measurements = completed(measurements)
+        return Findings(
+            title=title,
+            measurements=measurements,
+            summary=summarise(measurements),
+            limits=step_limits(measurements),
+            verdicts=verdicts,
+            checks=check_measurements(measurements),
+            growth=compare_growth(measurements),
+            slack=slack(measurements),
+            split=split(measurements),
+            inversions=inversions(measurements, chosen),
+            labels=certified_labels(measurements),
+            envelopes=find_envelopes(measurements, chosen),
+            history=history,
+        )

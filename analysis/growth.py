@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,23 +57,28 @@ def compare_growth(measurements: xr.Dataset) -> list[Growth]:
     """
     measurements = completed(measurements)
     own = perturbed(measurements)
-    trust = log10_trust(own)
-    moved = log10(whole(own[variables.PERTURBATION_NORM]))
-    evident = above_noise(own)
-    total = whole_change(measurements)
+    trust = _along(log10_trust(own))
+    moved = _along(log10(whole(own[variables.PERTURBATION_NORM])))
+    changes = _along(log10(own[variables.GRADIENT_CHANGE]), "layer")
+    evident = _along(above_noise(own), "layer")
+    total = _along(whole_change(measurements))
     etas = own[variables.ETA].values
+    layers = np.flatnonzero(own[variables.IS_WEIGHT].values)
     found: list[Growth] = []
     for place, checkpoint in enumerate(own["checkpoint"].values):
-        at = {"checkpoint": place}
-        models = trust.isel(at).values, moved.isel(at).values
-        change = total.isel(at).values
+        models = trust[place], moved[place]
+        change = total[place]
         found.append(_judge(str(checkpoint), _WHOLE, etas, change, np.isfinite(change), *models))
-        for index in np.flatnonzero(own[variables.IS_WEIGHT].values):
-            change = log10(own[variables.GRADIENT_CHANGE].isel({**at, "layer": index})).values
+        for index in layers:
             layer = str(own["layer"].values[index])
-            mask = evident.isel({**at, "layer": index}).values
-            found.append(_judge(str(checkpoint), layer, etas, change, mask, *models))
+            change, seen = changes[place, :, index], evident[place, :, index]
+            found.append(_judge(str(checkpoint), layer, etas, change, seen, *models))
     return found
+
+
+def _along(values: xr.DataArray, *dims: str) -> npt.NDArray[Any]:
+    """(checkpoint, eta, …): arrays, of which a part is taken sooner."""
+    return values.transpose("checkpoint", "eta", *dims).values
 
 
 def _judge(

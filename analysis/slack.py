@@ -12,6 +12,7 @@ from analysis.completion import completed
 from analysis.verdicts import ROUNDING, standing_of_premises
 from trust import measurements as variables
 from trust.claims import Claim, all_claims, claims_of
+from trust.claims.remembering import once
 
 __all__ = ["CAUSES", "RUNGS", "Inversion", "inversions", "slack"]
 
@@ -77,7 +78,7 @@ def slack(measurements: xr.Dataset) -> xr.Dataset | None:
     rungs = [claims[name] for name in names]
     if any(name not in measurements for claim in rungs for name in claim.needs):
         return None
-    sides = [rungs[0].measured(measurements), *(claim.bound(measurements) for claim in rungs)]
+    sides = [once(rungs[0].measured)(measurements), *(once(claim.bound)(measurements) for claim in rungs)]
     values = xr.concat(xr.broadcast(*sides), dim="rung", coords="minimal", compat="override")
     values = values.transpose("rung", "checkpoint", "eta", "example").assign_coords(rung=[measured, *names])
     used = values.isel(rung=0, drop=True).notnull()
@@ -135,7 +136,7 @@ def inversions(measurements: xr.Dataset, claims: Iterable[Claim | str] | None = 
     chosen = claims_of(claims)
     own = {claim.id: claim for claim in chosen if claim.subject == "function"}
     own = {name: c for name, c in own.items() if all(need in measurements for need in c.needs)}
-    bounds = {name: claim.bound(measurements) for name, claim in own.items()}
+    bounds = {name: once(claim.bound)(measurements) for name, claim in own.items()}
     found: list[Inversion] = []
     for lower, upper in _ORDER:
         if lower in own and upper in own:
@@ -145,10 +146,10 @@ def inversions(measurements: xr.Dataset, claims: Iterable[Claim | str] | None = 
     for name, claim in own.items():
         if not claim.proved:
             continue  # then it is the claim that is in doubt, and its verdict says so
-        excess = _excess(measurements, claim.measured(measurements), bounds[name], [claim])
+        excess = _excess(measurements, once(claim.measured)(measurements), bounds[name], [claim])
         allowance = xr.zeros_like(excess)
         if claim.log10_allowance is not None:
-            allowance = allowance + claim.log10_allowance(measurements).fillna(0.0)
+            allowance = allowance + once(claim.log10_allowance)(measurements).fillna(0.0)
         found += _worst(MEASURED, name, excess, allowance)
     return found
 

@@ -16,6 +16,7 @@ from analysis.statuses import GOOD_FACTOR, Status, Verdict
 from analysis.step_limits import how_far_searched
 from trust import measurements as variables
 from trust.claims import Claim, Kind, Premise, claims_of
+from trust.claims.remembering import once
 from trust.measurements import ALL
 
 __all__ = ["ROUNDING", "judge", "standing_of_premises"]
@@ -81,20 +82,22 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
             _not_measured(claim, label, truth, remark, slice_missing=_no_slice(measurements, claim))
             for label, truth in zip(labels, truths, strict=True)
         ]
-    measured, bound = xr.broadcast(_bare(claim.measured(measurements)), _bare(claim.bound(measurements)))
+    measured, bound = xr.broadcast(
+        _bare(once(claim.measured)(measurements)), _bare(once(claim.bound)(measurements))
+    )
     measured = measured.transpose("checkpoint", ...)
     slack = xr.full_like(measured, ROUNDING, dtype=float)
     if claim.log10_allowance is not None:
-        slack = slack + _bare(claim.log10_allowance(measurements)).fillna(0.0)
+        slack = slack + _bare(once(claim.log10_allowance)(measurements)).fillna(0.0)
     standings = [_standing(check, measured) for premise, check in checks.items() if premise.gates]
     trivial = (
         xr.full_like(measured, np.nan, dtype=float)
         if claim.trivial is None
-        else _bare(claim.trivial(measurements))
+        else _bare(once(claim.trivial)(measurements))
     )
     sides = [measured.values, *(_like(side, measured) for side in (bound, slack, trivial))]
     searched = how_far_searched(measurements) if claim.subject == "step" else [""] * len(labels)
-    constant = None if claim.log10_constant is None else claim.log10_constant(measurements)
+    constant = None if claim.log10_constant is None else once(claim.log10_constant)(measurements)
     coordinates = {dim: measured[dim].values for dim in measured.dims[1:] if dim in measured.coords}
     return [
         _judge_one(
@@ -178,7 +181,27 @@ def _bare(values: xr.DataArray) -> xr.DataArray:
 
 
 def _like(values: xr.DataArray, measured: xr.DataArray) -> Floats:
+    if _fits(values, measured, values.dims):
+        return np.asarray(_spread(values.values, values.dims, measured), dtype=np.float64)
     return np.asarray(values.broadcast_like(measured).transpose(*measured.dims).values, dtype=np.float64)
+
+
+def _fits(values: xr.DataArray, measured: xr.DataArray, dims: Sequence[Hashable]) -> bool:
+    """Whether what both have along these dims is the same, so that xarray need not align them, which takes long."""
+    return all(
+        dim in measured.dims
+        and values.sizes[dim] == measured.sizes[dim]
+        and (dim in values.coords) == (dim in measured.coords)
+        and (dim not in values.coords or np.array_equal(values[dim].values, measured[dim].values))
+        for dim in dims
+    )
+
+
+def _spread(values: npt.NDArray[Any], dims: Sequence[Hashable], measured: xr.DataArray) -> npt.NDArray[Any]:
+    """An array over some dims of ``measured``, over all of them and in their order."""
+    order = [dims.index(dim) for dim in measured.dims if dim in dims]
+    missing = [place for place, dim in enumerate(measured.dims) if dim not in dims]
+    return np.broadcast_to(np.expand_dims(values.transpose(order), missing), measured.shape)
 
 
 def _broken_everywhere(truths: Mapping[Premise, _Truth]) -> str:
@@ -298,10 +321,11 @@ def _good_to(
     return float(etas[np.flatnonzero(good)[-1]]) if good.any() else math.nan
 
 
+@once
 def _check(measurements: xr.Dataset, premise: Premise) -> xr.DataArray:
     """1 where the premise holds, 0 where it fails, NaN where the measurements cannot tell."""
     if all(name in measurements for name in premise.needs):
-        return _bare(premise.check(measurements).astype(float))
+        return _bare(once(premise.check)(measurements).astype(float))
     return xr.full_like(measurements["checkpoint"], np.nan, dtype=float).reset_coords(drop=True)
 
 
@@ -318,10 +342,15 @@ def _truths(checks: Mapping[Premise, xr.DataArray], place: int) -> dict[Premise,
 def _standing(check: xr.DataArray, measured: xr.DataArray) -> Floats:
     """A premise's truth at every point of the inequality."""
     # where the inequality has no such dim, the premise must hold all along it
-    extra = [dim for dim in check.dims if dim not in measured.dims]
-    value = xr.where((check == 0).any(extra), 0.0, xr.where(check.isnull().any(extra), np.nan, 1.0))
-    value = value.reindex({dim: measured[dim] for dim in value.dims if dim in measured.coords})
-    return _like(value, measured)
+    extra = tuple(place for place, dim in enumerate(check.dims) if dim not in measured.dims)
+    kept = [dim for dim in check.dims if dim in measured.dims]
+    values = check.values
+    truth = np.where((values == 0).any(extra), 0.0, np.where(np.isnan(values).any(extra), np.nan, 1.0))
+    if _fits(check, measured, kept):
+        return _spread(truth, kept, measured)
+    coords = {dim: check[dim].values for dim in kept if dim in check.coords}
+    value = xr.DataArray(truth, coords=coords, dims=kept)
+    return _like(value.reindex({dim: measured[dim] for dim in kept if dim in measured.coords}), measured)
 
 
 def standing_of_premises(measurements: xr.Dataset, claim: Claim, like: xr.DataArray) -> xr.DataArray:

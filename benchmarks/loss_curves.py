@@ -13,7 +13,9 @@ from benchmarks.peers import LOSS_LANDSCAPES, peer
 from benchmarks.sameness import same
 from benchmarks.timing import Pair, measured
 from probes.evaluation.directions import gradient_direction
+from probes.evaluation.frozen_state import probing
 from probes.evaluation.perturbed_weights import PerturbedWeights
+from probes.slices.slice import settled_route
 
 __all__ = ["compare", "loss_curves"]
 
@@ -25,12 +27,12 @@ _TOLERANCE = 1e-3
 def loss_curves(repeats: int) -> list[dict[str, Any]]:
     """The loss alone at equally spaced points of one line, against loss-landscapes' linear_interpolation."""
     x, y = images()
-    sizes = [(perceptron(2, x, y), 20), (perceptron(16, x, y), 10), (conv_net(x, y), 20)]
-    sizes.append((char_transformer(100), 20))
-    return [compare(case, repeats, points=points) for case, points in sizes]
+    sizes = [(perceptron(2, x, y), 20, 0.6), (perceptron(16, x, y), 10, 1.0), (conv_net(x, y), 20, 0.8)]
+    sizes.append((char_transformer(100), 20, 1.0))
+    return [compare(case, repeats, points=points, target=target) for case, points, target in sizes]
 
 
-def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
+def compare(case: Case, repeats: int, *, points: int, target: float | None = None) -> dict[str, Any]:
     """Check that both give the same losses, and time them in turn; ours alone where there is no peer.
 
     Raises:
@@ -42,12 +44,14 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
     direction = gradient_direction(
         base.frozen, base.evaluate(base.frozen, wanted=list(base.frozen)).gradients
     )
+    route = settled_route(case.core(), case.network, base.data, case.chunk)  # as a slice does
     end = copy.deepcopy(case.network)
     end.load_state_dict(PerturbedWeights(base, direction).at(LARGEST_ETA), strict=False)
 
     def ours() -> Sequence[float]:
-        line = PerturbedWeights(case.batch(), direction)
-        return [line.loss(eta) for eta in etas]
+        with probing(case.network, matmul=route):
+            line = PerturbedWeights(case.batch(), direction)
+            return [line.loss(eta) for eta in etas]
 
     alternatives: dict[str, Callable[[], Sequence[float]]] = {_OURS: ours}
     agreed = []
@@ -55,9 +59,9 @@ def compare(case: Case, repeats: int, *, points: int) -> dict[str, Any]:
     if package is not None:
         alternatives = {_THEIRS: lambda: _theirs(package, case, end, points), **alternatives}
         agreed.append(same("loss", found, alternatives[_THEIRS](), tolerance=_TOLERANCE))
-    timed = measured(alternatives, [Pair(_OURS, _THEIRS)], repeats=repeats)
+    timed = measured(alternatives, [Pair(_OURS, _THEIRS, target)], repeats=repeats)
     missing = {} if package is not None else {"not_installed": [LOSS_LANDSCAPES]}
-    return case.facts() | {"etas": points, "same": agreed} | timed | missing
+    return case.facts() | {"etas": points, "matmul": route, "same": agreed} | timed | missing
 
 
 def _theirs(package: Any, case: Case, end: nn.Module, points: int) -> Sequence[float]:

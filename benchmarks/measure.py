@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.gradients import gradients
 from benchmarks.jacobians import jacobians
 from benchmarks.ladder import ladder
+from benchmarks.limits import limits
 from benchmarks.loss_curves import loss_curves
 from benchmarks.machine import machine
 from benchmarks.peers import peers_versions
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "slices": slices,
     "gradients": gradients,
     "loss-curves": loss_curves,
+    "limits": limits,
     "jacobians": jacobians,
     "ladder": ladder,
 }

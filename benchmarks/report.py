@@ -87,7 +87,7 @@ def times_table(found: dict[str, Any]) -> Rows:
     """One row an alternative, and one more for each further peer that it is compared with."""
     heading = ["case", "alternative", "median seconds", "smallest to largest", "compared with"]
     heading += ["ratio", "smallest to largest", "target", "least possible", "by count"]
-    heading += ["share of the product rate"]
+    heading += ["share of the product rate", "evaluations"]
     rows = [heading]
     for case in cases_of(found):
         roofline = case.get("roofline", {})
@@ -97,6 +97,8 @@ def times_table(found: dict[str, Any]) -> Rows:
             own = [name, _number(statistics.median(seconds)), _range(min(seconds), max(seconds))]
             mine = [compared for compared in comparisons(case) if compared["of"] == name]
             reached = "" if share is None else f"{share['median']:.0%}"
+            counts = case.get("counts", {}).get(name, {})
+            asked = ", ".join(f"{count} {what}" for what, count in counts.items())
             rest: list[dict[str, Any] | None] = [*mine]
             for compared in rest or [None]:
                 if compared is None:
@@ -111,8 +113,8 @@ def times_table(found: dict[str, Any]) -> Rows:
                         "" if bound is None else _number(bound["median"]),
                         "" if bound is None else _number(bound["flops"] / case["flops"][compared["to"]]),
                     ]
-                rows.append([title, *own, *cells, reached])
-                title, own, reached = "", ["", "", ""], ""
+                rows.append([title, *own, *cells, reached, asked])
+                title, own, reached, asked = "", ["", "", ""], "", ""
     return _without_empty_columns(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -148,6 +149,7 @@ def _broken(label: str, width: float) -> str:
     return lines
 
 
+@functools.cache
 def _length(label: str) -> float:
     """Inches of the longest line of a label, as it will be drawn."""
     font = FontProperties(family=style.PAPER["font.sans-serif"], size=style.PAPER["legend.fontsize"])

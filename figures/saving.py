@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.fonts import fonts_without_shaping
+from figures.ticks import MinorTicks
 
 __all__ = ["FORMATS", "save_figure", "write_whole"]
 
@@ -77,17 +82,42 @@ def save_figure(
         raise ValueError(f"unknown figure format {unknown[0]!r}: known are {', '.join(FORMATS)}")
     path_stem.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in formats:
-        content = io.BytesIO()
-        with style.context():
-            figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
-            figure.set_layout_engine("none")  # what is laid out once need not be for every format
-        written.append(_with_ending(path_stem, name))
-        write(written[-1], content.getvalue())
+    with _laid_out(figure):
+        for name in formats:
+            content = io.BytesIO()
+            with style.context(), fonts_without_shaping():
+                figure.savefig(content, format=name, dpi=_DOTS_PER_INCH, metadata=_METADATA[name])
+            written.append(_with_ending(path_stem, name))
+            write(written[-1], content.getvalue())
     text = numbers.to_csv(index=False, lineterminator="\n", na_rep="nan")
     written.append(_with_ending(path_stem, "csv"))
     write(written[-1], text.encode())
     return written
+
+
+@contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """A figure that is laid out once for all formats, and drawn once for each.
+
+    With a layout engine, even with one that does nothing, matplotlib draws everything twice. The canvas is that of
+    PNGs, whose measures of texts then serve both the layout and the PNG.
+    """
+    engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
+    FigureCanvasAgg(figure)
+    with style.context():
+        minor = MinorTicks(figure)
+    try:
+        if engine is not None:
+            figure.dpi = _DOTS_PER_INCH
+            with style.context(), minor.hidden():
+                engine.execute(figure)
+            with mpl.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+                figure.set_layout_engine(None)
+        with style.context(), minor.as_marks():
+            yield
+    finally:
+        figure.dpi = dpi
+        figure.set_canvas(canvas)
 
 
 def _with_ending(stem: Path, ending: str) -> Path:

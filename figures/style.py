@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_rgb
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -115,12 +117,14 @@ def shade(place: float) -> RGB:
     return _sampled("viridis", 101, 0.9)[round(100 * min(max(place, 0.0), 1.0))]
 
 
+_CODES = ["0173B2", "DE8F05", "029E73", "D55E00", "CC78BC", "CA9161", "FBAFE4", "949494", "ECE133", "56B4E9"]
+_COLORBLIND: Sequence[RGB] = [to_rgb(f"#{code}") for code in _CODES]
+"""seaborn's palette "colorblind"; to import seaborn, with all the statistics it needs, takes as long as a figure."""
+
+
 def category_colors(names: Sequence[str]) -> dict[str, RGB]:
     """One colour for each name, from seaborn's colour-blind-safe palette (it repeats after ten)."""
-    from seaborn import color_palette  # slow to import, and needed only here
-
-    palette = color_palette("colorblind", max(len(names), 1))
-    return {name: tuple(float(part) for part in color) for name, color in zip(names, palette, strict=False)}  # type: ignore[misc]
+    return dict(zip(names, cycle(_COLORBLIND), strict=False))
 
 
 _PALETTE = (0, 1, 2, 3, 4, 5, 9, 6, 8, 7)  # of "colorblind"; its grey is last, since measurements are grey
@@ -152,9 +156,6 @@ _LADDER = (
 
 def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
     """A colour and a dash pattern for each claim; the ladder's rungs always have the same, whatever stands beside."""
-    from seaborn import color_palette  # slow to import, and needed only here
-
-    palette = color_palette("colorblind", 10)
     own = {rung: place for place, rung in enumerate(_LADDER)}
     taken = {own[claim] for claim in claims if claim in own}
     free = iter(place for place in range(len(claims) + len(own)) if place not in taken)
@@ -162,7 +163,7 @@ def claim_looks(claims: Sequence[str]) -> dict[str, tuple[RGB, Any]]:
     for claim in claims:
         place = own[claim] if claim in own else next(free)
         hue = _PALETTE[place % len(_PALETTE)]
-        color = _DARKER.get(hue, palette[hue])
+        color = _DARKER.get(hue, _COLORBLIND[hue])
         dash = _DASHES[(place + place // len(_DASHES)) % len(_DASHES)]  # another beside a colour's second use
-        looks[claim] = (tuple(float(part) for part in color), dash)  # type: ignore[assignment]
+        looks[claim] = (color, dash)
     return looks

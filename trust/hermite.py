@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import KroghInterpolator
 
 __all__ = ["return_margin", "slope_through"]
 
@@ -61,6 +60,8 @@ def slope_through(points: Sequence[tuple[float, float, float | None]], at: float
         points: (place, value, slope or None), places that differ.
         at: one of the places.
     """
+    from scipy.interpolate import KroghInterpolator  # slow to load
+
     places: list[float] = []
     numbers: list[float] = []
     for place, value, slope in points:

@@ -72,7 +72,7 @@ def _wanted(option: click.Parameter) -> str:
         return "text or a list of numbers"
     if isinstance(option.type, type(click.INT)):
         return "a whole number"
-    return "text or a whole number" if option.name == "chunk" else "text"
+    return "text or a whole number" if option.name in ("chunk", "etas_at_once") else "text"
 
 
 def _is(value: Any, wanted: str) -> bool:

@@ -28,6 +28,7 @@ from probes.cli.commands.train import train
 from probes.cli.sharing import share_of
 from probes.cli.spelling import spelled
 from probes.errors import InputError, is_out_of_memory
+from probes.system.garbage import look_seldom
 from probes.system.signals import exit_status, farewell, interrupted, interruptible
 from probes.system.terminal import open_streams, say, stop_saying
 
@@ -44,6 +45,7 @@ class _Group(click.Group):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Be the whole process."""
         open_streams()
+        look_seldom()
         with interruptible():
             return super().__call__(*args, **kwargs)
 

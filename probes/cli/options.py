@@ -29,7 +29,7 @@ __all__ = [
     "PERTURB",
     "SOURCE",
     "choice",
-    "read_chunk",
+    "read_count",
     "setting",
     "settings_of",
     "source_of",
@@ -40,8 +40,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULTS = {field.name: field.default for field in fields(SliceSettings)}
 
 
-def read_chunk(context: click.Context, option: click.Parameter, text: str) -> int | None:
-    """How many examples at once; None for ``auto``.
+def read_count(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    """How many at once; None for ``auto``.
 
     Raises:
         InputError: it is neither.
@@ -49,7 +49,8 @@ def read_chunk(context: click.Context, option: click.Parameter, text: str) -> in
     if text == "auto":
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise InputError(f"--chunk {text}: give auto, or how many examples at once (at least 1)")
+        what = "examples" if option.name == "chunk" else "etas"
+        raise InputError(f"{option.opts[0]} {text}: give auto, or how many {what} at once (at least 1)")
     return int(text)
 
 
@@ -200,7 +201,14 @@ MEASURE = _together(
         "Examples at once: a number, or auto for 1,000 (all of them for batch statistics); halved where memory runs"
         " out; changes rounding only.",
         default="auto",
-        callback=read_chunk,
+        callback=read_count,
+    ),
+    setting(
+        "etas_at_once",
+        "Etas at once: a number, or auto for as many as a timing finds fastest where there are many and the network is"
+        " small; changes rounding only.",
+        default="auto",
+        callback=read_count,
     ),
 )
 

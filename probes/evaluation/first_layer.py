@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ __all__ = ["FirstLayer"]
 
 _MOST_BYTES = 32 << 20
 """What z and z_d may take in all: 5,000 examples of 784 units in float32."""
+
+_Output: TypeAlias = Callable[[bool], Tensor]
+"""Gives a layer's output (n, d_1); or, told that its weight or bias is a stack, (k, n, d_1)."""
 
 
 class FirstLayer:
@@ -43,7 +46,7 @@ class FirstLayer:
 
     @contextmanager
     def applied(
-        self, place: int, batch: Batch, parameters: Mapping[str, Tensor], eta: float
+        self, place: int, batch: Batch, parameters: Mapping[str, Tensor], eta: float | Tensor
     ) -> Iterator[None]:
         """Inside, the network's call on this chunk takes such a layer's output from what is kept.
 
@@ -51,16 +54,21 @@ class FirstLayer:
             place: after how many examples the chunk begins.
             batch: the chunk.
             parameters: the very tensors that the network is called with, at η.
-            eta: η.
+            eta: η; or many (k,), where ``torch.func.vmap`` calls the network with a stack of tensors.
         """
         x = batch.real_input
         if x is None or x.ndim < 2 or not x.is_contiguous():
             yield
             return
 
-        def output(rows: Tensor, weight: str, bias: str | None) -> Callable[[], Tensor] | None:
+        def output(rows: Tensor, weight: str, bias: str | None) -> _Output | None:
             found = self._preactivations(place, rows, weight, bias)
-            return None if found is None else lambda: torch.add(found[0], found[1], alpha=eta)
+            if found is None:
+                return None
+            z, towards = found
+            if not isinstance(eta, Tensor):
+                return lambda _: torch.add(z, towards, alpha=eta)
+            return lambda many: torch.addcmul(z, eta.to(z)[:, None, None], towards) if many else z
 
         with _Replaced(x, parameters, output):
             yield
@@ -93,7 +101,7 @@ class _Replaced(TorchFunctionMode):
         self,
         x: Tensor,
         parameters: Mapping[str, Tensor],
-        output: Callable[[Tensor, str, str | None], Callable[[], Tensor] | None],
+        output: Callable[[Tensor, str, str | None], _Output | None],
     ) -> None:
         """Remember the data as it is now, and the parameters that count."""
         super().__init__()
@@ -121,7 +129,7 @@ class _Replaced(TorchFunctionMode):
         return (
             isinstance(given, Tensor)
             and given.ndim == 2
-            and given.data_ptr() == x.data_ptr()
+            and _place(given) == x.data_ptr()
             and len(given) == len(x)
             and given.numel() == x.numel()
             and given.dtype == x.dtype
@@ -131,15 +139,24 @@ class _Replaced(TorchFunctionMode):
         )
 
 
+def _place(tensor: Tensor) -> int | None:
+    """Where its numbers lie; a stack's has no place of its own inside ``vmap``."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return None
+
+
 class _Known(torch.autograd.Function):
     """A linear map whose output is known, with its gradients in the weight and the bias."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, output: Callable[[], Tensor]
-    ) -> Tensor:
-        ctx.save_for_backward(x)
-        return output()
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, output: _Output) -> Tensor:
+        return output(False)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -147,3 +164,25 @@ class _Known(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         _, weight, bias, _ = ctx.needs_input_grad
         return None, gradient.t() @ x if weight else None, gradient.sum(0) if bias else None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, *others: Any) -> tuple[Tensor, int]:
+        """Of a stack of weights, biases and outputs, their first axes together."""
+        return _KnownStack.apply(x, *others), 0  # type: ignore[no-untyped-call]
+
+
+class _KnownStack(torch.autograd.Function):
+    """The same for a stack."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, biases: Tensor | None, output: _Output) -> Tensor:
+        ctx.save_for_backward(x)
+        return output(True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        _, weights, biases, _ = ctx.needs_input_grad
+        found = torch.stack([gradient.t() @ x for gradient in gradients]) if weights else None
+        return None, found, gradients.sum(1) if biases else None, None

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from probes.data.batch import Batch
 from probes.evaluation.directions import Direction
-from probes.evaluation.evaluator import Evaluation, Evaluator, Parameters
+from probes.evaluation.evaluator import AroundCall, Evaluation, Evaluator
 from probes.evaluation.first_layer import FirstLayer
+from probes.evaluation.stacks import evaluate_stack
 
 __all__ = ["PerturbedWeights"]
 
 
 class PerturbedWeights:
-    """A frozen network's parameters moved along a direction."""
+    """A frozen network's parameters moved along a direction.
 
-    def __init__(self, evaluator: Evaluator, direction: Direction) -> None:
-        """Take the network, its data and loss, and the direction."""
+    Attributes:
+        at_once: how many η are best evaluated together; 1 once that has failed.
+    """
+
+    def __init__(self, evaluator: Evaluator, direction: Direction, *, at_once: int = 1) -> None:
+        """Take the network, its data and loss, the direction, and how many η to evaluate together."""
         self.evaluator, self.direction = evaluator, direction
+        self.at_once = at_once
         self.first = FirstLayer(evaluator.frozen, direction)
         self._moved: dict[str, Tensor] = {}
         self._eta: float | None = None
@@ -44,14 +49,34 @@ class PerturbedWeights:
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
         """As :meth:`probes.evaluation.evaluator.Evaluator.evaluate`, at W + η d."""
+        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=self._around(eta))
 
-        def around(place: int, batch: Batch, used: Parameters) -> AbstractContextManager[None]:
-            return self.first.applied(place, batch, used, eta)
+    def evaluate_together(
+        self, etas: Sequence[float], *, wanted: list[str], samples: int = 0
+    ) -> tuple[dict[str, Tensor], Evaluation]:
+        """The tensors at every one of k η, and the evaluations there, all with an axis (k, …) in front.
 
-        # beside layers in bfloat16 a product in float32 would be another function
-        known = around if self.evaluator.precision == "full" else None
-        return self.evaluator.evaluate(self.at(eta), wanted=wanted, samples=samples, around=known)
+        Raises:
+            Exception: of any kind, where the network or its loss cannot be evaluated at a stack of tensors.
+        """
+        frozen = self.evaluator.frozen
+        moved = {name: tensor.expand(len(etas), *tensor.shape) for name, tensor in frozen.items()}
+        for name, part in self.direction.parts.items():
+            moved[name] = torch.empty_like(moved[name], memory_format=torch.contiguous_format)
+            for eta, out in zip(etas, moved[name], strict=True):
+                part.added_to(frozen[name], eta, out=out)
+        every = torch.tensor(etas, dtype=torch.float64, device=self.evaluator.device)
+        stacks = {name: moved[name] for name in frozen if name in self.direction or name in wanted}
+        return moved, evaluate_stack(
+            self.evaluator, stacks, wanted=wanted, samples=samples, around=self._around(every)
+        )
 
     def loss(self, eta: float) -> float:
-        """Mean loss at W + η d, accumulated in float64."""
-        return self.evaluate(eta).loss
+        """As :meth:`probes.evaluation.evaluator.Evaluator.loss`, at W + η d."""
+        return self.evaluator.loss(self.at(eta), around=self._around(eta))
+
+    def _around(self, eta: float | Tensor) -> AroundCall | None:
+        """The context that puts the known first layer into the network's calls."""
+        if self.evaluator.precision != "full":
+            return None  # beside layers in bfloat16 a product in float32 would be another function
+        return lambda place, batch, used: self.first.applied(place, batch, used, eta)

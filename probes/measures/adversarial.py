@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,10 +21,12 @@ from probes.errors import InputError, mention
 from probes.evaluation.directions import noise_direction
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import left_as_found
-from probes.evaluation.reductions import norm
+from probes.evaluation.reductions import Scaled, norm, sum_into, sum_norm
 from probes.measures.adversarial_objectives import GradientBreakdown, Objective, OutputChange
 
-__all__ = ["Ascent", "Worst", "find_worst"]
+__all__ = ["Ascent", "Start", "Worst", "find_worst"]
+
+Start: TypeAlias = Callable[[], Mapping[str, Tensor]]
 
 _ROUNDING = 5e-7  # of a norm: what a change scaled to the ball's surface in float32 may exceed it by
 _SMALLEST_STEP = 2.0**-12  # after a dozen halvings nothing is left to gain
@@ -85,13 +87,13 @@ def find_worst(
     eta: float,
     *,
     ascent: Ascent,
-    start: Mapping[str, Tensor] | None = None,
+    start: Start | None = None,
     candidates: Sequence[Mapping[str, Tensor]] = (),
     first: str | None = None,
 ) -> Worst:
     """Search the product of balls ‖ΔW_l‖_F ≤ η ‖W_l‖_F for the largest objective.
 
-    Ascents start from every candidate at η, from ``start``, and from noise. Each goes along the layerwise
+    Ascents start from ``start``, from every candidate at η, and from noise. Each goes along the layerwise
     normalised gradient, with steps that are halved where they do not improve; the best point of all is kept.
     The result is therefore below no candidate, nor below ``start`` where that lies in the balls. The module,
     its modes and the random state are left as they were.
@@ -101,8 +103,8 @@ def find_worst(
         moving: names of the parameters that may move, in forward order; those of norm 0 stay put.
         eta: η > 0, the largest relative perturbation of each tensor.
         ascent: what to maximise, and how long.
-        start: a change ΔW from before, for instance the worst at a smaller η. Both itself and its multiple
-            whose largest relative perturbation is η are tried.
+        start: gives a change ΔW from before, for instance the worst at a smaller η, which is let go of as soon as
+            its copies are made. Both itself and its multiple whose largest relative perturbation is η are tried.
         candidates: directions d with ‖d_l‖_F = ‖W_l‖_F, as of :mod:`probes.evaluation.directions`, tried as η d.
             A tensor that is missing, here and in ``start``, stays put; one that is not moving is ignored.
         first: whose gradient ``breakdown`` looks at (default: the first weight matrix).
@@ -155,61 +157,62 @@ class _Search:
         )
         self.evaluations = 1
 
-    def run(self, start: Mapping[str, Tensor] | None, candidates: Sequence[Mapping[str, Tensor]]) -> Worst:
-        best = _Point(self._projected({}), -math.inf, None)
+    def run(self, start: Start | None, candidates: Sequence[Mapping[str, Tensor]]) -> Worst:
+        best: _Point | None = None
         for group in self._starts(start, candidates):
-            found = self._ascended(max(map(self._point, group), key=lambda point: point.value))
-            best = max(best, found, key=lambda point: point.value)
-        value = best.value if math.isfinite(best.value) else math.nan
-        return Worst(best.change, value, self.evaluations)
+            best = self._better(best, group)
+        if best is None or not math.isfinite(best.value):
+            frozen = self.evaluator.frozen
+            still = {name: torch.zeros_like(frozen[name]) for name in self.radii}
+            return Worst(still, math.nan, self.evaluations)
+        return Worst(best.change, best.value, self.evaluations)
+
+    def _better(self, best: _Point | None, group: Iterator[dict[str, Tensor]]) -> _Point:
+        """The best so far, or where the ascent from the best of a group ends."""
+        found = self._ascended(max(map(self._point, group), key=lambda point: point.value))
+        return found._replace(known=None) if best is None or found.value > best.value else best
 
     def _starts(
-        self, start: Mapping[str, Tensor] | None, candidates: Sequence[Mapping[str, Tensor]]
-    ) -> Iterator[list[dict[str, Tensor]]]:
+        self, start: Start | None, candidates: Sequence[Mapping[str, Tensor]]
+    ) -> Iterator[Iterator[dict[str, Tensor]]]:
         """Groups of starting points; an ascent starts from the best of each group."""
-        for direction in candidates:
-            yield [self._scaled(direction, self.eta)]
         if start is not None:
-            largest = max(
-                (
-                    self.eta * float(norm(start[name])) / radius
-                    for name, radius in self.radii.items()
-                    if name in start and radius > 0
-                ),
-                default=0.0,
-            )
-            group = [self._scaled(start, 1.0)]
-            if largest > 0:
-                group.append(self._scaled(start, self.eta / largest))
-            yield group
+            yield self._from_before(start())
+        for direction in candidates:
+            yield self._scaled(direction, [self.eta])
         for k in range(self.ascent.restarts):
             digest = hashlib.sha256(f"restart/{self.ascent.seed}/{k}".encode()).digest()
             seed = int.from_bytes(digest[:8], "little")
-            yield [self._scaled(noise_direction(self.evaluator.frozen, self.moving, seed=seed), self.eta)]
+            yield self._scaled(noise_direction(self.evaluator.frozen, self.moving, seed=seed), [self.eta])
 
-    def _scaled(self, direction: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-        return self._projected(
-            {
-                name: direction[name].detach().to(self.evaluator.frozen[name].device, torch.float64) * factor
-                for name in self.moving
-                if name in direction
-            }
+    def _from_before(self, change: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        largest = max(
+            (
+                self.eta * float(norm(change[name])) / radius
+                for name, radius in self.radii.items()
+                if name in change and radius > 0
+            ),
+            default=0.0,
         )
+        return self._scaled(change, [1.0, self.eta / largest] if largest > 0 else [1.0])
 
-    def _projected(self, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The nearest change in the balls to ``wanted`` (float64), rounded to the working precision."""
-        change: dict[str, Tensor] = {}
-        for name, radius in self.radii.items():
-            frozen = self.evaluator.frozen[name]
-            step = wanted.get(name)
-            if step is None:
+    def _scaled(
+        self, direction: Mapping[str, Tensor], factors: Sequence[float]
+    ) -> Iterator[dict[str, Tensor]]:
+        for factor in factors:
+            change = {}
+            for name in self.radii:
+                frozen = self.evaluator.frozen[name]
+                given = direction[name].detach().to(frozen.device) if name in direction else None
                 change[name] = torch.zeros_like(frozen)
-                continue
-            length = float(norm(step))
-            if length > radius * (1 + _ROUNDING):
-                step = step * (radius / length)
-            change[name] = step.to(frozen.dtype)
-        return change
+                if given is not None:
+                    self._project(name, (given, factor), out=change[name])
+            yield change
+
+    def _project(self, name: str, *parts: Scaled, out: Tensor) -> Tensor:
+        """The change nearest to Σ factor · tensor in a tensor's ball, rounded to the working precision."""
+        length, radius = sum_norm(*parts), self.radii[name]
+        return sum_into(out, *parts, factor=radius / length if length > radius * (1 + _ROUNDING) else 1.0)
 
     def _moved(self, change: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -218,14 +221,18 @@ class _Search:
         }
 
     def _point(self, change: dict[str, Tensor]) -> _Point:
-        """The objective at fl(W + ΔW); one that is not finite improves on nothing."""
+        """The objective at fl(W + ΔW)."""
+        return _Point(change, *self._value(self._moved(change)))
+
+    def _value(self, moved: Mapping[str, Tensor]) -> tuple[float, Tensor | None]:
+        """The objective, and what its gradient needs to know; one that is not finite improves on nothing."""
         self.evaluations += 1
-        value, known = self.objective.value(self._moved(change))
+        value, known = self.objective.value(moved)
         value = self.evaluator.share.same(value)  # processes on unequal machines must improve alike
-        return _Point(change, value if math.isfinite(value) else -math.inf, known)
+        return value if math.isfinite(value) else -math.inf, known
 
     def _corner(self, point: _Point) -> dict[str, Tensor]:
-        """Where the objective linearised at a point is largest: η ‖W_l‖ G_l / ‖G_l‖, in float64.
+        """Where the objective linearised at a point is largest: η ‖W_l‖ G_l / ‖G_l‖.
 
         A tensor without a gradient is left out, and so are all where one overflowed.
         """
@@ -236,14 +243,26 @@ class _Search:
             if not math.isfinite(size):
                 return {}
             if size > 0 and self.radii[name] > 0:
-                corner[name] = gradient / size * self.radii[name]
+                corner[name] = sum_into(gradient, (gradient, 1 / size), factor=self.radii[name])
         return corner
+
+    def _stepped(
+        self, at: _Point, corner: Mapping[str, Tensor], step: float, name: str, out: Tensor
+    ) -> Tensor:
+        """A tensor of the change a step s from a point towards a corner: Proj(ΔW + s/(1 − s) · corner)."""
+        change = at.change[name]
+        if name not in corner:
+            return self._project(name, (change, 1.0), out=out)
+        end = corner[name]
+        parts = ((end, 1.0),) if step == 1 else ((change, 1.0), (end, step / (1 - step)))
+        return self._project(name, *parts, out=out)
 
     def _ascended(self, at: _Point) -> _Point:
         """The best point of an ascent ΔW ← Proj(ΔW + s/(1 − s) · corner).
 
         The step s = 1 goes all the way to the corner, which maximises a linear objective and never lowers a
-        convex one. Where a step does not improve, s is halved and stays so.
+        convex one. Where a step does not improve, s is halved and stays so. What is tried is held as W + ΔW alone:
+        the change is made a second time where it improves, in place.
         """
         step = 1.0
         corner: dict[str, Tensor] = {}
@@ -253,12 +272,16 @@ class _Search:
             corner = corner or self._corner(at)
             if not corner:
                 break
-            wanted = {name: change.double() for name, change in at.change.items()}
-            for name, end in corner.items():
-                wanted[name] = end if step == 1 else wanted[name] + step / (1 - step) * end
-            tried = self._point(self._projected(wanted))
-            if tried.value > at.value:
-                at, corner = tried, {}
+            moved = dict(self.evaluator.frozen)
+            for name in self.radii:
+                out = torch.empty_like(moved[name])
+                moved[name] = self._stepped(at, corner, step, name, out).add_(moved[name])
+            value, known = self._value(moved)
+            del moved
+            if value > at.value:
+                for name, change in at.change.items():
+                    self._stepped(at, corner, step, name, change)
+                at, corner = _Point(at.change, value, known), {}
             else:
                 step /= 2
         return at

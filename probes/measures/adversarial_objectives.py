@@ -23,7 +23,7 @@ class Objective(Protocol):
         """The objective, possibly not finite, and what ``gradient`` needs to know of this point."""
 
     def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
-        """Its derivative in float64 for each moving tensor; ``known`` is from ``value`` at the same point."""
+        """Its derivative for each moving tensor, the caller's; ``known`` is from ``value`` at the same point."""
 
 
 class OutputChange:
@@ -71,10 +71,10 @@ class OutputChange:
     def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
         """Chunk by chunk; an example whose output has not changed adds nothing."""
         leaves = _leaves(parameters, self.moving)
-        total = _zeros(leaves)
         with torch.enable_grad():
             for part in self._parts({**parameters, **leaves}):
-                _accumulate(total, part, leaves)
+                _accumulate(part, leaves)
+        total = _accumulated(leaves)
         self.evaluator.share.copy_(total.values())
         return total
 
@@ -105,7 +105,7 @@ class GradientBreakdown:
     def value(self, parameters: Parameters) -> tuple[float, Tensor]:
         """The breakdown, and g̃ − g in float64."""
         after = self.evaluator.evaluate(parameters, wanted=[self.first]).gradients[self.first]
-        difference = after.double() - self.before.double()
+        difference = after.double().sub_(self.before)
         return float(norm(difference)) / self.size, difference
 
     def gradient(self, parameters: Parameters, known: Tensor | None) -> dict[str, Tensor]:
@@ -113,10 +113,9 @@ class GradientBreakdown:
         evaluator = self.evaluator
         leaves = _leaves(parameters, [*self.moving, self.first])
         moved = {name: leaves[name] for name in self.moving}
-        total = _zeros(moved)
         length = 0.0 if known is None else float(norm(known))
         if known is None or length == 0:
-            return total
+            return _accumulated(moved)
         towards = (known / length).to(evaluator.dtype)
         used = {**parameters, **leaves}
         with torch.enable_grad():
@@ -125,23 +124,26 @@ class GradientBreakdown:
                 (g,) = torch.autograd.grad(
                     mean, [leaves[self.first]], create_graph=True, materialize_grads=True
                 )
-                _accumulate(total, (g * towards).sum(), moved)
+                _accumulate((g * towards).sum() / self.size, moved)
+        total = _accumulated(moved)
         evaluator.share.sum_(total.values())
-        return {name: product / self.size for name, product in total.items()}
+        return total
 
 
 def _leaves(parameters: Parameters, names: list[str]) -> dict[str, Tensor]:
     return {name: parameters[name].detach().requires_grad_(True) for name in names}
 
 
-def _zeros(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: torch.zeros_like(leaf, dtype=torch.float64) for name, leaf in leaves.items()}
+def _accumulate(of: Tensor, leaves: Mapping[str, Tensor]) -> None:
+    """Add the derivative of ``of`` to the leaves' gradients, which are one set however many are added."""
+    if of.requires_grad:  # else it is constant
+        of.backward(inputs=list(leaves.values()))  # type: ignore[no-untyped-call]
 
 
-def _accumulate(total: dict[str, Tensor], of: Tensor, leaves: Mapping[str, Tensor]) -> None:
-    """Add the derivative of ``of`` to ``total``."""
-    if not of.requires_grad:
-        return  # constant
-    found = torch.autograd.grad(of, list(leaves.values()), materialize_grads=True)
-    for name, gradient in zip(leaves, found, strict=True):
-        total[name] += gradient.detach().double()
+def _accumulated(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The leaves' gradients, zeros where nothing was added."""
+    found = {}
+    for name, leaf in leaves.items():
+        found[name] = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        leaf.grad = None
+    return found

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.reductions import sum_norm
 from probes.measures.folding import FoldedNorms
 from probes.measures.forward_passes import ForwardPass, numpy_of
 from probes.measures.measure import Floats, Found, Frozen, Measure, Point
@@ -71,11 +72,9 @@ class BoundIngredients(Measure):
         self.operators = find_operators(evaluator, self.weights)
         known = [name for name in self.weights if self.operators[name].kind != "unknown"]
         self.folded = FoldedNorms(frozen, self.operators)
-        before = _in_double(self.before)
         known += self.folded.alone
-        self.passes = [ForwardPass(self.exact, before, known, piece) for _, piece in self.exact.chunks()]
-        self.along = None if self.direction is None else self._linear(self.exact, before, self.direction)
-        del before
+        self.passes = [ForwardPass(self.exact, self.before, known, piece) for _, piece in self.exact.chunks()]
+        self.along = None if self.direction is None else self._linear(self.exact, self.direction.get)
         self.called = [n for n in self.passes[0].inputs if all(n in part.inputs for part in self.passes)]
         self.owners = self._bias_owners()
         self.norms = {name: self._frozen_norm(name) for name in self.weights}
@@ -122,10 +121,9 @@ class BoundIngredients(Measure):
         row, moved = point.row, point.moved
         places = {name: k for k, name in enumerate(self.names)}
         for name in self.names:
-            after = moved[name].double()
-            change = after - self.before[name]
+            change = moved[name].to(torch.float64, copy=True).sub_(self.before[name])
             if name in self.weights:
-                self._operator(row, places[name], name, after, change)
+                self._operator(row, places[name], name, moved[name], change)
             elif name in self.owners:
                 self.response[row, places[name]] = self._bias_response(name, change)
             elif not bool(change.any()):
@@ -137,20 +135,15 @@ class BoundIngredients(Measure):
                 self._paths(row, moved)
 
     def _linearisation(self, row: int, moved: Mapping[str, Tensor]) -> None:
-        """How outputs respond to the input, and how far they are from linear in the weights.
-
-        One set of parameters in float64 is held at a time, and a second one, their change, while it is followed.
-        """
+        """How outputs respond to the input, and how far they are from linear in the weights."""
         eta = float(self.etas[row])
-        frozen = _in_double(self.before)
-        self._keep(row, variables.INPUT_RESPONSE, [part.input_response(frozen, eta) for part in self.passes])
-        linear = self._linear_change(frozen, moved, eta)
-        del frozen
+        responses = [part.input_response(self.before, eta) for part in self.passes]
+        self._keep(row, variables.INPUT_RESPONSE, responses)
+        linear = self._linear_change(moved, eta)
         if linear is None:
             return
-        after = _in_double(moved)
         remainders = [
-            passage.remainder(after, part) for passage, part in zip(self.passes, linear, strict=True)
+            passage.remainder(moved, part) for passage, part in zip(self.passes, linear, strict=True)
         ]
         for k, name in enumerate((variables.LINEARISATION_ERROR, variables.LINEARISATION_COSINE)):
             self._keep(row, name, [pair[k] for pair in remainders])
@@ -178,42 +171,38 @@ class BoundIngredients(Measure):
         own = self.frozen.spectrum(name)
         return NormAlongLine(self.before[name], self.direction[name], own, step, self.etas.tolist())
 
-    def _linear_change(
-        self, frozen: Mapping[str, Tensor], moved: Mapping[str, Tensor], eta: float
-    ) -> list[Tensor] | None:
+    def _linear_change(self, moved: Mapping[str, Tensor], eta: float) -> list[Tensor] | None:
         """∂_W f·ΔW of every chunk; None where there is no such derivative.
 
         On a line it is η ∂_W f·d and what rounding added, of which float32 keeps more digits than matter.
         """
+
+        def change(name: str) -> Tensor:
+            return moved[name].double() - self.before[name].double()
+
+        def rounding(name: str) -> Tensor | None:
+            moves = self.direction is not None and name in self.direction
+            return self.frozen.rounding(name, change(name), eta) if moves else None
+
         if self.direction is None:
-            change = {n: moved[n].double() - frozen[n] for n in self.names}
-            return self._linear(self.exact, frozen, change)
+            return self._linear(self.exact, change)
         if self.along is None:
             return None
-        rounding = {n: self.frozen.rounding(n, moved[n].double() - frozen[n], eta) for n in self.direction}
-        rest = self._linear(self.single, _in(torch.float32, self.before), rounding)
+        rest = self._linear(self.single, rounding)
         return (
             None if rest is None else [eta * one + other for one, other in zip(self.along, rest, strict=True)]
         )
 
-    def _linear(
-        self, evaluator: Evaluator, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]
-    ) -> list[Tensor] | None:
-        """∂_W f·ΔW of every chunk, ΔW being zero where it is not given; None where there is no such derivative."""
-        whole = {
-            name: change[name].to(tensor.dtype)
-            if name in change
-            else torch.zeros((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
-            for name, tensor in frozen.items()
-        }
-        found = [part.linear_change(evaluator, frozen, whole) for part in self.passes]
+    def _linear(self, evaluator: Evaluator, change: Callable[[str], Tensor | None]) -> list[Tensor] | None:
+        """∂_W f·ΔW of every chunk, ΔW being zero where it is None; None where there is no such derivative."""
+        found = [part.linear_change(evaluator, self.before, change) for part in self.passes]
         known = [one for one in found if one is not None]
         return known if len(known) == len(found) else None
 
     def _operator(self, row: int, place: int, name: str, after: Tensor, change: Tensor) -> None:
         """A weight's norms, and what its change does to its inputs."""
         operator, eta = self.operators[name], float(self.etas[row])
-        rounding = self._rounding(name, change, eta)
+        rounding = self._rounding(name, after, eta)
         step = self._step_norm(name, change, eta, rounding)
         # Weyl's inequality is cheap, and as an upper bound sometimes the better of the two
         if eta == 0:
@@ -221,7 +210,7 @@ class BoundIngredients(Measure):
         elif name in self.lines and rounding is not None:
             exact = self.lines[name].at(eta, rounding)
         else:
-            exact = operator_norm(after, operator)
+            exact = operator_norm(after.double(), operator)
         self.layered[variables.PERTURBED_OPERATOR_NORM][row, place] = min(exact, self.norms[name] + step)
         self.layered[variables.PERTURBATION_OPERATOR_NORM][row, place] = step
         if name in self.called:
@@ -245,13 +234,13 @@ class BoundIngredients(Measure):
         if len(known) == len(parts):
             self.sampled[name][row] = np.concatenate(known)
 
-    def _rounding(self, name: str, change: Tensor, eta: float) -> float | None:
+    def _rounding(self, name: str, after: Tensor, eta: float) -> float | None:
         """‖ΔW − ηd‖_F, what rounding added; None where there is no direction."""
         if self.direction is None:
             return None
         if name not in self.direction:
             return 0.0
-        return float(torch.linalg.vector_norm(self.frozen.rounding(name, change, eta)))
+        return sum_norm((after, 1.0), (self.before[name], -1.0), (self.direction[name], -eta))
 
     def _step_norm(self, name: str, change: Tensor, eta: float, rounding: float | None) -> float:
         """‖ΔW‖ from above: η‖d‖ and the norm of what rounding added, or at once where there is no direction."""
@@ -319,11 +308,6 @@ class BoundIngredients(Measure):
         """For each tensor what its weight is as a linear map; empty for vectors."""
         unknown = Operator("unknown")
         return [self.operators.get(n, unknown).kind if n in self.weights else "" for n in self.names]
-
-
-def _in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Real numbers in float64, others as they are."""
-    return _in(torch.float64, tensors)
 
 
 def _in(dtype: torch.dtype, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from probes.data.chance import chance_loss
-from probes.evaluation.reductions import compare
+from probes.evaluation.reductions import compare, compare_each, differences
 from probes.measures.forward_passes import numpy_of
 from probes.measures.jacobians import relative_change
-from probes.measures.measure import Floats, Found, Frozen, Measure, Point
+from probes.measures.measure import Floats, Found, Frozen, Measure, Point, Points
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 
@@ -75,31 +75,37 @@ class Breakdown(Measure):
 
     def record(self, point: Point) -> None:
         """Put what was found at an η beside the frozen network."""
-        frozen, row, after = self.frozen, point.row, point.evaluation
-        assert after is not None, "a measure with gradients is fed evaluations"
+        assert point.evaluation is not None, "a measure with gradients is fed evaluations"
+        moved = {name: point.moved[name][None] for name in self.frozen.moving}
+        rows = range(point.row, point.row + 1)
+        self.record_together(Points(rows, [point.eta], moved, point.evaluation.alone()))
+
+    def record_together(self, points: Points) -> None:
+        """The same at several η at once."""
+        frozen, rows, after = self.frozen, points.places, points.evaluation
         base = frozen.base
-        self.by_eta[variables.LOSS][row], self.by_eta[variables.ACCURACY][row] = after.mean_loss, after.hits
-        self.by_example[variables.OUTPUT_CHANGE][row] = relative_change(base.outputs, after.outputs)
-        lengths = [torch.linalg.vector_norm(outputs, dim=1) for outputs in (after.outputs, base.outputs)]
-        self.by_example[variables.OUTPUT_GROWTH][row] = lengths[0] / lengths[1]
-        self.by_example[variables.OUTPUT_DIFFERENCE_L1][row] = (after.outputs - base.outputs).abs().sum(1)
+        self.by_eta[variables.LOSS][rows], self.by_eta[variables.ACCURACY][rows] = after.mean_loss, after.hits
+        self.by_example[variables.OUTPUT_CHANGE][rows] = relative_change(base.outputs, after.outputs)
+        lengths = [torch.linalg.vector_norm(outputs, dim=-1) for outputs in (after.outputs, base.outputs)]
+        self.by_example[variables.OUTPUT_GROWTH][rows] = lengths[0] / lengths[1]
+        self.by_example[variables.OUTPUT_DIFFERENCE_L1][rows] = (after.outputs - base.outputs).abs().sum(-1)
         for name in frozen.moving:
-            change = compare(point.moved[name], frozen.evaluator.frozen[name]).difference
-            self.by_layer[variables.PERTURBATION_NORM][row, self.columns[name]] = change
-        slope = torch.zeros((), dtype=torch.float64, device=frozen.evaluator.device)
+            change = differences(points.moved[name], frozen.evaluator.frozen[name])
+            self.by_layer[variables.PERTURBATION_NORM][rows, self.columns[name]] = change
+        slope = torch.zeros_like(after.mean_loss)
         for name in frozen.measured:
             gradient, before = after.gradients[name], base.gradients[name]
-            pair, place = compare(gradient, before), (row, self.columns[name])
+            pair, place = compare_each(gradient, before), (rows, self.columns[name])
             self.by_layer[variables.GRADIENT_NORM][place] = pair.norm
             self.by_layer[variables.GRADIENT_DIFFERENCE][place] = pair.difference
             self.by_layer[_PRODUCT][place] = pair.product
             if self.whole and frozen.direction is not None and name in frozen.direction:
                 part = frozen.direction.parts[name]
                 tensor = part.base()
-                product = pair.product if tensor is before else compare(gradient, tensor).product
+                product = pair.product if tensor is before else compare_each(gradient, tensor).product
                 slope += part.factor * product
         if self.whole:
-            self.by_eta[variables.SLOPE][row] = slope
+            self.by_eta[variables.SLOPE][rows] = slope
 
     def found(self, others: Found) -> Found:
         """The tables, and the ratios that are made of them."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.autograd.forward_ad import dual_level, unpack_dual
+from torch.func import functional_call
 
 from probes.data.batch import Batch
+from probes.data.inputs import Inputs
 from probes.errors import lacks_derivative
 from probes.evaluation.evaluator import Evaluator
+from probes.evaluation.widened import Widened
 from probes.measures.measure import Floats
 from trust import measurements as variables
 
@@ -29,7 +32,7 @@ class ForwardPass:
 
         Args:
             exact: the network and its loss, in float64.
-            frozen: its tensors in float64, which are not kept.
+            frozen: its tensors, each in float64 while it is used.
             known: weights of layers whose linear map is known.
             batch: the examples, on the device.
         """
@@ -37,6 +40,11 @@ class ForwardPass:
         self.x = batch.real_input
         self.inputs, self.outputs = self._layer_inputs(frozen, known)
         self.towards = self._input_direction(frozen)
+
+    def _call(self, tensors: Mapping[str, Tensor], inputs: Inputs) -> Tensor:
+        """The network's outputs in float64."""
+        with Widened(tensors, torch.float64):
+            return self.exact.call(tensors, inputs)
 
     def _module(self, weight: str) -> nn.Module:
         return self.exact.network.get_submodule(weight.rpartition(".")[0])
@@ -59,10 +67,10 @@ class ForwardPass:
         handles = [module.register_forward_pre_hook(keep) for module in modules]
         try:
             with torch.no_grad():
-                self.exact.call(frozen, self.batch[:1].inputs)
+                self._call(frozen, self.batch[:1].inputs)
                 single = {name for name, given in inputs.items() if len(given) == 1}
                 inputs.clear()
-                outputs = self.exact.call(frozen, self.batch.inputs)
+                outputs = self._call(frozen, self.batch.inputs)
         finally:
             for handle in handles:
                 handle.remove()
@@ -78,7 +86,7 @@ class ForwardPass:
             return None
         x = self.x.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            outputs = self.exact.call(frozen, self.batch.inputs_with(x))
+            outputs = self._call(frozen, self.batch.inputs_with(x))
             losses = self.exact.losses_of(outputs, self.batch)
             (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True, materialize_grads=True)
         size = _norms(gradient)
@@ -107,24 +115,30 @@ class ForwardPass:
         return self.inputs[name][0].numel() // max(1, module.in_features)
 
     def linear_change(
-        self, evaluator: Evaluator, frozen: Mapping[str, Tensor], change: Mapping[str, Tensor]
+        self, evaluator: Evaluator, frozen: Mapping[str, Tensor], change: Callable[[str], Tensor | None]
     ) -> Tensor | None:
-        """∂_W f·ΔW (examples, outputs), in the evaluator's precision; None where a layer has no such derivative."""
+        """∂_W f·ΔW (examples, outputs), in the evaluator's precision; None where a layer has no such derivative.
+
+        Args:
+            evaluator: the network in some precision.
+            frozen: its tensors in any.
+            change: gives ΔW of a tensor by its name, None where it stays put.
+        """
         inputs = self.batch.to(evaluator.device, evaluator.dtype).inputs
         try:
-            linear: Tensor = jvp(
-                lambda weights: evaluator.call(weights, inputs), (dict(frozen),), (dict(change),)
-            )[1]
+            with torch.no_grad(), dual_level(), Widened(frozen, evaluator.dtype, change):
+                found = unpack_dual(evaluator.call(frozen, inputs))  # type: ignore[no-untyped-call]
         except RuntimeError as failure:
             if not lacks_derivative(failure):
                 raise
             return None
-        return linear.detach().flatten(1)
+        linear: Tensor = torch.zeros_like(found.primal) if found.tangent is None else found.tangent
+        return linear.flatten(1)
 
     def remainder(self, after: Mapping[str, Tensor], linear: Tensor) -> tuple[Floats, Floats | None]:
         """‖f̃ − f − ∂_W f·ΔW‖, and its cosine with the residual f − y where there are targets to subtract."""
         with torch.no_grad():
-            error = self.exact.call(after, self.batch.inputs).flatten(1) - self.outputs - linear
+            error = self._call(after, self.batch.inputs).flatten(1) - self.outputs - linear
         residual = self._residual()
         if residual is None:
             return numpy_of(_norms(error)), None
@@ -137,7 +151,7 @@ class ForwardPass:
             return None
         moved = self.batch.inputs_with(self.x + eta * self.towards)
         with torch.no_grad():
-            shifted = self.exact.call(frozen, moved).flatten(1)
+            shifted = self._call(frozen, moved).flatten(1)
         return numpy_of(_norms(shifted - self.outputs))
 
     def sizes(self) -> dict[variables.Variable, Floats]:

@@ -184,9 +184,9 @@ class Jacobians:
 
 
 def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """‖after − before‖ / ‖before‖ row by row, with 0/0 = 0 and x/0 = inf."""
-    change = torch.linalg.vector_norm(after - before, dim=1)
-    size = torch.linalg.vector_norm(before, dim=1)
+    """‖after − before‖ / ‖before‖ row by row, with 0/0 = 0 and x/0 = inf; ``after`` may be a stack."""
+    change = torch.linalg.vector_norm(after - before, dim=-1)
+    size = torch.linalg.vector_norm(before, dim=-1)
     return torch.where((change == 0) & (size == 0), torch.zeros_like(change), change / size)
 
 

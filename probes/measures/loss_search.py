@@ -9,12 +9,25 @@ from itertools import pairwise
 
 from trust.hermite import return_margin, slope_through
 
-__all__ = ["LossSearch"]
+__all__ = ["Look", "LossSearch"]
 
 _LEAP = 4.0
-"""No two neighbouring η below the limit are left further apart than this factor."""
+"""No two neighbouring η below the limit are left further apart than this factor, but for where the tangent holds."""
+_TANGENT = 0.1
+"""Up to this share of the tangent's descent, and of its slope, a loss and a slope are still the tangent's."""
+_ABOVE = 100.0
+"""How many times the tangent's descent a loss may be above its start to tell of the slope at a lower η."""
 _LEAST = 1e-6
 """A smaller q(η) is rounding."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """An η at which the loss was measured, and the slope 𝓛'(η) where it is not NaN."""
+
+    eta: float
+    loss: float
+    slope: float = math.nan
 
 
 @dataclass
@@ -96,12 +109,22 @@ class LossSearch:
     def leap(self) -> float | None:
         """The last of the fewest η that leave neighbours near enough, where some are too far apart."""
         etas = self._below()[1:]
-        wide = [pair for pair in pairwise(etas) if pair[1] > _LEAP * pair[0]]
+        wide = [pair for pair in pairwise(etas) if pair[1] > _LEAP * pair[0] and not self._straight(pair[1])]
         if not wide:
             return None
         before, after = wide[-1]
         parts = math.ceil(math.log(after / before, _LEAP))
         return after * math.exp(math.log(before / after) / parts)
+
+    def _straight(self, eta: float) -> bool:
+        """Whether loss and measured slope at an η are those of the tangent at 0."""
+        turned = abs(self.slopes.get(eta, math.inf) - self.slope)
+        bent = abs(self.rise(eta) - eta * self.slope)
+        return turned <= _TANGENT * -self.slope and bent <= _TANGENT * eta * -self.slope
+
+    def _telling(self, eta: float) -> bool:
+        """Whether the loss at an η is not so far above its start that it tells nothing of a neighbour's slope."""
+        return self.rise(eta) <= _ABOVE * eta * -self.slope
 
     def _below(self) -> list[float]:
         """0 and the known η at which the loss has not been back yet, and that at which it is exactly back."""
@@ -133,6 +156,8 @@ class LossSearch:
         etas = sorted(self.known)
         place = etas.index(eta)
         around: list[tuple[float, float, float | None]] = [(0.0, 0.0, self.slope)] if place == 0 else []
-        near = [other for other in etas[max(place - 1, 0) : place + 2] if math.isfinite(self.rise(other))]
+        near = [
+            other for other in etas[max(place - 1, 0) : place + 2] if other == eta or self._telling(other)
+        ]
         around += [(other, self.rise(other), self.slopes.get(other)) for other in near]
         return slope_through(around, eta)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Protocol, TypeAlias
@@ -21,13 +21,14 @@ from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm
 from probes.measures.layers import PERTURBED, Layer
+from probes.measures.loss_search import Look
 from probes.measures.operator_norms import Spectrum, spectrum
 from probes.measures.settings import SliceSettings
 from probes.networks.structure import Reading, read_structure
 from trust.measurements import Variable
 from trust.structure import Structure
 
-__all__ = ["Floats", "Found", "Frozen", "Measure", "PerturbedPath", "Point"]
+__all__ = ["Floats", "Found", "Frozen", "Measure", "PerturbedPath", "Point", "Points"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Found: TypeAlias = Mapping[Variable, npt.ArrayLike]
@@ -128,6 +129,11 @@ class Frozen:
         )
 
     @cached_property
+    def looks(self) -> list[Look]:
+        """What measures saw on the line at other η than the grid's, for those that come later."""
+        return []
+
+    @cached_property
     def _spectra(self) -> dict[tuple[str, str], Spectrum]:
         return {}
 
@@ -193,6 +199,34 @@ class Point:
     evaluation: Evaluation | None = None
 
 
+@dataclass(frozen=True)
+class Points:
+    """Neighbouring points of the grid that are measured together.
+
+    Attributes:
+        rows: their places in the grid.
+        etas: of each.
+        moved: the network's tensors there, each with an axis (k, …) for the points in front.
+        evaluation: all evaluations there, every tensor with that axis in front.
+    """
+
+    rows: range
+    etas: Sequence[float]
+    moved: Mapping[str, Tensor]
+    evaluation: Evaluation
+
+    @property
+    def places(self) -> slice:
+        """Their rows in a table."""
+        return slice(self.rows.start, self.rows.stop)
+
+    def __iter__(self) -> Iterator[Point]:
+        """One after the other."""
+        for k, (row, eta) in enumerate(zip(self.rows, self.etas, strict=True)):
+            moved = {name: stack[k] for name, stack in self.moved.items()}
+            yield Point(row, eta, moved, self.evaluation.one(k))
+
+
 class Measure(ABC):
     """Something that is measured on a slice, with a name of its own.
 
@@ -232,6 +266,11 @@ class Measure(ABC):
     def record(self, point: Point) -> None:
         """Measure at one η. Processes that share a run record different η, unless points come with gradients."""
         raise NotImplementedError
+
+    def record_together(self, points: Points) -> None:
+        """Measure at several η whose evaluations are there; one after the other, unless all at once is faster."""
+        for point in points:
+            self.record(point)
 
     def tables(self) -> list[Floats]:
         """What :meth:`record` fills, η first: rows that other processes recorded are put into it."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from probes.evaluation.reductions import compare
-from probes.measures.loss_search import LossSearch
+from probes.measures.loss_search import Look, LossSearch
 from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 from trust.descent import predicted_step_limit
 
-__all__ = ["FIRST", "Look", "PredictedLimit", "safe_step", "second_place"]
+__all__ = ["FIRST", "PredictedLimit", "safe_step", "second_place"]
 
 FIRST = 1e-3
 """The η of the first gradient: below the limits seen, and far enough that the slope's change is no kink's alone."""
@@ -31,15 +30,6 @@ _BLIND = 12.0
 """Where log q is further from 0 (a loss far above its start, or below its tangent) it tells nothing of the limit."""
 _RELIABLE = 2.0
 """How many times the limit an η may be whose loss and slope are believed to tell it."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """An η at which loss and slope were measured."""
-
-    eta: float
-    loss: float
-    slope: float
 
 
 def second_place(first: Look, *, start: float, slope: float) -> float:
@@ -146,10 +136,10 @@ class PredictedLimit(Measure):
         if math.isfinite(start) and math.isfinite(slope):
             limit = 0.0
         if slope < 0 and limit == 0:
-            looks = [self._look(FIRST)]
-            looks.append(self._look(share.same(second_place(looks[0], start=start, slope=slope))))
+            looks = [self.look(FIRST)]
+            looks.append(self.look(share.same(second_place(looks[0], start=start, slope=slope))))
             limit, losses = share.led(
-                lambda loss: safe_step(loss, looks, start=start, slope=slope), self.frozen.path.loss
+                lambda loss: safe_step(loss, looks, start=start, slope=slope), self._loss
             )
         return {
             variables.PREDICTED_LIMIT: limit,
@@ -157,7 +147,12 @@ class PredictedLimit(Measure):
             variables.PREDICTED_LIMIT_LOSSES: float(losses),
         }
 
-    def _look(self, eta: float) -> Look:
+    def _loss(self, eta: float) -> float:
+        look = Look(eta, self.frozen.path.loss(eta))
+        self.frozen.looks.append(look)
+        return look.loss
+
+    def look(self, eta: float) -> Look:
         """Loss and slope Σ⟨g_l(η), d_l⟩ at an η, on all processes together."""
         direction = self.frozen.direction
         assert direction is not None, "it fits lines only"
@@ -166,4 +161,6 @@ class PredictedLimit(Measure):
             part.factor * float(compare(found.gradients[name], part.base()).product)
             for name, part in direction.parts.items()
         )
-        return Look(eta, found.loss, slope)
+        look = Look(eta, found.loss, slope)
+        self.frozen.looks.append(look)
+        return look

@@ -78,6 +78,7 @@ class SliceSettings:
         matmul: what multiplies float32 matrices on a CPU, a name of :data:`probes.choices.CHOICES`.
         device: a torch device, or ``auto`` for a GPU where there is one.
         chunk: examples at once; None: as :func:`probes.evaluation.chunks.default_chunk` says.
+        etas_at_once: how many η are evaluated at once; None: as :func:`probes.evaluation.at_once.fastest_count` finds.
     """
 
     etas: _Grid = _Grid()
@@ -106,6 +107,7 @@ class SliceSettings:
     matmul: str = "auto"
     device: str = "cpu"
     chunk: int | None = None
+    etas_at_once: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a grid or a choice that would silently measure something else.
@@ -119,6 +121,8 @@ class SliceSettings:
         for name in ("samples", "jacobian", "pattern", "split_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
+        if self.etas_at_once is not None and self.etas_at_once < 1:
+            raise InputError(f"{mention('etas_at_once', self.etas_at_once)}: must be at least 1")
         if len(self.etas) > MOST_ETAS:
             raise InputError(f"`etas`: at most {MOST_ETAS} points, got {len(self.etas)}")
         if self.dtype == "float32" and self.etas[-1] > _LARGEST_ETA:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from probes.measures.loss_search import LossSearch
 from probes.measures.measure import Floats, Found, Frozen, Measure
@@ -21,6 +20,8 @@ LOOKS = 16
 """How many losses are spent on returns that the known ones leave possible, unless told otherwise."""
 _FARTHEST = 4.0
 """How many times as far the search looks at once where the loss has not returned yet."""
+_JUST_BEYOND = 1.02
+"""How many times as far as where the known losses point, so that the loss is likely to have risen there."""
 _BLIND = 12.0
 """Above e to this power times the tangent's descent, a loss tells nothing of where it turned up."""
 _NEAR = 1e-3
@@ -129,6 +130,8 @@ def _refine(search: LossSearch, low: float, high: float, tolerance: float) -> No
         else:
             high = middle
     if math.log(high / low) > 2 * tolerance:
+        from scipy.optimize import brentq  # slow to load
+
         ends = {math.log(low): low, math.log(high): high}  # whose exponentials may be other numbers
         # Brent's method ends with a bracket narrower than xtol; what lies in its middle part is near both ends.
         brentq(
@@ -158,7 +161,12 @@ def _bracket(search: LossSearch, guess: float, largest: float) -> tuple[float | 
         search.rise(min(max(guess, 1e-6), largest) if math.isfinite(guess) else largest)
     if search.risen() is None:
         before = max(search.known)
-        eta = min(max(guess, 2 * before), largest) if math.isfinite(guess) else 2 * before
+        near = search.line(max((eta for eta in search.known if eta < before), default=before), before)
+        if near < 2 * before:  # believed where it is no farther
+            eta = _JUST_BEYOND * max(near, before)
+        else:
+            eta = max(guess, 2 * before) if math.isfinite(guess) else 2 * before
+        eta = min(eta, largest)
         while search.rise(eta) < 0:
             if eta >= largest:
                 return eta, None
@@ -175,7 +183,7 @@ def _bracket(search: LossSearch, guess: float, largest: float) -> tuple[float | 
 
 def _beyond(search: LossSearch, before: float, eta: float) -> float:
     """A little beyond where the line through the last two heights is 0: at least a tenth farther."""
-    return min(max(1.02 * search.line(before, eta), 1.1 * eta), _FARTHEST * eta)
+    return min(max(_JUST_BEYOND * search.line(before, eta), 1.1 * eta), _FARTHEST * eta)
 
 
 class MeasuredStepLimit(Measure):
@@ -190,7 +198,7 @@ class MeasuredStepLimit(Measure):
         variables.STEP_LIMIT_RESOLUTION,
         variables.STEP_LIMIT_CLEAR_TO,
     )
-    uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE)
+    uses = (variables.LOSS, variables.SLOPE, variables.CURVATURE, variables.PREDICTED_LIMIT)
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:
@@ -212,6 +220,9 @@ class MeasuredStepLimit(Measure):
             dict(zip(etas[1:].tolist(), values[1:].tolist(), strict=True)) if len(values) else {}
             for values in (losses, slopes)
         )
+        for look in frozen.looks:
+            known.setdefault(look.eta, look.loss)
+            told.setdefault(look.eta, look.slope)
         limit = frozen.evaluator.share.led(
             lambda loss: find_step_limit(
                 loss, start=frozen.base.loss, slope=frozen.slope, guess=guess, known=known, slopes=told

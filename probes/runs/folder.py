@@ -226,15 +226,16 @@ def _check_identity(identity: Any) -> None:
     """Refuse what says of no run which one it is.
 
     Raises:
-        ValueError: it is no mapping, or its checkpoints or its chunk are none.
+        ValueError: it is no mapping, or its checkpoints or what is done at once are none.
     """
     if not isinstance(identity, dict):
         raise ValueError("identity")
     checkpoints = identity.get("checkpoints", [])
     if not isinstance(checkpoints, list) or not all(isinstance(one, str) for one in checkpoints):
         raise ValueError("checkpoints")
-    if type(identity.get("chunk", 1)) not in (int, type(None)):
-        raise ValueError("chunk")
+    for name in ("chunk", "etas_at_once"):
+        if type(identity.get(name, 1)) not in (int, type(None)):
+            raise ValueError(name)
     if identity.get("matmul", "torch") not in CHOICES["matmul"]:
         raise ValueError("matmul")
 

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
 from probes.choices import MOST_CHECKPOINTS
-from probes.data.batches import Batches
 from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.devices import resolved_device
@@ -33,7 +32,14 @@ from probes.runs.folder import RunFolder, slice_files
 from probes.runs.results import join
 from probes.runs.source import Paths, Prepared, Source, prepare
 from probes.slices.freezing import check_layers
-from probes.slices.slice import evaluations_per_slice, measure_slice, refuse_mixed, settled_route
+from probes.slices.slice import (
+    evaluations_per_slice,
+    measure_slice,
+    refuse_mixed,
+    settled_at_once,
+    settled_route,
+)
+from probes.system.garbage import look_as_ever
 from probes.system.processes import ALONE, Share
 from probes.system.terminal import has_terminal, say
 
@@ -82,11 +88,11 @@ def prepare_run(
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")
     network = prepared.networks.load(0).network
-    chunk, matmul = share.first(lambda: _settled(settings, prepared.data.batches, network, out))
+    settled = share.first(lambda: _settled(settings, prepared, network, len(records), out))
     if mixes_examples(network, settings.batchnorm):
-        refuse_mixed(settings, len(prepared.data), chunk)  # before there is a folder
+        refuse_mixed(settings, len(prepared.data), settled["chunk"])  # before there is a folder
     check_layers(network, settings, records[0].names)
-    settings = replace(settings, chunk=chunk, matmul=matmul)
+    settings = replace(settings, **settled)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
     identity |= {
@@ -101,21 +107,30 @@ def prepare_run(
 
 
 def _settled(
-    settings: SliceSettings, batches: Batches, network: nn.Module, out: Path | None
-) -> tuple[int, str]:
-    """How many examples at once, and what multiplies: as asked for, as the run in the folder was begun, or settled now.
+    settings: SliceSettings, prepared: Prepared, network: nn.Module, slices: int, out: Path | None
+) -> dict[str, Any]:
+    """What changes rounding alone: as asked for, as the run in the folder was begun, or settled now.
+
+    Returns:
+        How many examples at once, what multiplies, how many η at once, by the settings' names.
 
     Raises:
         InputError: what is asked for cannot be had.
     """
     recorded = None if out is None else RunFolder(out).begun()
     begun = {} if recorded is None else recorded["identity"]
+    batches, loss = prepared.data.batches, prepared.loss.function
     chunk = begun.get("chunk") if settings.chunk is None else settings.chunk
     if chunk is None:
         together = mixes_examples(network, settings.batchnorm)
         chunk = default_chunk(len(batches), together=together)
     known = begun.get("matmul") if settings.matmul == "auto" else None
-    return chunk, known or settled_route(settings, network, batches, chunk)
+    matmul = known or settled_route(settings, network, batches, chunk)
+    at_once = begun.get("etas_at_once") if settings.etas_at_once is None else settings.etas_at_once
+    if at_once is None:
+        chosen = replace(settings, matmul=matmul)
+        at_once = settled_at_once(chosen, network, batches, loss, chunk, slices=slices)
+    return {"chunk": chunk, "matmul": matmul, "etas_at_once": at_once}
 
 
 def _prepared_together(
@@ -176,7 +191,10 @@ def slices(
     each = evaluations_per_slice(settings)
     total, done = len(records) * each, (len(records) - len(todo)) * each
     hidden = quiet or not has_terminal()
-    with tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar:
+    with (
+        look_as_ever(),
+        tqdm(total=total, initial=done, desc=what, unit="eta", disable=hidden, file=sys.stderr) as bar,
+    ):
         for place in todo:
             record = records[place]
             bar.set_postfix_str(record.label)
@@ -192,8 +210,10 @@ def slices(
                 share=share,
             )
             yield place, _described(dataset, record, run)
-            # where memory ran out, the next checkpoint need not find out again
-            settings = replace(settings, chunk=dataset.attrs["chunk"])
+            # where memory ran out, or stacks failed, the next checkpoint need not find out again
+            settings = replace(
+                settings, chunk=dataset.attrs["chunk"], etas_at_once=dataset.attrs["etas_at_once"]
+            )
 
 
 def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -> xr.Dataset:

@@ -16,7 +16,7 @@ __all__ = ["check_form"]
 
 _DIMS = ("checkpoint", "eta", "layer", "example")
 _LABELS = ("checkpoint", "layer")
-_POSITIVE = ("epsilon", "number_of_examples", "chunk", "processes")
+_POSITIVE = ("epsilon", "number_of_examples", "chunk", "etas_at_once", "processes")
 
 
 def check_form(found: xr.Dataset) -> None:

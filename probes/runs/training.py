@@ -30,6 +30,7 @@ from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, make_optimizer
 from probes.runs.schedule import checkpoint_steps
 from probes.system.files import write_atomically
+from probes.system.garbage import look_as_ever
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from probes.system.seals import sealed, unsealed
@@ -179,6 +180,9 @@ def train(
     check_spec_fits(settings.network, data, loss_name)
     _check_batches(settings, data)
     identity = json.dumps({**asdict(settings), "data_hash": data.digest()}, sort_keys=True)
+    total = settings.epochs * epoch_steps
+    if _finished(out, identity, steps, total):
+        return [out / _checkpoint_name(step) for step in steps]
     state = _begin(settings)
     details = {
         "network": settings.network.to_json(),
@@ -192,10 +196,10 @@ def train(
         "batch_size": settings.batch_size,
         "seed": settings.seed,
     }
-    total = settings.epochs * epoch_steps
     with (
         _open_folder(out, identity, state, steps),
         _few_threads(settings),
+        look_as_ever(),
         multiplying(state.matmul),
         tqdm(
             total=total,
@@ -256,6 +260,20 @@ def _begin(settings: TrainingSettings) -> _State:
     order = torch.Generator().manual_seed(settings.seed)
     matmul = fastest_route("auto", shapes_of(dict(model.named_parameters()), settings.batch_size))
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [], matmul)
+
+
+def _finished(out: Path, identity: str, steps: list[int], total: int) -> bool:
+    """Whether nothing is left to do, told without making an optimizer; what is in doubt is left to who continues."""
+    try:
+        same = read_json(out / "training.json") == json.loads(identity)
+        whole = unsealed((out / _STATE).read_bytes())
+        if not same or whole is None or not (out / "training.csv").is_file():
+            return False
+        content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+        reached = content["step"] if content["identity"] == identity else 0
+        return bool(reached >= total) and all(_is_whole(out / _checkpoint_name(step), step) for step in steps)
+    except Exception:  # of files that somebody else made: unpickling raises anything
+        return False
 
 
 def _open_folder(out: Path, identity: str, state: _State, steps: list[int]) -> FolderLock:

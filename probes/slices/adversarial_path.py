@@ -33,24 +33,30 @@ class AdversarialPath:
     def at(self, eta: float) -> dict[str, Tensor]:
         """The network's tensors under the worst perturbation found at η."""
         if eta != self._eta:
+            self._moved = {}  # the search needs the memory
             self._eta, self._moved = eta, self._search(eta)
         return self._moved
 
     def _search(self, eta: float) -> dict[str, Tensor]:
         frozen = self.evaluator.frozen
         downhill = gradient_direction(frozen, {name: self.base.gradients[name] for name in self.moving})
-        uphill = {name: -step for name, step in downhill.items()}
+        uphill = downhill.times(-1.0)
         found = find_worst(
             self.evaluator,
             self.moving,
             eta,
             ascent=self.settings.ascent(),
-            start=self.change,
+            start=None if self.change is None else self._handed_over,
             candidates=(downhill, uphill),
             first=self.first,
         )
         self.change, self.values[eta] = found.change, found.value
         return {name: tensor + found.change.get(name, 0.0) for name, tensor in frozen.items()}
+
+    def _handed_over(self) -> dict[str, Tensor]:
+        """The change before, of which nothing is kept."""
+        change, self.change = self.change or {}, None
+        return change
 
     def evaluate(self, eta: float, *, wanted: list[str] | None = None, samples: int = 0) -> Evaluation:
         """As :meth:`probes.evaluation.evaluator.Evaluator.evaluate`, there."""
@@ -58,7 +64,7 @@ class AdversarialPath:
 
     def loss(self, eta: float) -> float:
         """The full-batch mean loss there."""
-        return self.evaluate(eta).loss
+        return self.evaluator.loss(self.at(eta))
 
     def release(self) -> None:
         """Nothing: the search takes too long to do it twice."""

@@ -11,6 +11,7 @@ import xarray as xr
 
 from probes.errors import InputError
 from probes.evaluation.directions import hash_of
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.noise_floor import NoiseFloor
 from probes.networks.kinds import spec_of
@@ -143,6 +144,7 @@ def _attributes(frozen: Frozen) -> dict[str, Any]:
         "matmul": settings.matmul,
         "device": str(evaluator.device),
         "chunk": evaluator.chunk,
+        "etas_at_once": frozen.path.at_once if isinstance(frozen.path, PerturbedWeights) else 1,
         "processes": evaluator.share.size,
         "seed": str(settings.seed),
         "number_of_examples": len(evaluator),

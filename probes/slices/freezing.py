@@ -82,7 +82,7 @@ def freeze(
     path = (
         AdversarialPath(evaluator, settings, base, layers)
         if direction is None
-        else PerturbedWeights(evaluator, direction)
+        else PerturbedWeights(evaluator, direction, at_once=settings.etas_at_once or 1)
     )
     frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed, still)
     floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples, still=still)

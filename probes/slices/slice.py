@@ -16,24 +16,30 @@ from probes.data.dataset import data_of
 from probes.data.losses import Loss, ModelLoss, as_loss, resolve_loss
 from probes.data.torch_losses import is_torch_loss
 from probes.errors import InputError, mention
+from probes.evaluation.at_once import fastest_count
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.compiled import uncompiled, uncompiled_names
 from probes.evaluation.devices import resolved_device
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
+from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.products import fastest_route, shapes_of
-from probes.measures.measure import Frozen, Measure, Point
+from probes.measures.measure import Frozen, Measure, Point, Points
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
 from probes.networks.data_fit import check_call
 from probes.networks.kinds import spec_of
 from probes.slices.dataset import assembled, collected
 from probes.slices.freezing import freeze
+from probes.system.memory import keep_freed_memory
 from probes.system.processes import ALONE, Share
 
-__all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed", "settled_route"]
+__all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed", "settled_at_once", "settled_route"]
 
 Progress = Callable[[int], object]
+
+_MANY_ETAS = 100
+"""Of fewer in all slices the timing would take as long as it saves."""
 
 
 def measure_slice(
@@ -82,6 +88,7 @@ def measure_slice(
     settings = SliceSettings.of(settings)
     settings = replace(settings, device=resolved_device(settings.device))
     classes = chosen_measures(settings)
+    keep_freed_memory()
     with uncompiled(network) as network:
         batches, function = _given(network, x, y, loss)
         own = {name: name for name, _ in network.named_parameters()}
@@ -91,6 +98,8 @@ def measure_slice(
         if mixed:
             refuse_mixed(settings, len(batches), chunk, share)
         settings = replace(settings, matmul=settled_route(settings, network, batches, chunk))
+        at_once = settled_at_once(settings, network, batches, function, chunk) if share.size == 1 else 1
+        settings = replace(settings, etas_at_once=at_once)
         with probing(
             network, batchnorm=settings.batchnorm, precision=settings.precision, matmul=settings.matmul
         ):
@@ -124,6 +133,32 @@ def settled_route(settings: SliceSettings, network: nn.Module, batches: Batches,
     tokens = first.token_ids()
     positions = 1 if tokens is None else tokens.shape[1]  # a matrix meets every token of an example
     return fastest_route(settings.matmul, shapes_of(dict(network.named_parameters()), chunk * positions))
+
+
+def settled_at_once(
+    settings: SliceSettings, network: nn.Module, batches: Batches, loss: Loss, chunk: int, *, slices: int = 1
+) -> int:
+    """How many η are evaluated at once: as asked for, or as is fastest where there are many in so many slices."""
+    if settings.etas_at_once is not None:
+        return settings.etas_at_once
+    gradients = any(one.gradients and one.records(settings) for one in chosen_measures(settings))
+    if settings.direction == "adversarial" or len(settings.etas) * slices < _MANY_ETAS or not gradients:
+        return 1
+    with (
+        uncompiled(network) as network,
+        probing(network, batchnorm=settings.batchnorm, precision=settings.precision, matmul=settings.matmul),
+    ):
+        evaluator = Evaluator(
+            network,
+            batches[:chunk],
+            None,
+            loss,
+            dtype=getattr(torch, settings.dtype),
+            device=settings.device,
+            chunk=chunk,
+            precision=settings.precision,
+        )
+        return fastest_count(evaluator)
 
 
 def _given(
@@ -184,9 +219,9 @@ def _visit(frozen: Frozen, measures: list[Measure], report: Progress) -> None:
             _record(frozen, row, closer)
             report(1)
         return
-    for row in rows if with_gradients else ():
-        _record(frozen, row, with_gradients if row > 0 else [])
+    if with_gradients:
         report(1)
+        _with_gradients(frozen, with_gradients, report)
     share = frozen.evaluator.share
     looks = evaluations_per_slice(frozen.settings) > len(rows) * bool(with_gradients)
     for row in rows if looks else ():
@@ -194,6 +229,37 @@ def _visit(frozen: Frozen, measures: list[Measure], report: Progress) -> None:
         report(1)
     for one in closer:
         _merge(one, share)
+
+
+def _with_gradients(frozen: Frozen, measures: list[Measure], report: Progress) -> None:
+    """Feed the measures at every η but 0, several at once where that is faster and works."""
+    path, rows = frozen.path, range(1, len(frozen.etas))
+    while rows:
+        some, points = rows[:1], None
+        if isinstance(path, PerturbedWeights) and path.at_once > 1 and len(rows) > 1:
+            groups = -(-len(rows) // path.at_once)  # of equal sizes: none that hardly pays
+            points = _together(frozen, path, rows[: -(-len(rows) // groups)])
+        if points is None:
+            _record(frozen, rows[0], measures)
+        else:
+            some = points.rows
+            for one in measures:
+                one.record_together(points)
+        del points  # the memory is free for those of the next η
+        rows = rows[len(some) :]
+        for _ in some:
+            report(1)
+
+
+def _together(frozen: Frozen, path: PerturbedWeights, rows: range) -> Points | None:
+    """Several η at once; None where that cannot be done, as of anybody's network it may not."""
+    etas = [float(frozen.etas[row]) for row in rows]
+    try:
+        moved, found = path.evaluate_together(etas, wanted=frozen.measured, samples=frozen.samples)
+    except Exception:
+        path.at_once = 1
+        return None
+    return Points(rows, etas, moved, found)
 
 
 def _record(frozen: Frozen, row: int, measures: list[Measure], known: Evaluation | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -12,7 +13,7 @@ from analysis.documents import claim_rows, limit_rows, verdict_rows
 from analysis.wording import number, power, span
 from probes.cli.reports import self_check_lines, terminal_summary
 from tests.analysis.synthetic import measured
-from trust.claims import all_claims
+from trust.claims import Quantity, all_claims
 
 ETAS = np.array([0.0, 0.001, 0.01, 0.05])
 ATTRIBUTES = {"biases_moved": "true", "number_of_examples": 7, "direction": "gradient", "dtype": "float64"}
@@ -100,3 +101,20 @@ def test_numbers_in_words() -> None:
         "∞",
     ]
     assert [span(values) for values in ([np.nan], [2.0, 2.0001], [3.0, np.nan, 1.0])] == ["–", "2", "1 to 3"]
+
+
+def test_each_claim_is_asked_once_for_each_of_its_sides() -> None:
+    claim = all_claims()["theorem1-function"]
+    asked: list[str] = []
+
+    def counting(name: str, side: Quantity) -> Quantity:
+        def counted(measurements: xr.Dataset) -> xr.DataArray:
+            asked.append(name)
+            return side(measurements)
+
+        return counted
+
+    own = replace(claim, measured=counting("measured", claim.measured), bound=counting("bound", claim.bound))
+    with_it = find(run(), title="a net", claims=[own])
+    assert sorted(asked) == ["bound", "measured"]
+    assert list(with_it.verdicts) == judge(run(), [claim])

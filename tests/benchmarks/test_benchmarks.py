@@ -17,6 +17,7 @@ from benchmarks import (
     gradients,
     jacobians,
     ladder,
+    limits,
     loss_curves,
     measure,
     peers,
@@ -198,6 +199,17 @@ def test_loss_landscapes_has_the_same_losses(kind: str) -> None:
     found = loss_curves.compare(case, 1, points=3)
     assert set(found["seconds"]) == {"probes", "loss-landscapes"}
     assert all(parameter.requires_grad for parameter in case.network.parameters())
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "conv", "transformer"])
+def test_a_golden_section_search_finds_the_same_limit(kind: str) -> None:
+    found = limits.compare(tiny(kind), 1)
+    ours, golden = found["counts"]["probes"], found["counts"]["golden-section search"]
+    assert ours["losses"] < golden["losses"]
+    assert found["counts"]["probes, the prediction with it"]["gradients"] == 2
+    assert found["compared"][0]["target"] == 0.5
+    text = report.section(measure.described("limits", [found]), markdown=False)
+    assert f"{golden['losses']} losses" in text
 
 
 def test_a_missing_peer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

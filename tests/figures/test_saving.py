@@ -1,13 +1,26 @@
 """Files: the numbers beside the figure, the same bytes for the same figure, whole files or none."""
 
+import io
+import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from fontTools.subset import Options
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
-from figures import FORMATS, draw_step_limits, numbers_of_all_step_limits, save_figure, write_report_figures
+from figures import (
+    FORMATS,
+    draw_step_limits,
+    numbers_of_all_step_limits,
+    save_figure,
+    style,
+    write_report_figures,
+)
 from figures import saving as saving_module
 from tests.figures.examples import network
 
@@ -91,3 +104,66 @@ def test_report_has_every_figure_that_there_is_data_for(tmp_path):
     assert all(path.exists() and path.suffix == ".csv" for path in written)
     with pytest.raises(ValueError, match="different titles"):
         write_report_figures(tmp_path, [one, one])
+
+
+def log_axes(*, decades: int) -> Figure:
+    """Two panels that share their log axes; where they span little, minor ticks have labels."""
+    with style.context():
+        figure = Figure(figsize=(4.0, 2.5), layout="constrained")
+        row = figure.subplots(1, 2, sharey=True)
+        for ax in row:
+            ax.loglog([1.0, 10.0**decades], [2.0, 3.0 * 10.0**decades])
+            ax.set_title("a panel")
+            ax.label_outer()
+    return figure
+
+
+@pytest.mark.parametrize("decades", [1, 3], ids=["labelled minor ticks", "plain minor ticks"])
+def test_the_picture_is_what_matplotlib_draws_of_the_same_figure(tmp_path, decades):
+    with style.context():
+        log_axes(decades=decades).savefig(tmp_path / "plain.png", dpi=200)
+    save_figure(log_axes(decades=decades), tmp_path / "ours", pd.DataFrame(), formats=["png"])
+    np.testing.assert_array_equal(imread(tmp_path / "ours.png"), imread(tmp_path / "plain.png"))
+
+
+def test_every_format_takes_one_drawing_and_leaves_the_figure_as_it_was(tmp_path, monkeypatch):
+    figure, drawn = log_axes(decades=3), []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(1), draw(self, renderer)))
+    axis = figure.axes[0].xaxis
+    before = axis.get_minor_locator(), len(figure.axes[0].get_children()), figure.canvas, figure.dpi
+    save_figure(figure, tmp_path / "a", pd.DataFrame(), formats=["png", "pdf"])
+    assert len(drawn) == 2
+    assert before == (
+        axis.get_minor_locator(),
+        len(figure.axes[0].get_children()),
+        figure.canvas,
+        figure.dpi,
+    )
+
+
+def test_fonts_in_a_pdf_have_no_tables_that_shape_text(tmp_path):
+    before = list(Options._drop_tables_default)
+    save_figure(log_axes(decades=3), tmp_path / "a", pd.DataFrame(), formats=["pdf"])
+    assert list(Options._drop_tables_default) == before
+    content = (tmp_path / "a.pdf").read_bytes()
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, flags=re.DOTALL)
+    fonts = [text for text in map(inflated, streams) if text.startswith(b"\x00\x01\x00\x00")]
+    assert fonts
+    tags = [set(TTFont(io.BytesIO(font)).keys()) for font in fonts]
+    assert all("glyf" in own and not own & {"GSUB", "GPOS", "GDEF"} for own in tags)
+
+
+def inflated(stream: bytes) -> bytes:
+    try:
+        return zlib.decompress(stream)
+    except zlib.error:
+        return b""
+
+
+def test_the_colours_are_seaborns_without_loading_it():
+    from seaborn import color_palette
+
+    names = [str(k) for k in range(12)]
+    palette = [tuple(color) for color in color_palette("colorblind", 12)]
+    assert list(style.category_colors(names).values()) == palette

@@ -25,6 +25,7 @@ from trust.claims.quantities import (
     whole_change,
     whole_noise,
 )
+from trust.claims.remembering import once
 from trust.claims.resolution import loss_noise, resolved
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
@@ -40,17 +41,20 @@ def _breakdown_allowance(measurements: Measurements) -> xr.DataArray:
     return perturbed(weights(change_allowance(change, change_floor(measurements))))
 
 
+@once
 def _moved(measurements: Measurements) -> xr.DataArray:
     """log10 ‖ΔW‖, all parameters as one vector (checkpoint, eta)."""
     return log10(whole(perturbed(measurements)[variables.PERTURBATION_NORM]))
 
 
+@once
 def _trusted(measurements: Measurements) -> xr.DataArray:
     """log10 ‖g‖ D(r) (checkpoint, eta)."""
     size = whole(measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True))
     return log10_trust(perturbed(measurements)) + log10(size)
 
 
+@once
 def _fitted(measurements: Measurements, model: Quantity) -> xr.DataArray:
     """Whether an η is in the smaller half of the measurable ones, which the constant is read off (at least one)."""
     known = (whole_change(measurements) - model(measurements)).notnull()
@@ -58,6 +62,7 @@ def _fitted(measurements: Measurements, model: Quantity) -> xr.DataArray:
     return known & (order <= np.maximum(order.max("eta") // 2, 1))
 
 
+@once
 def _fitted_constant(measurements: Measurements, model: Quantity) -> xr.DataArray:
     """log10 of the largest ‖g̃ − g‖ over the model on the smaller half of the measurable η (checkpoint)."""
     ratio = whole_change(measurements) - model(measurements)
@@ -76,6 +81,7 @@ def _fitted_allowance(measurements: Measurements, model: Quantity) -> xr.DataArr
     return log10(noise) + log10(noise.where(_fitted(measurements, model)).max("eta"))
 
 
+@once
 def linearisation_error(measurements: Measurements) -> xr.DataArray:
     """𝓛(η) − 𝓛(0) − η 𝓛'(0): by how much the loss leaves its tangent (checkpoint, eta)."""
     loss = measurements[variables.LOSS]

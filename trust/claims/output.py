@@ -48,6 +48,7 @@ from trust.claims.quantities import (
     perturbed,
     weights,
 )
+from trust.claims.remembering import once
 from trust.claims.resolution import loss_noise
 from trust.function_bounds import (
     log10_agd_curvature_bound,
@@ -122,6 +123,7 @@ def _telescoped(measurements: Measurements) -> xr.DataArray:
     return relative_to_output(found, measurements)
 
 
+@once
 def _bias_changes(measurements: Measurements) -> xr.DataArray:
     """For each weight matrix ‖Δb‖ of the vectors between it and the next (checkpoint, eta, layer, example)."""
     is_weight = measurements[variables.IS_WEIGHT].values
@@ -160,6 +162,7 @@ def _input_allowance(measurements: Measurements) -> xr.DataArray:
     return change_allowance(change, measurements[variables.OUTPUT_NOISE_FLOOR])
 
 
+@once
 def _rounding(measurements: Measurements) -> xr.DataArray:
     """What float64's rounding can do to f̃ − f − ∂_W f·ΔW: L n ε times the product of all norms."""
     own = perturbed(weights(measurements))

@@ -11,6 +11,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.activations import KNOWN_ACTIVATIONS, modelled_transmission, transmission
 from trust.claims.claim import Measurements
+from trust.claims.remembering import once
 from trust.distance import log10_deep_relative_trust
 from trust.structure import Structure, parse_structure
 
@@ -68,16 +69,27 @@ def log10(values: xr.DataArray) -> xr.DataArray:
         return xr.apply_ufunc(np.log10, values.clip(min=0.0))
 
 
+@once
 def weights(measurements: _Labelled) -> _Labelled:
     """The weight matrices alone: they count towards L."""
-    return measurements.isel(layer=np.flatnonzero(measurements[variables.IS_WEIGHT].values))
+    return measurements.isel(layer=_places(measurements[variables.IS_WEIGHT].values))
 
 
+@once
 def perturbed(measurements: _Labelled) -> _Labelled:
     """Without η = 0, where every claim says 0 ≤ 0."""
-    return measurements.isel(eta=np.flatnonzero(measurements[variables.ETA].values > 0))
+    return measurements.isel(eta=_places(measurements[variables.ETA].values > 0))
 
 
+def _places(chosen: Any) -> Any:
+    """Where it is true, as a slice if nothing lies between: that takes a view, no copy."""
+    places = np.flatnonzero(chosen)
+    if places.size and places[-1] - places[0] == places.size - 1:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places
+
+
+@once
 def uses(measurements: Measurements) -> list[int]:
     """How often the forward pass uses each weight matrix; once where the measurements do not say."""
     own = weights(measurements)
@@ -109,23 +121,26 @@ def along_layers(function: Callable[..., Any], *arrays: xr.DataArray) -> xr.Data
 
     The bound calculators refuse NaN, which measurements have where a run left something out or overflowed.
     """
+    gaps = [array for array in arrays if np.isnan(array.values).any()]
     known = xr.DataArray(True)
-    for array in arrays:
+    for array in gaps:
         known = known & (array.notnull().all("layer") if "layer" in array.dims else array.notnull())
     found: xr.DataArray = xr.apply_ufunc(
         function,
-        *(array.where(known, 1.0) for array in arrays),  # 1 is in every argument's range
+        *(array.where(known, 1.0) if gaps else array for array in arrays),  # 1 is in every argument's range
         input_core_dims=[["layer"] if "layer" in array.dims else [] for array in arrays],
     )
-    return found.where(known)
+    return found.where(known) if gaps else found
 
 
+@once
 def log10_trust(measurements: Measurements) -> xr.DataArray:
     """log10 D(r), r the weight matrices' relative perturbations as measured, one a use (checkpoint, eta)."""
     relative = each_use(weights(measurements)[variables.RELATIVE_PERTURBATION], measurements)
     return along_layers(log10_deep_relative_trust, relative)
 
 
+@once
 def rounding_share(measurements: Measurements) -> xr.DataArray:
     """How much of the gradient's change may be rounding, by the float64 spot check, relative to it (checkpoint, eta).
 
@@ -153,6 +168,7 @@ def _between(etas: Any, values: Any) -> Any:
     return np.interp(etas, [0.0, *etas[known]], [0.0, *values[known]])
 
 
+@once
 def change_floor(measurements: Measurements) -> xr.DataArray:
     """What rounding alone does to each layer's gradient change at each η (checkpoint, eta, layer).
 
@@ -172,6 +188,7 @@ def beyond_noise(values: xr.DataArray, measurements: Measurements) -> xr.DataArr
     return (values >= EVIDENCE * floor) & (rounding_share(measurements) <= 1 / EVIDENCE)
 
 
+@once
 def above_noise(measurements: Measurements) -> xr.DataArray:
     """Whether a layer's gradient change is evidence (:func:`beyond_noise`), and finite.
 
@@ -197,11 +214,13 @@ def evident_change(change: xr.DataArray, measurements: Measurements) -> xr.DataA
     return log10(change).where(known)
 
 
+@once
 def output_change(measurements: Measurements) -> xr.DataArray:
     """log10 of the relative output change ‖f̃(x) − f(x)‖/‖f(x)‖ (checkpoint, eta, example); NaN below the noise."""
     return evident_change(perturbed(measurements)[variables.OUTPUT_CHANGE], measurements)
 
 
+@once
 def output_change_allowance(measurements: Measurements) -> xr.DataArray:
     """By how much, in log10, noise can have raised :func:`output_change`."""
     return change_allowance(
@@ -209,6 +228,7 @@ def output_change_allowance(measurements: Measurements) -> xr.DataArray:
     )
 
 
+@once
 def output_triangle(measurements: Measurements) -> xr.DataArray:
     """log10 of 1 + ‖f̃(x)‖/‖f(x)‖: what the triangle inequality alone says of :func:`output_change`.
 
@@ -219,6 +239,7 @@ def output_triangle(measurements: Measurements) -> xr.DataArray:
     return log10(1 + perturbed(measurements)[variables.OUTPUT_GROWTH])
 
 
+@once
 def effective_constant(measurements: Measurements) -> xr.DataArray:
     """C_l(η) = ‖g̃_l − g_l‖/‖g_l‖ / D(r(η)); NaN where it is not above the noise, or D is 0 or infinite."""
     log_trust = log10_trust(measurements)
@@ -247,6 +268,7 @@ def at_small_eta(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     return smallest_evident(usual.where(usual.notnull().any("eta"), values))
 
 
+@once
 def constant_at_small_eta(measurements: Measurements) -> xr.DataArray:
     """The largest C_l at η → 0 of the tensors that move (checkpoint).
 
@@ -279,6 +301,7 @@ def noise_floor(measurements: Measurements) -> xr.DataArray:
     return measurements[variables.NOISE_FLOOR].fillna(1.0)
 
 
+@once
 def whole_noise(measurements: Measurements) -> xr.DataArray:
     """How much of the whole gradient's change rounding alone can make (checkpoint, eta)."""
     start = whole(noise_floor(measurements) * measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True))
@@ -286,6 +309,7 @@ def whole_noise(measurements: Measurements) -> xr.DataArray:
     return start.clip(min=share * whole(measurements[variables.GRADIENT_DIFFERENCE]).fillna(0.0))
 
 
+@once
 def whole_change(measurements: Measurements) -> xr.DataArray:
     """log10 ‖g̃ − g‖, all layers as one vector; NaN where it is no evidence, or a layer was not measured."""
     change = whole(measurements[variables.GRADIENT_DIFFERENCE])
@@ -293,6 +317,7 @@ def whole_change(measurements: Measurements) -> xr.DataArray:
     return perturbed(log10(change).where(evident))
 
 
+@once
 def step_norm(measurements: Measurements) -> xr.DataArray:
     """‖d_l‖_F of the direction, W(η) = W + ηd (checkpoint, layer).
 
@@ -303,6 +328,7 @@ def step_norm(measurements: Measurements) -> xr.DataArray:
     ).isel(eta=-1, drop=True)
 
 
+@once
 def slope_noise(measurements: Measurements) -> xr.DataArray:
     """How much of 𝓛'(0) = Σ⟨g_l, d_l⟩ rounding alone can make (checkpoint)."""
     floor = np.maximum(noise_floor(measurements), measurements.attrs.get("epsilon", 2.0**-52))
@@ -310,6 +336,7 @@ def slope_noise(measurements: Measurements) -> xr.DataArray:
     return (floor * gradient * step_norm(measurements)).sum("layer")
 
 
+@once
 def condition_number(
     measurements: Measurements, *, after: bool = True, realised: bool = True
 ) -> xr.DataArray:
@@ -334,6 +361,7 @@ def condition_number(
     return kappa
 
 
+@once
 def step_condition_number(own: Measurements, *, realised: bool = True) -> xr.DataArray:
     """κ(ΔW_k), 1 for a layer that does not move: as realised at each η where that was measured, else κ(d_k)."""
     direct = own[variables.DIRECTION_CONDITION_NUMBER]
@@ -345,6 +373,7 @@ def step_condition_number(own: Measurements, *, realised: bool = True) -> xr.Dat
     return direct.where(own[variables.DIRECTION_SPECTRAL_NORM] > 0, 1.0)
 
 
+@once
 def activation_names(measurements: Measurements) -> list[str | None]:
     """The name of each weight matrix's activation, None where it is not known."""
     names = [str(name) for name in weights(measurements)[variables.ACTIVATION].values]
@@ -364,6 +393,7 @@ def map_factors(measurements: Measurements) -> list[float]:
     return [1.0 if found is None else found.factors.get(name, 1.0) for name in names]
 
 
+@once
 def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.DataArray, xr.DataArray] | None:
     """α_k and β_k of each weight matrix's activation (layer), or None where an activation is not known.
 
@@ -388,6 +418,7 @@ def transmissions(measurements: Measurements, *, modelled: bool) -> tuple[xr.Dat
     return alpha, beta
 
 
+@once
 def lipschitz(measurements: Measurements) -> xr.DataArray | None:
     """β_k, the Lipschitz constant of what follows each weight matrix (layer); None where one is not known.
 

@@ -8,6 +8,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.claims.claim import Measurements
 from trust.claims.quantities import perturbed, slope_noise
+from trust.claims.remembering import once
 
 __all__ = ["loss_noise", "resolved", "slope_integral"]
 
@@ -15,6 +16,7 @@ _UNCERTAIN = 0.5  # resolved while the integral's uncertainty is at most this sh
 _STRIDE = 3.0  # resolved while no η is more than this many times the one before
 
 
+@once
 def slope_integral(measurements: Measurements) -> Measurements:
     """The slope along the slice, integrated from 0 to each η by the trapezoidal rule.
 
@@ -49,6 +51,7 @@ def slope_integral(measurements: Measurements) -> Measurements:
     return xr.Dataset(found).assign_coords(eta=eta)
 
 
+@once
 def resolved(measurements: Measurements) -> xr.DataArray:
     """Whether the grid resolves the slice from 0 to each η (checkpoint, eta); at η = 0 it always does.
 
@@ -67,6 +70,7 @@ def resolved(measurements: Measurements) -> xr.DataArray:
     return (known & ~lost).assign_coords(eta=eta)
 
 
+@once
 def loss_noise(measurements: Measurements) -> xr.DataArray:
     """How much of 𝓛(η) − 𝓛(0) − η 𝓛'(0) rounding alone can make (checkpoint, eta).
 

@@ -26,6 +26,7 @@ from trust.claims.quantities import (
     slope_noise,
     smallest_evident,
 )
+from trust.claims.remembering import once
 from trust.claims.theorem1 import FUNCTION
 from trust.descent import curvature_step_limit, log10_lemma2_step_limit
 
@@ -61,16 +62,19 @@ def _limit(measurements: Measurements, log10_constant: xr.DataArray | float) -> 
     return found.where(known)
 
 
+@once
 def lemma2_limit(measurements: Measurements) -> xr.DataArray:
     """log10 of Lemma 2's limit (checkpoint)."""
     return _limit(measurements, 0.0)
 
 
+@once
 def calibrated_limit(measurements: Measurements) -> xr.DataArray:
     """log10 of Lemma 2's limit with C = max_l C_l at small η (checkpoint)."""
     return _limit(measurements, log10(constant_at_small_eta(measurements)))
 
 
+@once
 def slice_curvature(measurements: Measurements) -> xr.DataArray:
     """𝓛'' along the slice (checkpoint): exact, dᵀHd, where that was measured, else a difference of slopes.
 
@@ -86,6 +90,7 @@ def _exact_curvature(measurements: Measurements) -> xr.DataArray:
     return xr.full_like(measurements[variables.SLOPE_AT_ZERO], np.nan)
 
 
+@once
 def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.DataArray]:
     """𝓛'' by the slope at the smallest η where it is 100 times its noise, and that η."""
     rise = measurements[variables.SLOPE] - measurements[variables.SLOPE_AT_ZERO]
@@ -96,6 +101,7 @@ def _difference_of_slopes(measurements: Measurements) -> tuple[xr.DataArray, xr.
     )
 
 
+@once
 def curvature_limit(measurements: Measurements) -> xr.DataArray:
     """log10 of 2|𝓛'(0)|/𝓛'' along the slice (checkpoint), 𝓛'' of :func:`slice_curvature`.
 
@@ -113,6 +119,7 @@ def curvature_limit(measurements: Measurements) -> xr.DataArray:
     return log10(found).where(known)
 
 
+@once
 def _calibrated(measurements: Measurements) -> xr.DataArray:
     """The calibrated limit; NaN unless the breakdown was seen at two η inside it that C was not read from."""
     limit = calibrated_limit(measurements)

@@ -32,6 +32,7 @@ from trust.claims.quantities import (
     transmissions,
     weights,
 )
+from trust.claims.remembering import once
 from trust.theorem1 import (
     log10_function_bound,
     log10_gated_jacobian_bound,
@@ -60,10 +61,12 @@ def _common(measurements: Measurements) -> tuple[float, float]:
     return float(found[0].min()), float(found[1].max())
 
 
+@once
 def _relative(measurements: Measurements) -> xr.DataArray:
     return perturbed(weights(measurements))[variables.RELATIVE_PERTURBATION]
 
 
+@once
 def _published_function(measurements: Measurements) -> xr.DataArray:
     alpha, beta = _common(measurements)
     return along_layers(
@@ -81,6 +84,7 @@ def _injective_function(measurements: Measurements) -> xr.DataArray:
     return xr.full_like(bound, np.inf) if narrows else bound
 
 
+@once
 def _published_constant(measurements: Measurements) -> xr.DataArray:
     """log10 (βκ²/α)^L, κ without the W̃_k: as η → 0, or at the smallest η where κ(ΔW) varies (checkpoint)."""
     alpha, beta = _common(measurements)

@@ -102,7 +102,7 @@ def test_slices_that_say_the_same_are_read(copy: Path) -> None:
     "change",
     [
         {"checkpoints": 5}, {"checkpoints": "ab"}, {"checkpoints": [3]}, {"checkpoints": None}, {"chunk": "x"},
-        {"chunk": True},
+        {"chunk": True}, {"etas_at_once": "x"}, {"etas_at_once": 1.5},
     ],
 )  # fmt: skip
 def test_manifests_that_no_run_wrote(probe: Probe, copy: Path, change: dict[str, Any]) -> None:

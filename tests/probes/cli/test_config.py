@@ -103,6 +103,7 @@ def test_a_file_by_hand(probe: Probe, trained: Path, tmp_path: Path) -> None:
         ("etas = [0, nan]", "--etas: the grid must increase"),
         ("etas = [0.1, 0.2]", "--etas: give a list with 0 first"),
         ("chunk = 0", "--chunk 0"),
+        ("etas_at_once = 0", "--etas-at-once 0"),
         ("samples = ", "is not TOML"),
         ("samples = " + 5000 * "9", "is not TOML"),
         ("a = " + 3000 * "[", "is not TOML"),

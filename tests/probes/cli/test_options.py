@@ -8,7 +8,7 @@ import pytest
 from figures import FORMATS
 from probes import InputError
 from probes.cli.main import main
-from probes.cli.options import read_chunk
+from probes.cli.options import read_count
 from studies.figure1 import PRESETS
 
 
@@ -23,16 +23,17 @@ def choices(command: str, name: str) -> list[str]:
     return list(kind.choices)
 
 
-def test_what_the_chunk_may_be() -> None:
-    context, parameter = click.Context(main), option("run", "chunk")
+@pytest.mark.parametrize("name", ["chunk", "etas_at_once"])
+def test_what_is_done_at_once_is_a_count_or_auto(name: str) -> None:
+    context, parameter = click.Context(main), option("run", name)
 
     def read(text: str) -> int | None:
-        return read_chunk(context, parameter, text)
+        return read_count(context, parameter, text)
 
     assert read("auto") is None
     assert read("17") == 17
     for text in ("0", "-1", "1.5", "", "many", "1e3", "٣"):
-        with pytest.raises(InputError, match="--chunk"):
+        with pytest.raises(InputError, match=parameter.opts[0]):
             read(text)
 
 

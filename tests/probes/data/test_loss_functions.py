@@ -55,6 +55,19 @@ def test_cross_entropy_of_tokens_is_the_mean_over_those_that_count() -> None:
         LOSSES["cross-entropy"](normal(2, 3), maps)
 
 
+@pytest.mark.parametrize("classes", [2, 10, 15, 16, 40])
+def test_few_classes_and_many_have_the_same_cross_entropy(classes: int) -> None:
+    outputs, targets = normal(7, classes), torch.randint(0, classes, (7,), generator=DRAW)
+    outputs.requires_grad_(True)
+    losses = LOSSES["cross-entropy"](outputs, targets)
+    expected = [minus_log_p(row, int(label)) for row, label in zip(outputs.detach(), targets, strict=True)]
+    np.testing.assert_allclose(losses.detach(), expected, rtol=1e-12)
+    (gradient,) = torch.autograd.grad(losses.sum(), outputs)
+    wanted = torch.softmax(outputs.detach(), 1)
+    wanted[torch.arange(7), targets] -= 1
+    torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("name", ["mse", "bce-with-logits"])
 def test_targets_of_another_size_are_refused(name: str) -> None:
     assert LOSSES[name](normal(4, 2), torch.ones(4, 2)).shape == (4,)

@@ -21,7 +21,7 @@ from probes.evaluation.directions import Direction, gradient_direction, hash_of,
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.first_layer import FirstLayer
 from probes.evaluation.perturbed_weights import PerturbedWeights
-from probes.evaluation.reductions import compare, norm, relative_difference
+from probes.evaluation.reductions import compare, compare_each, differences, norm, relative_difference
 from tests.support.reference import moved_along
 
 EXACT = torch.float64
@@ -192,6 +192,22 @@ def test_comparisons_are_plain_formulas(size: int, seed: int, dtype: torch.dtype
     assert float(found.difference) == pytest.approx(np.linalg.norm(x - y), rel=1e-13)
     scale = np.linalg.norm(x) * np.linalg.norm(y)
     assert float(found.product) == pytest.approx(float((x * y).sum()), abs=1e-13 * scale)
+
+
+@pytest.mark.parametrize("block", [1, 20, 1000])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (3, 5)])
+def test_stacks_are_compared_as_their_tensors_are(
+    monkeypatch: pytest.MonkeyPatch, block: int, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(reductions, "_BLOCK", block)
+    torch.manual_seed(0)
+    stack, b = torch.randn(4, *shape), torch.randn(shape)
+    found, apart = compare_each(stack, b), differences(stack, b)
+    assert apart.shape == (4,)
+    for k, a in enumerate(stack):
+        for name, expected in vars(compare(a, b)).items():
+            assert float(vars(found)[name][k]) == pytest.approx(float(expected), rel=1e-12, abs=1e-14)
+        assert float(apart[k]) == pytest.approx(float(found.difference[k]), rel=1e-12)
 
 
 def test_comparisons_at_their_edges() -> None:

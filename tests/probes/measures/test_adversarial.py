@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_grows_with_eta_from_a_start(objective: str) -> None:
     evaluator = batch_of(network, x, y)
     found: Worst | None = None
     for eta in (1e-3, 2e-3, 0.01, 0.011, 0.1, 0.5, 0.5, 4.0):
-        start = None if found is None else found.change
+        start = None if found is None else partial(dict, found.change)
         new = find_worst(
             evaluator, list(evaluator.frozen), eta, ascent=Ascent(objective, steps=2, restarts=1), start=start
         )
@@ -126,14 +127,18 @@ def test_a_start_is_tried_both_as_it_is_and_scaled() -> None:
     once = Ascent(steps=1, restarts=0)
     bent = batch_of(Scalar(1.0, torch.sin), x, y, "mse")
     peak = {"w": torch.tensor([[1.5 * math.pi - 1]], dtype=EXACT)}
-    found = find_worst(bent, ["w"], 5.0, ascent=once, start=peak)
+    found = find_worst(bent, ["w"], 5.0, ascent=once, start=lambda: peak)
     assert found.value == pytest.approx(1 + 1 / math.sin(1), rel=1e-12)  # scaled to 5 it would be 1.33
     # f = w|w| x with its gradient hidden, so that nothing but the start's own multiples can be found
     steep = batch_of(Scalar(1.0, lambda w: w.detach() * w.abs().detach()), x, y, "mse")
-    found = find_worst(steep, ["w"], 0.5, ascent=once, start={"w": torch.full((1, 1), 0.1, dtype=EXACT)})
+    found = find_worst(
+        steep, ["w"], 0.5, ascent=once, start=lambda: {"w": torch.full((1, 1), 0.1, dtype=EXACT)}
+    )
     assert found.value == pytest.approx(1.5**2 - 1, rel=1e-12)
     # and one from a larger η is projected
-    found = find_worst(steep, ["w"], 0.5, ascent=once, start={"w": torch.full((1, 1), 3.0, dtype=EXACT)})
+    found = find_worst(
+        steep, ["w"], 0.5, ascent=once, start=lambda: {"w": torch.full((1, 1), 3.0, dtype=EXACT)}
+    )
     assert found.value == pytest.approx(1.5**2 - 1, rel=1e-12)
 
 
@@ -155,7 +160,7 @@ def test_zero_tensors_and_strangers_stay_put() -> None:
             moving,
             0.1,
             ascent=Ascent(objective, steps=3),
-            start=everywhere,
+            start=lambda: everywhere,
             candidates=[everywhere, {}],
         )
         assert list(found.change) == moving
@@ -230,9 +235,11 @@ def test_leaves_everything_as_found(objective: str) -> None:
     given = {name: tensor.clone() for name, tensor in candidate.items()}
     names = list(evaluator.frozen)
     ascent = Ascent(objective, steps=3, restarts=1)
-    found = find_worst(evaluator, names[2:], 0.1, ascent=ascent, start=candidate, candidates=[candidate])
+    found = find_worst(
+        evaluator, names[2:], 0.1, ascent=ascent, start=lambda: candidate, candidates=[candidate]
+    )
     assert list(found.change) == names[2:]
-    found = find_worst(evaluator, names, 0.1, ascent=ascent, start=candidate, candidates=[candidate])
+    found = find_worst(evaluator, names, 0.1, ascent=ascent, start=lambda: candidate, candidates=[candidate])
     assert picture(network) == before
     assert torch.equal(x, x0)
     now = {**evaluator.frozen, **evaluator.buffers}
@@ -258,7 +265,7 @@ def test_what_is_not_finite_is_rejected() -> None:
     assert not nowhere.change["w"].any()
     assert nowhere.evaluations == 2  # at W and at the candidate
     broken = {"w": torch.full((1, 1), math.nan)}
-    again = find_worst(evaluator, ["w"], 0.2, ascent=ascent, start=broken, candidates=[broken, down])
+    again = find_worst(evaluator, ["w"], 0.2, ascent=ascent, start=lambda: broken, candidates=[broken, down])
     assert again.value == found.value
 
 

@@ -262,6 +262,25 @@ def test_who_continues_a_run_keeps_what_multiplies(
             measure_run(source, tmp_path / "run", settings=replace(SETTINGS, matmul="torch"))
 
 
+def test_who_continues_a_run_keeps_how_many_etas_are_done_at_once(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of another hour there may be more or fewer."""
+    settings = replace(SETTINGS, etas=np.linspace(0, 0.1, 8))
+    monkeypatch.setattr(probes.runs.run, "settled_at_once", lambda *_, slices: slices)
+    measure_run(source, tmp_path / "run", settings=settings)
+    assert read_manifest(tmp_path / "run")["identity"]["etas_at_once"] == 3  # of three checkpoints
+    path = tmp_path / "run" / "slices" / "0001.nc"
+    before = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(probes.runs.run, "settled_at_once", lambda *_, slices: 1)
+    measure_run(source, tmp_path / "run", settings=settings)
+    assert path.read_bytes() == before
+    assert probes.load(tmp_path / "run").attrs["etas_at_once"] == 3
+    with pytest.raises(InputError, match=r"other etas_at_once"):
+        measure_run(source, tmp_path / "run", settings=replace(settings, etas_at_once=2))
+
+
 def test_less_memory_than_thought_holds_for_the_next_checkpoint(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
