@@ -59,6 +59,7 @@ class Panel:
         levels: heights of dashed lines across it, by their label.
         places: positions of dotted lines up it, by their label.
         limits: of y; None for what the series need.
+        ticks: what stands at x = 0, 1, …; None for numbers.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Panel:
     levels: Mapping[str, float] = field(default_factory=dict)
     places: Mapping[str, float] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
+    ticks: Sequence[str] | None = None
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int = 2, height: float = 2.1) -> Figure:
@@ -132,6 +134,8 @@ def _draw(
     ax.set_xscale("log" if panel.log_x else "linear")
     ax.set_yscale("log" if panel.log_y else "linear")
     ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
+    if panel.ticks is not None:
+        ax.set_xticks(range(len(panel.ticks)), panel.ticks, fontsize=5.5)
     if panel.limits is not None:
         ax.set_ylim(*panel.limits)
 

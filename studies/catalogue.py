@@ -37,6 +37,10 @@ STUDIES = {
         "studies.fixed_point:FixedPoint",
         "Fromage's only fixed point is zero: do its iterates converge, oscillate or shrink?",
     ),
+    "euclidean": Entry(
+        "studies.euclidean:Euclidean",
+        "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
+    ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
     "dropped-constant": Entry(
         "studies.dropped_constant:DroppedConstant",
