@@ -24,7 +24,8 @@ from probes.slices.slice import settled_route
 __all__ = ["compare", "gradients"]
 
 _OURS, _THEIRS = "probes", "curvlinops"
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3
+"""Other products round otherwise, and in float32 a ReLU's argument near 0 then falls on the other side."""
 
 Point = tuple[float, dict[str, Tensor]]
 """Loss and gradients."""

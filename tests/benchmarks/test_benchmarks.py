@@ -156,7 +156,7 @@ def test_slices_are_the_textbook_loops_and_leave_the_network_alone(kind: str) ->
         assert bounds["probes"]["flops"] < found["flops"]["textbook loop"] < found["flops"]["probes"]
         assert bounds["probes, first layer"]["flops"] < found["flops"]["textbook loop, first layer"]
         assert set(found["roofline"]["share"]) == set(expected)
-        expected.append("probes, all that a run measures by default")
+        expected += ["probes, loss and breakdown alone", "probes, all that a run measures by default"]
     assert list(found["seconds"]) == expected
 
 
@@ -260,7 +260,7 @@ def test_what_is_measured_is_written_shown_and_drawn(
         assert word in shown
         assert word in text
     assert (tmp_path / "small.png").read_bytes()[:4] == b"\x89PNG"
-    assert len((tmp_path / "small.csv").read_text("utf-8").splitlines()) == 1 + 2 * (5 + 2)
+    assert len((tmp_path / "small.csv").read_text("utf-8").splitlines()) == 1 + 2 * (6 + 2)
 
 
 def test_the_report_reads_timings_without_cases_and_refuses_what_it_cannot_do(tmp_path: Path) -> None:
