@@ -13,6 +13,7 @@ from torch import nn
 
 from probes.checkpoints.checkpoint import read_checkpoint
 from studies.depth import PRESETS as DEPTHS
+from studies.euclidean import across, along
 from studies.frame import run_study
 from studies.norms import referees_lars
 from trust.descent import lemma2_step_limit
@@ -103,3 +104,52 @@ def test_theorem1_is_finite_where_its_premises_hold_and_bounds_the_change(tmp_pa
             found[f"gradient/{depth}/theorem1-function/middle"]
         )  # the gradient's rank is deficient
         assert measured > math.log10(1e-3)
+
+
+def test_one_constant_along_a_slice() -> None:
+    model = np.geomspace(1e-4, 1e-1, 8)
+    assert along(3 * model, model) == pytest.approx(0.0, abs=1e-12)
+    # as its square: at 10^(k·3/7) from the fit's middle, for k = 2.5 to 5.5
+    expected = 3 / 7 * np.sqrt(np.mean(np.array([2.5, 3.5, 4.5, 5.5]) ** 2))
+    assert along(3 * model**2, model) == pytest.approx(expected)
+    holes = np.where(np.arange(8) < 6, np.nan, 3 * model)
+    assert along(holes, model) == pytest.approx(0.0, abs=1e-12)
+    assert math.isnan(along(np.full(8, np.nan), model))
+
+
+def test_each_model_across_training_is_exact_where_it_is_true() -> None:
+    etas, sizes = np.geomspace(1e-4, 1e-1, 6), np.array([5.0, 2.0, 1.0, 0.3, 0.1])
+    weights = np.array([1.0, 1.5, 2.0, 2.2, 2.3])
+    moved = weights[:, None] * etas
+    whole, trust = 2 * moved, np.broadcast_to((1 + etas) ** 3 - 1, moved.shape)
+    true = {
+        "trust": 7 * trust,
+        "euclidean": 4 * whole / sizes[:, None],
+        "layerwise": (2 + 3 * sizes[:, None]) * moved / sizes[:, None],
+        "quadratic": np.array([1.0, 9.0, 3.0, 50.0, 2.0])[:, None] * whole,
+    }
+    for name, change in true.items():
+        errors = {model: across(model, change, trust, whole, moved, sizes) for model in true}
+        assert errors[name] == pytest.approx(0.0, abs=1e-9)
+        # the quadratic one knows each checkpoint, and lines are lines; a Euclidean constant is an L₀
+        special = {"quadratic": set(errors), "euclidean": {"quadratic", "layerwise"}}.get(name, {"quadratic"})
+        assert all(error > 1e-3 for model, error in errors.items() if model not in {name, *special})
+
+
+def test_models_of_trust_are_judged_whole(tmp_path: Path) -> None:
+    found = numbers("euclidean", tmp_path)
+    assert set(found) == {
+        f"2-layer/fromage/{what}/{end}"
+        for what in (
+            "product/start",
+            "product/end",
+            "line/start",
+            "line/end",
+            "trust",
+            "euclidean",
+            "layerwise",
+            "quadratic",
+        )
+        for end in ("low", "middle", "high")
+    }
+    assert all(value > 0 for value in found.values())

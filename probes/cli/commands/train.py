@@ -57,7 +57,7 @@ _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}
     type=choice(OPTIMIZERS),
     default="fromage",
     show_default=True,
-    help="Fromage, or torch's SGD or Adam.",
+    help="Fromage; lars: it without its factor; torch's SGD, with momentum 0.9 or without, or Adam.",
 )
 @click.option("--lr", type=float, default=0.01, show_default=True, help="Step size of the first epoch.")
 @click.option(
