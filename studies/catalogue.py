@@ -37,6 +37,10 @@ STUDIES = {
         "studies.fixed_point:FixedPoint",
         "Fromage's only fixed point is zero: do its iterates converge, oscillate or shrink?",
     ),
+    "constant": Entry(
+        "studies.constant:Constant",
+        "What is the dropped constant made of, and do norms, residuals or the optimiser reduce it?",
+    ),
     "euclidean": Entry(
         "studies.euclidean:Euclidean",
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",

@@ -107,6 +107,7 @@ class Depth(Study):
             settings = SliceSettings(
                 etas=np.array([0.0, SMALL_ETA]),
                 spectra="none",
+                etas_at_once=1,  # the clock must not decide the last digits
                 ladder=False,
                 curvature=False,
                 spot_check=False,

@@ -139,6 +139,7 @@ class DroppedConstant(Study):
             split_examples=size.split_examples,
             jacobian=size.jacobian,
             spectra="none",
+            etas_at_once=1,  # the clock must not decide the last digits
             limit=False,
             curvature=False,
             spot_check=False,

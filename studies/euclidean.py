@@ -124,6 +124,7 @@ class Euclidean(Study):
         settings = SliceSettings(
             etas=np.concatenate([[0.0], np.geomspace(1e-4, 0.1, size.etas)]),
             spectra="none",
+            etas_at_once=1,  # the clock must not decide the last digits
             limit=False,
             curvature=False,
             spot_check=False,

@@ -192,7 +192,12 @@ def _trained_and_measured(
     checkpoints, measurements = folder / "checkpoints", folder / "measurements"
     train(_training(size, name, data, seed), checkpoints, data=data, what=f"train {name}")
     settings = SliceSettings(
-        etas=size.etas, jacobian=size.jacobian, curvature=size.curvature, chunk=size.chunk, device=device
+        etas=size.etas,
+        jacobian=size.jacobian,
+        curvature=size.curvature,
+        chunk=size.chunk,
+        device=device,
+        etas_at_once=1,
     )
     measure_run(checkpoints, measurements, settings=settings, what=f"probe {name}")
     copy_history([str(checkpoints)], measurements)
