@@ -39,7 +39,7 @@ def described(name: str, cases: list[dict[str, Any]]) -> dict[str, Any]:
     """A benchmark's JSON."""
     return {
         "benchmark": name,
-        "what": BENCHMARKS[name].__doc__,
+        "what": " ".join((BENCHMARKS[name].__doc__ or "").split()),
         "machine": machine(),
         "versions": versions(),
         "peers": peers_versions(),
