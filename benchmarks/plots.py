@@ -19,7 +19,7 @@ from figures.saving import FORMATS, save_figure
 
 __all__ = ["draw", "plot"]
 
-_ROW, _PER_CASE, _FOOT = 0.27, 0.52, 0.5  # inches
+_ROW, _PER_CASE, _FOOT = 0.34, 0.52, 0.5  # inches
 _OURS = ("probes", "slice, spectra")
 
 

@@ -124,7 +124,8 @@ def draw(found: dict[str, Any]) -> Figure:
             ax.set_xscale("log", base=2)
             ax.set_yscale("log")
             ax.set_xlabel(labels[case["axis"]])
-            ax.legend(title="exponents", fontsize=6, title_fontsize=6, loc="upper left")
+            look = {"fontsize": 6, "title_fontsize": 6, "alignment": "left"}
+            ax.legend(title="exponents", loc="lower left", bbox_to_anchor=(0.0, 1.0), **look)
         axes[0].set_ylabel("seconds")
     return figure
 
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     found = {
         "benchmark": "scaling",
-        "what": draw.__doc__,
+        "what": " ".join((__doc__ or "").split("``")[0].split()),
         "machine": machine(),
         "versions": versions(),
         "cases": [sweep(axis, options.repeats) for axis in SWEEPS],

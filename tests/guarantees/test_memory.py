@@ -21,7 +21,7 @@ LITTLE = 0.4  # of a set: twelve layers, or six in float64; outputs, four exampl
 @pytest.fixture(autouse=True)
 def parameters_dominate(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has a fixed size is small beside the parameters, as it is in networks that matter."""
-    monkeypatch.setattr("probes.evaluation.reductions._BLOCK", 1 << 8)
+    monkeypatch.setattr("probes.evaluation.reductions._BLOCK", 1 << 10)
     monkeypatch.setattr("probes.evaluation.directions._KEPT_NOISE", 0)
 
 
@@ -38,8 +38,8 @@ def sets_on_the_grid(monkeypatch: pytest.MonkeyPatch, **options: Any) -> float:
         "etas_at_once": 1,
         "limit": False,
         "curvature": False,
-        "ascent_steps": 3,
-        "restarts": 2,
+        "ascent_steps": 2,
+        "restarts": 1,
         "samples": 4,
     }
     update = options.get("direction") == "update"
