@@ -139,7 +139,7 @@ class FixedPoint(Study):
             Panel(
                 title,
                 "steps",
-                title,
+                "",
                 [banded(_CASES[case], starts, cells[case, name]) for case in _CASES],
                 log_y=log,
             )
@@ -155,7 +155,7 @@ class FixedPoint(Study):
             step, direct, norm = (ends[case, name] for name in (_STEP, _DIRECT, _NORM))
             way = (
                 "to and fro"
-                if direct.high < 1 / 4
+                if direct.high < 0.18
                 else "a drift"
                 if direct.low > 1 / 2
                 else "much like a random walk"

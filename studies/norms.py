@@ -179,7 +179,7 @@ def referees_lars(parameters: list[nn.Parameter], eta: float) -> Callable[[], No
 
 
 def _apart(size: Preset, settings: TrainingSettings, data: DataSet) -> float:
-    """How far apart, Fromage and the referee's form get in float64, from one network by the same batches."""
+    """How far apart, relatively, one step of each leads in float64, at worst, all along Fromage's path."""
     torch.manual_seed(settings.seed)
     ours = build(settings.network).double()
     with torch.no_grad():
@@ -189,16 +189,17 @@ def _apart(size: Preset, settings: TrainingSettings, data: DataSet) -> float:
     theirs = copy.deepcopy(ours)
     ours_by: Optimizer = Fromage(ours.parameters(), lr=settings.lr)
     theirs_by = referees_lars([*theirs.parameters()], settings.lr)
-    steps: list[Callable[[], object]] = [lambda: ours_by.step(), theirs_by]
     worst = 0.0
     x, y = data.x.double().flatten(1), data.y
     order = torch.Generator().manual_seed(settings.seed)
     for _ in range(size.steps):
         rows = torch.randint(len(x), (settings.batch_size,), generator=order)
-        for network, step in zip((ours, theirs), steps, strict=True):
+        theirs.load_state_dict(ours.state_dict())
+        for network in (ours, theirs):
             network.zero_grad()
             nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            step()
+        ours_by.step()
+        theirs_by()
         with torch.no_grad():
             pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
             worst = max(worst, *(float((a - b).norm() / a.norm()) for a, b in pairs))
@@ -259,7 +260,7 @@ def _answer(size: Preset, last: int, cells: Cells, apart: Interval) -> str:
             f" to weights); accuracy is {right[0].shown()} and {right[1].shown()}."
         )
     lines.append(
-        f"The referee's LARS is Fromage: in {size.steps} steps in float64 the two are at most {number(apart.high, 2)}"
-        " apart, relative to a tensor's norm."
+        f"The referee's LARS is Fromage: at each of {size.steps} steps in float64 the two lead to weights that are at"
+        f" most {number(apart.high, 2)} apart, relative to a tensor's norm."
     )
     return "\n".join(lines)
