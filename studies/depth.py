@@ -63,7 +63,7 @@ class Preset:
 
 PRESETS = {
     "toy": Preset(8, (1, 3), 100, 50, 2, None, 50),
-    "quick": Preset(64, (1, 2, 4, 8, 12, 16, 24, 32), 2000, 125, 40, None, 500),
+    "quick": Preset(64, (1, 2, 4, 8, 12, 16, 24, 32), 2000, 125, 100, None, 500),
     "paper": Preset(784, (1, *range(5, 51, 5)), None, 250, 100, 240, 1000),
 }
 
