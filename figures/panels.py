@@ -18,6 +18,8 @@ from figures.legends import gathered_legend
 __all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels"]
 
 _MARKS = "os^DvPX*<>"
+_FEW_TICKS = 5
+"""So many names fit beside each other."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def _draw(
     ax.set_yscale("log" if panel.log_y else "linear")
     ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
     if panel.ticks is not None:
-        ax.set_xticks(range(len(panel.ticks)), panel.ticks, fontsize=5.5)
+        look: dict[str, Any] = {} if len(panel.ticks) < _FEW_TICKS else {"rotation": 50, "ha": "right"}
+        ax.set_xticks(range(len(panel.ticks)), panel.ticks, fontsize=6, **look)
     if panel.limits is not None:
         ax.set_ylim(*panel.limits)
 

@@ -151,7 +151,7 @@ class Constant(Study):
             source = Source(tuple(str(files[place]) for place in wanted), examples=size.examples)
             measure_run(source, folder / "measurements", settings=settings)
             found = load(folder / "measurements")
-            apart = taken_apart(found)["value"].sel(place="input").values
+            apart = taken_apart(found)["value"].sel(place="input").transpose("checkpoint", "quantity").values
             for stage, place in enumerate(places):
                 if place is not None:
                     nothing[stage], accuracy[stage] = apart[wanted.index(place)], reached[place]

@@ -220,14 +220,14 @@ class Euclidean(Study):
         panels.append(
             Panel(
                 "across training",
-                "network",
+                "",
                 "error at other checkpoints, orders",
                 [
                     banded(title, places + 0.12 * (k - 1.5), [cells[case, model] for case in cases], line="")
                     for k, (model, title) in enumerate(_MODELS.items())
                 ],
                 log_y=True,
-                ticks=[f"{name}\n{optimizer}" for name, optimizer in cases],
+                ticks=[f"{name}, {optimizer}" for name, optimizer in cases],
             )
         )
         columns = [f"{shape}/{stage}" for stage in _STAGES for shape in _SHAPES]
@@ -317,6 +317,9 @@ def across(model: str, change: Floats, trust: Floats, whole: Floats, moved: Floa
         slopes = np.array([absolute[k, e] / moved[k, e] for k, e in fit])
         rows = np.array([[1.0, sizes[k]] for k, _ in fit]) / slopes[:, None]  # relative errors count
         constants, _ = nnls(rows, np.ones(len(rows)))
+        constants = constants / np.exp(
+            np.mean(np.log(rows @ constants))
+        )  # as for the others, no error on average
         logs = [
             math.log10(absolute[k, e] / (moved[k, e] * (constants[0] + constants[1] * sizes[k])))
             for k, e in test

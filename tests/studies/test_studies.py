@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+import probes
 from probes.checkpoints.checkpoint import read_checkpoint
+from studies.constant import _stages
 from studies.depth import PRESETS as DEPTHS
 from studies.euclidean import across, along
 from studies.frame import run_study
@@ -153,3 +155,28 @@ def test_models_of_trust_are_judged_whole(tmp_path: Path) -> None:
         for end in ("low", "middle", "high")
     }
     assert all(value > 0 for value in found.values())
+
+
+def test_the_constant_is_compared_at_equal_accuracy(tmp_path: Path) -> None:
+    found = numbers("constant", tmp_path)
+    assert len(found) == 2 * 4 * 10 * 3  # optimisers, stages, quantities, ends
+    for optimizer in ("momentum", "fromage"):
+        for stage in ("start", "end"):
+            C, example, cancelled, held = (
+                found[f"2-layer/{optimizer}/{stage}/{part}/low"]
+                for part in ("constant", "mean_example", "cancellation", "residuals")
+            )
+            assert C > 0
+            if math.isfinite(held):  # medians of products are no products, but each seed's are
+                assert (
+                    example * cancelled * held <= found[f"2-layer/{optimizer}/{stage}/constant/high"] * 1.01
+                )
+    kept = [probes.load(folder / "measurements") for folder in sorted(tmp_path.glob("runs/*fromage*"))]
+    first = [float(one["gradient_change"].isel(checkpoint=0, layer=0).sel(eta=1e-4)) for one in kept]
+    trust = (1 + 1e-4) ** 2 - 1
+    assert found["2-layer/fromage/start/constant/low"] == pytest.approx(min(first) / trust, rel=1e-3)
+
+
+def test_stages_are_the_first_checkpoints_that_get_there() -> None:
+    assert _stages(np.array([0.1, 0.6, 0.4, 0.95, 0.9]), (0.5, 0.9)) == [0, 1, 3, 4]
+    assert _stages(np.array([0.1, 0.2]), (0.5, 0.9)) == [0, None, None, 1]
