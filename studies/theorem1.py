@@ -47,6 +47,8 @@ _RUNGS = {
     "theorem1-function": "Theorem 1",
 }
 _BATCH, _LR = 125, 0.01
+_LEAST = 1e-6
+"""Orders of magnitude: less is rounding, and no slack."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _interval(found: xr.Dataset, what: str, depth: int, rung: str, *, above: boo
 def _positive(one: Interval) -> Interval:
     """Without what a log axis cannot show: none, less than nothing, and infinity."""
     ends = (one.low, one.middle, one.high)
-    return Interval(*(value if 0 < value < math.inf else math.nan for value in ends))
+    return Interval(*(value if _LEAST < value < math.inf else math.nan for value in ends))
 
 
 def _shown(one: Interval) -> str:
@@ -242,7 +244,9 @@ def _answer(size: Preset, depths: list[int], gaps: Cells) -> str:
 
 
 def _orders(one: Interval) -> str:
-    low, middle, high = (
-        f"{value:.1f}" if abs(value) < 10 else f"{value:.0f}" for value in (one.low, one.middle, one.high)
+    ends = (
+        round(value, 1) + 0.0 if abs(value) < 10 else round(value)
+        for value in (one.low, one.middle, one.high)
     )
+    low, middle, high = (f"{value:g}" for value in ends)
     return middle if low == high else f"{middle} ({low} to {high})"
