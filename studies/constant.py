@@ -292,6 +292,9 @@ def _answer(size: Preset, cases: Cases, cells: Cells) -> str:
                 best = interval(cases[name, optimizer]["accuracy"].isel(stage=-1))
                 parts.append(f"{_TITLES[optimizer]} does not get there (it ends at {best.shown()})")
                 continue
+            own = cases[name, optimizer]["value"].sel(stage="second", quantity="constant").values
+            there, whole = int(np.isfinite(own).sum()), len(own)
+            few = "" if there == whole else f", in the {there} of {whole} seeds that get there"
             split = " × ".join(cells[name, optimizer, "second", part].shown() for part in _PARTS[1:])
             parts.append(
                 f"C is {C.shown()} with {_TITLES[optimizer]} (C_ex × cancellation × residuals: {split})"
