@@ -297,7 +297,7 @@ def _answer(size: Preset, cases: Cases, cells: Cells) -> str:
             few = "" if there == whole else f", in the {there} of {whole} seeds that get there"
             split = " × ".join(cells[name, optimizer, "second", part].shown() for part in _PARTS[1:])
             parts.append(
-                f"C is {C.shown()} with {_TITLES[optimizer]} (C_ex × cancellation × residuals: {split})"
+                f"C is {C.shown()} with {_TITLES[optimizer]} (C_ex × cancellation × residuals: {split}{few})"
             )
         lines.append(f"{name}: {'; '.join(parts)}.")
     return "\n".join(lines)

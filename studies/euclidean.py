@@ -341,8 +341,8 @@ def _answer(
     product, line = sum(a.high < b.low for a, b in pairs), sum(b.high < a.low for a, b in pairs)
     lines = [
         f"Along the slice a product tells more than a line in {product} of {len(pairs)} cases (network, optimiser,"
-        f" third of training), and less in {line}; in the others the seeds' ranges overlap. One constant of any model errs by"
-        " what is said below, in orders of magnitude."
+        f" third of training), and less in {line}; in the others the seeds' ranges overlap. Errors are in orders of"
+        " magnitude."
     ]
     for case in cases:
         network, optimizer = case
