@@ -80,8 +80,9 @@ class FixedPoint(Study):
     question = "Fromage's only fixed point is zero: do its iterates converge, oscillate or shrink?"
     presets = PRESETS
     caveats = (
-        "The net way is that between the ends of 16 steps: 1 is a straight line, 1/4 a random walk, less is to and"
-        " fro.",
+        "The net way is that between the ends of 16 steps: 1 is a straight line, 1/4 a random walk. Below"
+        " 0.18 it is called to and fro, above 0.5 a drift.",
+        "A step's length is the rate by construction: with a falling rate steps die out wherever the iterates are.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
@@ -164,12 +165,6 @@ class FixedPoint(Study):
                 f"With a {title}: the last window's steps are {step.shown()} of the weights, and their net way is"
                 f" {direct.shown()} of their length, which is {way}; norms are {norm.shown()} of the start."
             )
-        still = [title for case, title in _CASES.items() if ends[case, _STEP].high < size.lr / 10]
-        lines.append(
-            f"Steps die out only with: {', '.join(still)}."
-            if still
-            else "Nowhere do the steps themselves die out."
-        )
         numbers = {
             f"{'/'.join(case)}/{name}/{end}": getattr(one, end)
             for (case, name), one in ends.items()

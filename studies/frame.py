@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from probes.system.files import write_atomically
 from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from studies.catalogue import STUDIES
-from studies.grid import Coordinates, Grid, of_users
+from studies.grid import Coordinates, Grid, check_cluster, of_users
 from studies.page import page
 
 if TYPE_CHECKING:
@@ -149,12 +151,12 @@ def find_study(spec: str) -> tuple[Study, str]:
     if spec in STUDIES:
         spec = STUDIES[spec].place
     elif not is_callable_spec(spec):
-        raise InputError(
-            f"{mention('study', spec)}: unknown (there are {', '.join(STUDIES)}, and path/to/file.py:Name)"
-        )
+        file = spec.partition(":")[0]
+        fix = f"name its class, as {spec}:Name" if file.endswith(".py") else "path/to/file.py:Name"
+        raise InputError(f"{mention('study', spec)}: unknown (there are {', '.join(STUDIES)}, and {fix})")
     found = load_object(spec, option="study")
     if not (isinstance(found, type) and issubclass(found, Study)):
-        what = "nothing" if found is None else repr(found)[:60]
+        what = "no name in it" if found is None else repr(found)[:60]
         raise InputError(
             f"{mention('study', spec)}: that is {what}, not a class made from studies.frame.Study"
         )
@@ -201,10 +203,12 @@ def run_study(
         check_count("jobs", jobs, 1, MOST_SEEDS)
     size, made = study.presets[preset], load_data(data)
     grid = Grid(place, preset, data, out)
+    if dask is not None:
+        check_cluster(dask)  # before there is a folder
+    identity = _identity(place, preset, size) | {"data": data, "data_hash": made.digest()}
     with of_users(place):
         planned = study.runs(size)
     runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in planned]
-    identity = {"preset": preset, "size": repr(size), "data": data, "data_hash": made.digest()}
     with claim_study(out, study.name, identity):
         found = xr.concat(
             [
@@ -220,9 +224,38 @@ def run_study(
             end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
         )
         written = out / f"{study.name}.md"
-        text = page(study.name, study.question, preset, seeds, data, end.answer, end.table, study.caveats)
+        command = [
+            spec,
+            "--preset",
+            preset,
+            "--seeds",
+            str(seeds),
+            "--data",
+            data,
+            "--out",
+            out.resolve().name,
+        ]
+        text = page(study.name, study.question, command, end.answer, end.table, study.caveats)
         write_atomically(written, text.encode())
     return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
+
+
+def _identity(place: str, preset: str, size: Any) -> dict[str, str]:
+    """What decides a study's numbers: its size and, of a user's own, the file.
+
+    Raises:
+        InputError: the size does not say what it is.
+    """
+    if re.search(r" at 0x[0-9a-f]+", repr(size)):
+        raise InputError(
+            f"{mention('preset', preset)}: it does not say what it is, so that a study could be continued; make it of"
+            " numbers, text and the like, or a dataclass"
+        )
+    found = {"preset": preset, "size": repr(size)}
+    file = Path(place.rpartition(":")[0])
+    if file.suffix == ".py":
+        found["source"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return found
 
 
 def _labelled(found: xr.Dataset, run: Coordinates) -> xr.Dataset:

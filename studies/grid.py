@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,13 +26,13 @@ from probes.system.files import make_folder, write_atomically
 from probes.system.seals import sealed, unsealed
 from probes.system.terminal import say
 
-__all__ = ["Coordinates", "Grid", "described", "of_users"]
+__all__ = ["Coordinates", "Grid", "check_cluster", "described", "of_users"]
 
 Coordinates: TypeAlias = Mapping[str, str | int | float]
 """A run by the names and values that tell it from the others."""
 
 _KEPT = "found.json"
-_ANSWER_WITHIN = "10s"
+_ANSWER_WITHIN = 10.0  # seconds
 
 
 def described(run: Coordinates) -> str:
@@ -97,6 +98,32 @@ class Grid:
                 say(f"[{done}/{whole}] {described(made)}", err=True)
 
 
+def check_cluster(address: str) -> None:
+    """Refuse an address at which nobody answers.
+
+    Raises:
+        InputError: it is none, nobody answers, or what it takes is not installed.
+    """
+    try:
+        from distributed.comm.addressing import get_address_host_port
+    except ImportError:
+        raise InputError(
+            f"{mention('dask', address)}: needs the extra [cluster]; pip install 'deep-relative-trust[cluster]'"
+        ) from None
+    try:
+        place = get_address_host_port(address)
+    except ValueError:
+        raise InputError(
+            f"{mention('dask', address)}: no address; give one such as tcp://10.0.0.1:8786"
+        ) from None
+    try:
+        socket.create_connection(place, timeout=_ANSWER_WITHIN).close()
+    except OSError as error:
+        raise InputError(
+            f"{mention('dask', address)}: no scheduler answers there ({error}); start one with `dask scheduler`"
+        ) from error
+
+
 @contextmanager
 def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
     """Who makes the runs.
@@ -110,18 +137,10 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
         if jobs > 1:
             joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
         return
-    try:
-        from distributed import Client
-    except ImportError:
-        raise InputError(
-            f"{mention('dask', dask)}: needs the extra [cluster]; pip install 'deep-relative-trust[cluster]'"
-        ) from None
-    try:
-        client = Client(dask, timeout=_ANSWER_WITHIN, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{mention('dask', dask)}: no scheduler answers there ({error}); start one with `dask scheduler`"
-        ) from error
+    check_cluster(dask)
+    from distributed import Client
+
+    client = Client(dask, timeout=_ANSWER_WITHIN, set_as_default=False)  # type: ignore[no-untyped-call]
     with client:
         if not client.scheduler_info()["workers"]:
             raise InputError(
@@ -147,6 +166,8 @@ def _one(grid: Grid, run: Coordinates, owner: int | None) -> Coordinates:
     try:
         with of_users(grid.study):
             found = study.measure(study.presets[grid.preset], run, folder, _data(grid.data))
+    except InputError as error:
+        raise InputError(f"{described(run)}: {error}") from error
     finally:
         torch.set_num_threads(before)
     write_atomically(folder / _KEPT, sealed(json.dumps(found.to_dict()).encode()))

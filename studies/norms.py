@@ -78,6 +78,8 @@ class Norms(Study):
     presets = PRESETS
     caveats = (
         "Rates are constant here, so that norms of equal steps are compared; the other studies let them fall.",
+        "Without its factor Fromage is what the paper calls LARS (`--optimizer lars`); the LARS of You et al. has a"
+        " weight decay besides, with which it can be Fromage.",
         "A relative step is a share of a norm: where norms grow, steps grow with them, and accuracy need not tell.",
     )
 
@@ -255,9 +257,9 @@ def _answer(size: Preset, last: int, cells: Cells, apart: Interval) -> str:
         ends = [interval(cells[rule, lr]["growth"].isel(checkpoint=-1)) for rule in _RULES]
         right = [interval(cells[rule, lr]["accuracy"].isel(checkpoint=-1)) for rule in _RULES]
         lines.append(
-            f"At η = {lr:g} norms end, after {last} steps, at {ends[0].shown()} of their start with the factor and at"
-            f" {ends[1].shown()} without it ({number((1 + lr * lr) ** (last / 2), 2)} if gradients were at right angles"
-            f" to weights); accuracy is {right[0].shown()} and {right[1].shown()}."
+            f"At η = {lr:g} norms end, after {last} steps, at {ends[0].shown(3)} of their start with the factor and"
+            f" at {ends[1].shown(3)} without it ({number((1 + lr * lr) ** (last / 2), 3)} if gradients were at right"
+            f" angles to weights); accuracy is {right[0].shown()} and {right[1].shown()}."
         )
     lines.append(
         f"The referee's LARS is Fromage: at each of {size.steps} steps in float64 the two lead to weights that are at"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 
@@ -15,17 +16,24 @@ _WIDTH = 100
 def page(
     name: str,
     question: str,
-    preset: str,
-    seeds: int,
-    data: str,
+    command: Sequence[str],
     answer: str,
     table: Sequence[Sequence[str]],
     caveats: Sequence[str],
 ) -> str:
-    """The page in Markdown, its figure ``NAME.png`` beside it."""
-    more = "" if data == "mnist" else f" --data {data}"
-    command = f"probe study {name} --preset {preset} --seeds {seeds}{more} --out {name}"
-    size = f"the {preset} preset, {seeds} seed{'' if seeds == 1 else 's'}"
+    """The page in Markdown, its figure ``NAME.png`` beside it.
+
+    Args:
+        name: of the study.
+        question: in a line.
+        command: what follows ``probe study``, each option before its value.
+        answer: in words.
+        table: the first row its heading.
+        caveats: what the answer does not say.
+    """
+    given = dict(zip(command[1::2], command[2::2], strict=True))
+    seeds = given["--seeds"]
+    size = f"the {given['--preset']} preset, {seeds} seed{'' if seeds == '1' else 's'}"
     blocks = [
         f"# {name}",
         _filled(question),
@@ -41,7 +49,7 @@ def page(
             "  ",
         ),
         "## Run it again",
-        f"```console\n$ {command}\n```",
+        f"```console\n$ probe study {shlex.join(command)}\n```",
     ]
     return "\n\n".join(blocks) + "\n"
 

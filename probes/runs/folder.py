@@ -49,6 +49,10 @@ class RunFolder:
         self._lock: FolderLock | None = None
         self._manifest: dict[str, Any] | None = None
 
+    def __fspath__(self) -> str:
+        """The folder's path, so that :func:`probes.load` and anything else that takes one takes this."""
+        return str(self.path)
+
     def recorded(self) -> dict[str, Any] | None:
         """The manifest with the ``identity`` and ``details`` of the run that is in the folder; None where none is.
 
