@@ -224,18 +224,8 @@ def run_study(
             end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
         )
         written = out / f"{study.name}.md"
-        command = [
-            spec,
-            "--preset",
-            preset,
-            "--seeds",
-            str(seeds),
-            "--data",
-            data,
-            "--out",
-            out.resolve().name,
-        ]
-        text = page(study.name, study.question, command, end.answer, end.table, study.caveats)
+        given = {"preset": preset, "seeds": str(seeds), "data": data, "out": out.resolve().name}
+        text = page(study.name, study.question, spec, given, end.answer, end.table, study.caveats)
         write_atomically(written, text.encode())
     return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
 

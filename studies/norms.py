@@ -78,7 +78,7 @@ class Norms(Study):
     presets = PRESETS
     caveats = (
         "Rates are constant here, so that norms of equal steps are compared; the other studies let them fall.",
-        "Without its factor Fromage is what the paper calls LARS (`--optimizer lars`); the LARS of You et al. has a"
+        "Without its factor Fromage is what the paper calls LARS (the optimiser `lars`); the LARS of You et al. has a"
         " weight decay besides, with which it can be Fromage.",
         "A relative step is a share of a norm: where norms grow, steps grow with them, and accuracy need not tell.",
     )

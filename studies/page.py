@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from figures.report.page import markdown_table
 
@@ -16,7 +16,8 @@ _WIDTH = 100
 def page(
     name: str,
     question: str,
-    command: Sequence[str],
+    study: str,
+    given: Mapping[str, str],
     answer: str,
     table: Sequence[Sequence[str]],
     caveats: Sequence[str],
@@ -26,14 +27,15 @@ def page(
     Args:
         name: of the study.
         question: in a line.
-        command: what follows ``probe study``, each option before its value.
+        study: as ``probe study`` takes it.
+        given: its options by name.
         answer: in words.
         table: the first row its heading.
         caveats: what the answer does not say.
     """
-    given = dict(zip(command[1::2], command[2::2], strict=True))
-    seeds = given["--seeds"]
-    size = f"the {given['--preset']} preset, {seeds} seed{'' if seeds == '1' else 's'}"
+    seeds = given["seeds"]
+    command = shlex.join([study, *(part for name, value in given.items() for part in (f"--{name}", value))])
+    size = f"the {given['preset']} preset, {seeds} seed{'' if seeds == '1' else 's'}"
     blocks = [
         f"# {name}",
         _filled(question),
@@ -49,7 +51,7 @@ def page(
             "  ",
         ),
         "## Run it again",
-        f"```console\n$ probe study {shlex.join(command)}\n```",
+        f"```console\n$ probe study {command}\n```",
     ]
     return "\n\n".join(blocks) + "\n"
 

@@ -220,5 +220,5 @@ def test_without_its_factor_it_is_lars() -> None:
     W = parameter([[3.0, 4.0]], [[0.0, 2.0]])
     other = parameter([[3.0, 4.0]], [[0.0, 2.0]])
     Fromage([{"params": [W], "prefactor": False}, {"params": [other]}], lr=0.75).step()
-    torch.testing.assert_close(W.data, torch.tensor([[3.0, 0.25]]))  # 4 − 0.75 · 5
-    torch.testing.assert_close(other.data, torch.tensor([[3.0, 0.25]]) / 1.25)
+    torch.testing.assert_close(W.data, W.new_tensor([[3.0, 0.25]]))  # 4 − 0.75 · 5
+    torch.testing.assert_close(other.data, W.new_tensor([[3.0, 0.25]]) / 1.25)

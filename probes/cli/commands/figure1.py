@@ -15,10 +15,11 @@ from probes.system.terminal import say
 @click.command()
 @click.option(
     "--preset",
-    type=choice(["quick", "paper"]),
+    type=choice(["toy", "quick", "paper"]),
     default="quick",
     show_default=True,
-    help="quick: width 256, a few minutes. paper: width 784 and the published schedule and grid, hours.",
+    help="quick: width 256, a few minutes. paper: width 784 and the published schedule and grid, hours. toy:"
+    " seconds, to see that it runs.",
 )
 @click.option(
     "--data",

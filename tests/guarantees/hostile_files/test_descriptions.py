@@ -140,7 +140,7 @@ def test_folders_that_say_what_they_are_in_no_json(
     train += ["--checkpoints", 2]
     for command, name, part in (
         (train, "training.json", "another training run"),
-        (["figure1", "--data", data], "figure1.json", "another reproduction"),
+        (["figure1", "--data", data], "figure1.json", "another study"),
         (["report"], "run.json", "is damaged"),
     ):
         folder = tmp_path / name
