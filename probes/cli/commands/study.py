@@ -13,18 +13,15 @@ from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
 from studies.catalogue import STUDIES
 
-_LISTED = "\n\n".join(f"{name}: {entry.question}" for name, entry in STUDIES.items())
+_HELP = [
+    "An experiment whole, from training to its figure and its answer in words.",
+    "STUDY is one of those below, or file.py:Name for one of your own (docs/your-own-study.md). What is in the folder"
+    " already is not done again: run it again to continue, or to add seeds.",
+    *(f"{name}: {entry.question}" for name, entry in STUDIES.items()),
+]
 
 
-@click.command(
-    help=f"""An experiment whole, from training to its figure and its answer in words.
-
-    STUDY is one of those below, or file.py:Name for one of your own (docs/your-own-study.md). What is in the folder
-    already is not done again: run it again to continue, or to add seeds.
-
-    {_LISTED}
-    """
-)
+@click.command(help="\n\n".join(_HELP))
 @click.argument("study", metavar="STUDY")
 @click.option(
     "--preset",
