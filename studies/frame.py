@@ -202,7 +202,7 @@ def run_study(
     if jobs is not None:
         check_count("jobs", jobs, 1, MOST_SEEDS)
     size, made = study.presets[preset], load_data(data)
-    grid = Grid(place, preset, data, out)
+    grid = Grid(_absolute(place), preset, data, out.resolve())  # workers may be elsewhere
     if dask is not None:
         check_cluster(dask)  # before there is a folder
     identity = _identity(place, preset, size) | {"data": data, "data_hash": made.digest()}
@@ -228,6 +228,11 @@ def run_study(
         text = page(study.name, study.question, spec, given, end.answer, end.table, study.caveats)
         write_atomically(written, text.encode())
     return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
+
+
+def _absolute(place: str) -> str:
+    file, _, name = place.rpartition(":")
+    return f"{Path(file).resolve()}:{name}" if file.endswith(".py") else place
 
 
 def _identity(place: str, preset: str, size: Any) -> dict[str, str]:

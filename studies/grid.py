@@ -197,4 +197,7 @@ def _kept(folder: Path) -> xr.Dataset | None:
         content = unsealed((folder / _KEPT).read_bytes())
     except FileNotFoundError:
         return None
-    return None if content is None else xr.Dataset.from_dict(json.loads(bytes(content)))
+    try:
+        return None if content is None else xr.Dataset.from_dict(json.loads(bytes(content)))
+    except (ValueError, KeyError, TypeError, AttributeError):  # somebody else's file of this name
+        return None

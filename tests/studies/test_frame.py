@@ -19,6 +19,7 @@ from distributed import LocalCluster
 
 import studies.grid
 from probes.errors import InputError
+from probes.system.seals import sealed
 from studies.frame import find_study, interval, run_study
 from studies.grid import Grid
 from tests.conftest import Probe
@@ -67,6 +68,9 @@ def test_what_is_there_is_not_done_again_and_seeds_are_added(tmp_path: Path) -> 
     first.write_bytes(first.read_bytes()[:-1])  # damaged
     run(tmp_path, seeds=3)
     assert calls(tmp_path) == 10
+    for content in (b"[]", b"nothing", b"{}", b'{"dims": 3}'):
+        first.write_bytes(sealed(content))  # whole, and no run's
+        assert run(tmp_path, seeds=3)["1/high"] == 3.0
 
 
 def test_who_makes_the_runs_makes_no_difference(tmp_path: Path) -> None:
