@@ -18,9 +18,7 @@ import xarray as xr
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet, load_data
-from probes.measures.settings import SliceSettings
 from probes.networks.named import NAMED
-from probes.networks.perceptron import PerceptronSpec
 from probes.networks.specs import NetworkSpec
 from probes.runs.results import load
 from probes.runs.run import measure_run
@@ -29,6 +27,7 @@ from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.dropped_constant import QUANTITIES, taken_apart
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import bare_slice, ends_by_name, relu_perceptron, runs_where
 from trust import measurements as variables
 from trust.measurements import SMALL_ETA
 
@@ -137,16 +136,11 @@ class Constant(Study):
             reached = np.array([read_checkpoint(file).details["train_accuracy"] for file in files])
             places = _stages(reached, _GOALS.get(name, _IMAGE_GOALS))
             wanted = sorted({place for place in places if place is not None})
-            settings = SliceSettings(
-                etas=np.concatenate([[0.0], _SMALL, etas]),
+            settings = bare_slice(
+                np.concatenate([[0.0], _SMALL, etas]),
+                split="small",
                 split_examples=size.examples or len(own),
                 jacobian=4 if name != "char-transformer" else 0,
-                spectra="none",
-                etas_at_once=1,  # the clock must not decide the last digits
-                limit=False,
-                curvature=False,
-                spot_check=False,
-                ladder=False,
             )
             source = Source(tuple(str(files[place]) for place in wanted), examples=size.examples)
             measure_run(source, folder / "measurements", settings=settings)
@@ -169,11 +163,7 @@ class Constant(Study):
     def conclude(self, size: Preset, found: xr.Dataset) -> Conclusion:
         """C and its parts at each stage, and the slices beside each other."""
         cases = {
-            (name, optimizer): found.isel(
-                run=np.flatnonzero(
-                    (found["network"] == name).values & (found["optimizer"] == optimizer).values
-                )
-            )
+            (name, optimizer): runs_where(found, network=name, optimizer=optimizer)
             for name in size.epochs
             for optimizer in size.optimizers
         }
@@ -190,11 +180,7 @@ class Constant(Study):
                 accuracy = interval(own["accuracy"].sel(stage=stage)).shown()
                 parts = [cells[name, optimizer, stage, part].shown() for part in _PARTS]
                 table.append([name, _TITLES[optimizer], stage, accuracy, *parts])
-        numbers = {
-            f"{'/'.join(key)}/{end}": getattr(one, end)
-            for key, one in cells.items()
-            for end in ("low", "middle", "high")
-        }
+        numbers = ends_by_name({"/".join(key): one for key, one in cells.items()})
         return Conclusion(
             _answer(size, cases, cells),
             numbers,
@@ -213,13 +199,7 @@ def _spec(size: Preset, name: str, data: DataSet) -> NetworkSpec:
     if name not in _PERCEPTRONS:
         return NAMED[name](inputs, int(data.y.max()) + 1, "none")
     depth, residual, norm = _PERCEPTRONS[name]
-    return PerceptronSpec(
-        widths=(inputs, *[size.width] * (depth - 1), int(data.y.max()) + 1),
-        activation="relu",
-        residual=residual,
-        norm=norm,
-        biases=(True,) * depth,
-    )
+    return relu_perceptron(data, width=size.width, depth=depth, residual=residual, norm=norm)
 
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:

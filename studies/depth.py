@@ -19,14 +19,13 @@ from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
-from probes.measures.settings import SliceSettings
-from probes.networks.perceptron import PerceptronSpec
 from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import bare_slice, ends_by_name, relu_perceptron
 from trust import measurements as variables
 from trust.descent import lemma2_step_limit
 from trust.measurements import SMALL_ETA
@@ -104,16 +103,7 @@ class Depth(Study):
         found = {"accuracy": accuracy, "diverged": float(diverged)}
         limits = [math.nan, math.nan]
         if run["optimizer"] == "fromage" and files:
-            settings = SliceSettings(
-                etas=np.array([0.0, SMALL_ETA]),
-                spectra="none",
-                etas_at_once=1,  # the clock must not decide the last digits
-                ladder=False,
-                curvature=False,
-                spot_check=False,
-                split="none",
-                samples=1,
-            )
+            settings = bare_slice(np.array([0.0, SMALL_ETA]), limit=True, samples=1)
             source = Source((str(checkpoints),), examples=size.measured)
             measure_run(source, folder / "measurements", settings=settings)
             limits = load(folder / "measurements")[variables.STEP_LIMIT].values.tolist()
@@ -143,11 +133,7 @@ class Depth(Study):
             for stage in (0, 1)
         ]
         panels = _panels(depths, cells, best, limits)
-        numbers = {
-            f"{optimizer}/{lr:g}/{depth}/{statistic}": getattr(one, statistic)
-            for (optimizer, lr, depth), one in cells.items()
-            for statistic in ("low", "middle", "high")
-        }
+        numbers = ends_by_name({f"{name}/{lr:g}/{depth}": one for (name, lr, depth), one in cells.items()})
         return Conclusion(
             _answer(depths, cells, best, limits, seeds),
             numbers,
@@ -173,14 +159,8 @@ def _lemma2(depth: int) -> float:
 
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
-    depth = int(run["depth"])
-    network = PerceptronSpec(
-        widths=(math.prod(data.x.shape[1:]), *[size.width] * depth, int(data.y.max()) + 1),
-        activation="relu",
-        biases=(True,) * (depth + 1),
-    )
     return TrainingSettings(
-        network=network,
+        network=relu_perceptron(data, width=size.width, depth=int(run["depth"]) + 1),
         data=data.spec,
         examples=size.examples,
         optimizer=str(run["optimizer"]),

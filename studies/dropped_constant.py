@@ -20,7 +20,6 @@ from analysis.completion import completed
 from analysis.constants import ORDER_ONE
 from analysis.wording import number
 from probes.data.dataset import DataSet
-from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.results import load
 from probes.runs.run import measure_run
@@ -28,6 +27,7 @@ from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Study
 from studies.grid import Coordinates
+from studies.pieces import bare_slice
 from trust import measurements as variables
 from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
@@ -134,16 +134,8 @@ class DroppedConstant(Study):
         """``value`` (checkpoint, place, quantity) and ``accuracy`` (checkpoint)."""
         checkpoints, results = folder / "checkpoints", folder / "measurements"
         train(_training(size, run, data), checkpoints, data=data)
-        settings = SliceSettings(
-            etas=_ETAS,
-            split_examples=size.split_examples,
-            jacobian=size.jacobian,
-            spectra="none",
-            etas_at_once=1,  # the clock must not decide the last digits
-            limit=False,
-            curvature=False,
-            spot_check=False,
-            ladder=False,
+        settings = bare_slice(
+            _ETAS, split="small", split_examples=size.split_examples, jacobian=size.jacobian
         )
         source = Source((str(checkpoints),), examples=size.examples)
         measure_run(source, results, settings=settings)

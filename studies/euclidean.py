@@ -20,14 +20,13 @@ from scipy.optimize import nnls
 
 from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
-from probes.measures.settings import SliceSettings
-from probes.networks.perceptron import PerceptronSpec
 from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import bare_slice, ends_by_name, relu_perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10_trust, perturbed
 
@@ -121,17 +120,8 @@ class Euclidean(Study):
         """``along`` (shape, checkpoint) and ``across`` (model), medians over layers, and ``accuracy`` (checkpoint)."""
         checkpoints, results = folder / "checkpoints", folder / "measurements"
         train(_training(size, run, data), checkpoints, data=data)
-        settings = SliceSettings(
-            etas=np.concatenate([[0.0], np.geomspace(1e-4, 0.1, size.etas)]),
-            spectra="none",
-            etas_at_once=1,  # the clock must not decide the last digits
-            limit=False,
-            curvature=False,
-            spot_check=False,
-            ladder=False,
-            split="none",
-            samples=1,
-        )
+        etas = np.concatenate([[0.0], np.geomspace(1e-4, 0.1, size.etas)])
+        settings = bare_slice(etas, samples=1)
         measure_run(Source((str(checkpoints),), examples=size.examples), results, settings=settings)
         found = load(results)
         own = perturbed(found)
@@ -173,14 +163,7 @@ class Euclidean(Study):
         cases = [(name, optimizer) for name in size.epochs for optimizer in size.optimizers]
         count = found.sizes["checkpoint"]
         third = max(count // 3, 1)
-        own = {
-            case: found.isel(
-                run=np.flatnonzero(
-                    (found["network"] == case[0]).values & (found["optimizer"] == case[1]).values
-                )
-            )
-            for case in cases
-        }
+        own = {case: runs_where(found, network=case[0], optimizer=case[1]) for case in cases}
         stages = {"start": slice(0, third), "end": slice(count - third, count)}
         cells: dict[tuple[tuple[str, str], str], Interval] = {
             (case, f"{shape}/{stage}"): interval(
@@ -234,11 +217,7 @@ class Euclidean(Study):
         heading = [f"{_SHAPES[shape]}, {_STAGES[stage]}" for stage in _STAGES for shape in _SHAPES]
         table = [["network", "optimiser", *heading, *(f"{title}, across" for title in _MODELS.values())]]
         table += [[*case, *(cells[case, name].shown() for name in (*columns, *_MODELS))] for case in cases]
-        numbers = {
-            f"{'/'.join(case)}/{name}/{end}": getattr(one, end)
-            for (case, name), one in cells.items()
-            for end in ("low", "middle", "high")
-        }
+        numbers = ends_by_name({f"{'/'.join(case)}/{name}": one for (case, name), one in cells.items()})
         answer = _answer(cases, own, cells)
         return Conclusion(answer, numbers, table, draw_panels(panels, columns=3), numbers_of_panels(panels))
 
@@ -246,9 +225,8 @@ class Euclidean(Study):
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
     name, optimizer = str(run["network"]), str(run["optimizer"])
     depth, residual = _NETWORKS[name]
-    widths = (math.prod(data.x.shape[1:]), *[size.width] * (depth - 1), int(data.y.max()) + 1)
     return TrainingSettings(
-        network=PerceptronSpec(widths=widths, activation="relu", residual=residual, biases=(True,) * depth),
+        network=relu_perceptron(data, width=size.width, depth=depth, residual=residual),
         data=data.spec,
         optimizer=optimizer,
         lr=size.optimizers[optimizer],

@@ -6,7 +6,6 @@ with falling rates, by the full batch and by mini-batches, and their iterates ar
 
 from __future__ import annotations
 
-import math
 import shutil
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,10 +18,10 @@ import xarray as xr
 from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
-from probes.networks.perceptron import PerceptronSpec
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import ends_by_name, relu_perceptron, runs_where
 
 __all__ = ["PRESETS", "FixedPoint", "Preset"]
 
@@ -95,9 +94,8 @@ class FixedPoint(Study):
         starts = np.linspace(0, size.steps - _WINDOW, size.windows).astype(int)
         wanted = sorted({int(start) + k for start in starts for k in range(_WINDOW + 1)})
         full, falling = run["batch"] == "full", run["rate"] == "falling"
-        widths = (math.prod(few.x.shape[1:]), *[size.width] * (size.depth - 1), int(few.y.max()) + 1)
         settings = TrainingSettings(
-            network=PerceptronSpec(widths=widths, activation="relu", biases=(True,) * size.depth),
+            network=relu_perceptron(few, width=size.width, depth=size.depth),
             data=data.spec,
             examples=size.examples,
             lr=size.lr,
@@ -125,12 +123,7 @@ class FixedPoint(Study):
     def conclude(self, size: Preset, found: xr.Dataset) -> Conclusion:
         """Where each case ends."""
         starts = found["window"].values
-        own = {
-            case: found.isel(
-                run=np.flatnonzero((found["batch"] == case[0]).values & (found["rate"] == case[1]).values)
-            )
-            for case in _CASES
-        }
+        own = {case: runs_where(found, batch=case[0], rate=case[1]) for case in _CASES}
         cells = {
             (case, name): [interval(own[case][name].isel(window=k)) for k in range(len(starts))]
             for case in _CASES
@@ -165,11 +158,7 @@ class FixedPoint(Study):
                 f"With a {title}: the last window's steps are {step.shown()} of the weights, and their net way is"
                 f" {direct.shown()} of their length, which is {way}; norms are {norm.shown()} of the start."
             )
-        numbers = {
-            f"{'/'.join(case)}/{name}/{end}": getattr(one, end)
-            for (case, name), one in ends.items()
-            for end in ("low", "middle", "high")
-        }
+        numbers = ends_by_name({f"{'/'.join(case)}/{name}": one for (case, name), one in ends.items()})
         return Conclusion("\n".join(lines), numbers, table, draw_panels(panels), numbers_of_panels(panels))
 
 

@@ -24,10 +24,10 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.networks.kinds import build
-from probes.networks.perceptron import PerceptronSpec
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import ends_by_name, relu_perceptron, runs_where
 from trust.optim import Fromage
 
 __all__ = ["Norms", "Preset", "referees_lars"]
@@ -106,13 +106,7 @@ class Norms(Study):
     def conclude(self, size: Preset, found: xr.Dataset) -> Conclusion:
         """How norms end, and how soon the goal is reached."""
         steps = found["step"].isel(run=0).values
-        cells = {
-            (rule, lr): found.isel(
-                run=np.flatnonzero((found["rule"] == rule).values & (found["lr"] == lr).values)
-            )
-            for rule in _RULES
-            for lr in size.rates
-        }
+        cells = {(rule, lr): runs_where(found, rule=rule, lr=lr) for rule in _RULES for lr in size.rates}
         panels = _panels(size, steps, cells)
         rows = [["rule", "η", "norms at the end", "accuracy", f"steps to {_GOAL:g}"]]
         numbers: dict[str, float] = {}
@@ -123,10 +117,7 @@ class Norms(Study):
                 "steps": _steps_to_goal(steps, own),
             }
             rows.append([_RULES[rule], f"{lr:g}", *(one.shown(3) for one in each.values())])
-            for name, one in each.items():
-                numbers |= {
-                    f"{rule}/{lr:g}/{name}/{end}": getattr(one, end) for end in ("low", "middle", "high")
-                }
+            numbers |= ends_by_name({f"{rule}/{lr:g}/{name}": one for name, one in each.items()})
         apart = interval(found["apart"])
         numbers["apart"] = apart.high
         return Conclusion(
@@ -139,9 +130,8 @@ class Norms(Study):
 
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
-    widths = (math.prod(data.x.shape[1:]), *[size.width] * (size.depth - 1), int(data.y.max()) + 1)
     return TrainingSettings(
-        network=PerceptronSpec(widths=widths, activation="relu", biases=(True,) * size.depth),
+        network=relu_perceptron(data, width=size.width, depth=size.depth),
         data=data.spec,
         optimizer=str(run["rule"]),
         lr=float(run["lr"]),

@@ -28,6 +28,7 @@ from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import measure_slice
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.pieces import ends_by_name
 from trust.optim import Fromage
 
 __all__ = ["PRESETS", "Preset", "Theorem1"]
@@ -156,11 +157,7 @@ class Theorem1(Study):
             for depth in depths:
                 own = [_shown(cells[what, depth, rung]) for rung in (_MEASURED, *_RUNGS)]
                 table.append([title, str(depth), *own])
-        numbers = {
-            f"{what}/{depth}/{rung}/{end}": getattr(one, end)
-            for (what, depth, rung), one in cells.items()
-            for end in ("low", "middle", "high")
-        }
+        numbers = ends_by_name({f"{what}/{depth}/{rung}": one for (what, depth, rung), one in cells.items()})
         return Conclusion(
             _answer(size, depths, gaps),
             numbers,

@@ -1,0 +1,51 @@
+"""What several studies are made of: perceptrons, slices of what is asked for alone, runs and numbers by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from probes.data.dataset import DataSet
+from probes.measures.settings import SliceSettings
+from probes.networks.perceptron import PerceptronSpec
+from studies.frame import Interval
+
+__all__ = ["bare_slice", "ends_by_name", "relu_perceptron", "runs_where"]
+
+
+def relu_perceptron(data: DataSet, *, width: int, depth: int, **kind: Any) -> PerceptronSpec:
+    """A ReLU perceptron with biases for labelled data.
+
+    Args:
+        data: gives the inputs and the number of classes.
+        width: of the hidden layers.
+        depth: weight matrices.
+        kind: further fields, such as ``residual`` and ``norm``.
+    """
+    widths = (math.prod(data.x.shape[1:]), *[width] * (depth - 1), int(data.y.max()) + 1)
+    return PerceptronSpec(widths=widths, activation="relu", biases=(True,) * depth, **kind)
+
+
+def bare_slice(etas: npt.NDArray[np.float64], **more: Any) -> SliceSettings:
+    """Loss and breakdown alone, and what is asked for besides; the clock must not decide the last digits."""
+    without: dict[str, Any] = {"spectra": "none", "split": "none"}
+    without |= dict.fromkeys(("limit", "curvature", "spot_check", "ladder"), False)
+    return SliceSettings(**{"etas": etas, "etas_at_once": 1, **without, **more})
+
+
+def runs_where(found: xr.Dataset, **coordinates: str | float) -> xr.Dataset:
+    """The runs that have these names and values."""
+    same = np.all([found[name].values == value for name, value in coordinates.items()], axis=0)
+    return found.isel(run=np.flatnonzero(same))
+
+
+def ends_by_name(cells: Mapping[str, Interval]) -> dict[str, float]:
+    """Each interval's median and ends as numbers, ``NAME/low`` and so on."""
+    return {
+        f"{name}/{end}": getattr(one, end) for name, one in cells.items() for end in ("low", "middle", "high")
+    }
