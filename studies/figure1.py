@@ -23,6 +23,7 @@ from probes.runs.training import TrainingSettings, train
 from probes.system.terminal import say
 from studies.frame import Conclusion, Study, claim_study, interval
 from studies.grid import Coordinates
+from studies.pieces import ends_by_name, runs_where
 from trust import measurements as variables
 
 __all__ = ["PRESETS", "Figure1", "reproduce"]
@@ -128,7 +129,7 @@ class Figure1(Study):
         numbers: dict[str, float] = {}
         lines = []
         for name, (title, _, _) in _NETWORKS.items():
-            own = found.isel(run=np.flatnonzero(found["network"].values == name))
+            own = runs_where(found, network=name)
             folder = Path(str(own["folder"].values[int(np.argmin(own["seed"].values))]))
             shown.append(
                 Overview(title, load(folder / "measurements"), read_history(folder / "measurements"))
@@ -138,12 +139,8 @@ class Figure1(Study):
             parts = {key: interval(last[key]) for key in ("accuracy", "constant", "lemma2", "measured")}
             above = interval(last["lemma2"] / last["measured"])
             rows.append([title, *(one.shown() for one in parts.values()), ratio.shown()])
-            for key, one in {
-                **parts,
-                "lemma2_over_measured": above,
-                "predicted_over_measured": ratio,
-            }.items():
-                numbers |= {f"{name}/{key}/{part}": getattr(one, part) for part in ("low", "middle", "high")}
+            each = {**parts, "lemma2_over_measured": above, "predicted_over_measured": ratio}
+            numbers |= ends_by_name({f"{name}/{key}": one for key, one in each.items()})
             lines.append(
                 f"{title}: at the last checkpoint the gradient has changed {parts['constant'].shown()} times as far as"
                 f" deep relative trust allows at η₀, and Lemma 2's limit is {above.shown()} times the measured one;"
