@@ -210,14 +210,9 @@ def run_study(
         planned = study.runs(size)
     runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in planned]
     with claim_study(out, study.name, identity):
-        found = xr.concat(
-            [
-                _labelled(one, run)
-                for one, run in zip(grid.run(runs, jobs=jobs, dask=dask), runs, strict=True)
-            ],
-            "run",
-            join="outer",
-        )
+        each = zip(grid.run(runs, jobs=jobs, dask=dask), runs, strict=True)
+        labelled = [_labelled(one, {**run, "folder": str(grid.folder(run))}) for one, run in each]
+        found = xr.concat(labelled, "run", join="outer")
         with of_users(place):
             end = study.conclude(size, found)
         figures = save_figure(

@@ -180,3 +180,15 @@ def test_the_constant_is_compared_at_equal_accuracy(tmp_path: Path) -> None:
 def test_stages_are_the_first_checkpoints_that_get_there() -> None:
     assert _stages(np.array([0.1, 0.6, 0.4, 0.95, 0.9]), (0.5, 0.9)) == [0, 1, 3, 4]
     assert _stages(np.array([0.1, 0.2]), (0.5, 0.9)) == [0, None, None, 1]
+
+
+def test_figure1_is_a_study_too(tmp_path: Path) -> None:
+    found = numbers("figure1", tmp_path)
+    for name in ("2-layer", "16-layer", "16-layer-residual"):
+        runs = [
+            probes.load(tmp_path / "runs" / f"network-{name}_seed-{k}" / "measurements") for k in range(2)
+        ]
+        accuracies = [float(one["train_accuracy"][-1]) for one in runs]
+        ends = [found[f"{name}/accuracy/{end}"] for end in ("low", "middle", "high")]
+        assert ends == pytest.approx([min(accuracies), np.mean(accuracies), max(accuracies)])
+    assert (tmp_path / "figure1.png").stat().st_size > 10_000
