@@ -20,7 +20,6 @@ import xarray as xr
 from analysis import split
 from analysis.completion import completed
 from analysis.constants import ORDER_ONE
-from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet, load_data
@@ -157,7 +156,8 @@ class Constant(Study):
     caveats = (
         "Accuracy is that on the training set, at checkpoints: a stage is the first checkpoint that reaches it. Where a"
         " network does not reach it, nothing stands there.",
-        "C is at η₀ = 1e-4 at the input layer; it has no limit as η → 0 behind ReLU's kinks.",
+        "C is at η₀ = 1e-4 at the input layer; it has no limit as η → 0 behind ReLU's kinks. ≥ marks it where, in a"
+        " seed, the gradient has changed by half of its norm there already, so that C may be cut off.",
         "One rate an optimiser, none of them tuned to a network.",
     )
 
@@ -350,10 +350,9 @@ def _slice(name: str, size: Preset, cases: Cases, etas: np.ndarray, *, label: bo
 
 
 def _shown(cells: Cells, case: tuple[str, str, str], part: str) -> str:
-    """An interval; what the gradient's change has no room to be larger than, as a lower bound."""
-    one = cells[*case, part]
+    """An interval; with ≥ where the gradient has changed so far at η₀ that C may be cut off."""
     cut_off = cells[*case, "breakdown"].high >= ORDER_ONE and part in ("constant", "mean_example")
-    return f"> {number(one.low, 2)}" if cut_off and not math.isnan(one.low) else one.shown()
+    return f"{'≥ ' if cut_off else ''}{cells[*case, part].shown()}"
 
 
 def _parts_of_each(size: Preset, cases: Cases, cells: Cells) -> list[str]:
