@@ -31,7 +31,7 @@ from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, ends_by_name, relu_perceptron, runs_where
+from studies.pieces import bare_slice, beside_paper, ends_by_name, relu_perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
@@ -66,6 +66,7 @@ QUANTITIES = {
     "constant_below": "C at 1e-5",
     "breakdown": "breakdown at η₀",
 }
+_ONE = 2.0
 _SHOWN = (*_PARTS, "constant_below")
 _COLUMNS = 4
 _SMALL = np.array([0.1 * SMALL_ETA, SMALL_ETA, 10 * SMALL_ETA])
@@ -232,8 +233,14 @@ class Constant(Study):
             for (name, optimizer), own in cases.items()
             for stage in _STAGES
         }
+        C = found["value"].sel(stage="second", quantity="constant")
+        paper = beside_paper(
+            "The paper sets the constant to one, here to within a factor of two",
+            (C > _ONE).where(C.notnull()),
+            "networks where they get there",
+        )
         return Conclusion(
-            "\n".join([*_parts_of_each(size, cases, cells), *_beside_each_other(size, cases)]),
+            "\n".join([*_parts_of_each(size, cases, cells), *_beside_each_other(size, cases), paper]),
             ends_by_name(named),
             table,
             draw_panels(panels, columns=_COLUMNS, height=1.7, same_heights=True),

@@ -21,6 +21,7 @@ from studies.depth import PRESETS as DEPTHS
 from studies.euclidean import across, along
 from studies.frame import run_study
 from studies.norms import referees_lars
+from studies.pieces import beside_paper
 from trust.descent import lemma2_step_limit
 
 
@@ -215,6 +216,15 @@ def test_networks_stand_beside_plain_ones_seed_by_seed() -> None:
     assert "batch-norm beside 16-layer, Fromage: C is 2 times as large (more in every seed)" in said
     assert "1 seeds" not in said
     assert said.count("cannot be told") == 2 + 3
+
+
+def test_what_the_paper_says_is_counted() -> None:
+    assert (
+        beside_paper("It is so", [True, False, math.nan], "runs") == "It is so: contradicted in 1 of 2 runs."
+    )
+    assert beside_paper("It is so", [True, True], "runs") == "It is so: contradicted in all 2 runs."
+    assert beside_paper("It is so", [False], "runs") == "It is so: contradicted in none of 1 runs."
+    assert "cannot be told" in beside_paper("It is so", [math.nan], "runs")
 
 
 def test_stages_are_the_first_checkpoints_that_get_there() -> None:
