@@ -76,7 +76,10 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
             [
                 claim,
                 own[0].kind.value,
-                "; ".join(f"{in_words(alike[status])} ({count})" for status, count in counts),
+                "; ".join(
+                    f"{in_words(alike[status])} ({count if own[0].checkpoint is not None else 'training'})"
+                    for status, count in counts
+                ),
                 power(max(known)) if known else "–",
                 span([verdict.log10_constant for verdict in own], power),
                 reasons.most_common(1)[0][0] if reasons else "",
