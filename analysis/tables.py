@@ -107,7 +107,12 @@ def limits_table(limits: xr.Dataset) -> Rows:
             certified += f" (of {int(one['certified_examples'])} examples)"
         numbers.append(certified)
         rows.append([str(label), *numbers, shown])
-    return rows
+    return rows if bool(limits["certified"].notnull().any()) else _without(rows, "certified")
+
+
+def _without(rows: Rows, column: str) -> Rows:
+    place = rows[0].index(column)
+    return [[*row[:place], *row[place + 1 :]] for row in rows]
 
 
 def constants_table(summary: xr.Dataset) -> Rows:
