@@ -186,7 +186,7 @@ def _apart(size: Preset, settings: TrainingSettings, data: DataSet) -> float:
     x, y = data.x.double().flatten(1), data.y
     order = torch.Generator().manual_seed(settings.seed)
     for _ in range(size.steps):
-        rows = torch.randint(len(x), (settings.batch_size,), generator=order)
+        rows = torch.randint(len(x), (size.batch_size,), generator=order)
         theirs.load_state_dict(ours.state_dict())
         for network in (ours, theirs):
             network.zero_grad()

@@ -10,6 +10,7 @@
 * structure: what a network computes, step by step, for premises and bounds to ask
 * paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, the curvature's, and one predicted from a gradient
+* edge: the curvature at which gradient descent, Adam and SAM leave a quadratic's minimum
 * optim: the Fromage optimiser (the only part that needs torch, imported on first use)
 
 Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
@@ -59,6 +60,7 @@ from trust.distance import (
     log10_deep_relative_trust,
     relative_perturbations,
 )
+from trust.edge import adam_edge, gd_edge, sam_edge
 from trust.function_bounds import (
     agd_step,
     log10_agd_curvature_bound,
@@ -102,6 +104,7 @@ __all__ = [
     "Stage",
     "Transmission",
     "activation",
+    "adam_edge",
     "agd_step",
     "as_array",
     "as_matrix",
@@ -111,6 +114,7 @@ __all__ = [
     "distance_between",
     "euclidean_distance",
     "frobenius_norm",
+    "gd_edge",
     "lemma1_bound",
     "lemma2_step_limit",
     "log10_agd_curvature_bound",
@@ -139,6 +143,7 @@ __all__ = [
     "relative_norm",
     "relative_perturbations",
     "response_bound",
+    "sam_edge",
     "singular_values",
     "spectral_norm",
     "stable_rank",

@@ -465,6 +465,12 @@ ACTIVATION = Variable(
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")
 TRAIN_ACCURACY = Variable("train_accuracy", C, "as the checkpoint says; NaN where it does not")
+LEARNING_RATE = Variable(
+    "learning_rate",
+    C,
+    "the step size of the next step (of the last checkpoint: of the last step), as the checkpoint says; NaN where it"
+    " does not",
+)
 WEIGHTS_HASH = Variable("weights_hash", C, "SHA-256 of names and numbers, in short", "")
 
 ALL: dict[str, Variable] = {

@@ -27,6 +27,7 @@ __all__ = [
     "Checkpoint",
     "read_checkpoint",
     "refuse_unmatched",
+    "tensors_digest",
     "write_checkpoint",
 ]
 
@@ -64,10 +65,11 @@ class Checkpoint:
 
     @cached_property
     def _digest(self) -> str:
-        return _digest_of(self.tensors)
+        return tensors_digest(self.tensors)
 
 
-def _digest_of(tensors: Mapping[str, Tensor]) -> str:
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and values, on the CPU."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -108,7 +110,7 @@ def read_checkpoint(path: Path, *, key: str | None = None, ignore: Sequence[str]
     if found.digest is not None:
         same = not left_out and all(name == now for name, now in names.items())
         whole = {name: tensors[now] for name, now in names.items()} | left_out
-        if (read._digest if same else _digest_of(whole)) != found.digest:
+        if (read._digest if same else tensors_digest(whole)) != found.digest:
             raise InputError(f"{path}: is damaged (the checksum of its tensors does not fit); train again")
     return read
 
@@ -170,7 +172,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], details: Mapping
 
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     known = {name: content[name] for name in _without_average(content)}
-    described: dict[str, Any] = {**details, WEIGHTS: _digest_of(known)}
+    described: dict[str, Any] = {**details, WEIGHTS: tensors_digest(known)}
     described[ATTRIBUTE] = digest_of(described)
     metadata = {FORMAT: json.dumps(described, sort_keys=True)}  # one key: several come in a random order
     write_atomically(path, save(content, metadata))

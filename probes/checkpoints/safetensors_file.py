@@ -16,11 +16,13 @@ from probes.checkpoints.tensor_tree import Leaf, TensorTree
 from probes.system.json_files import parse_json
 from probes.system.seals import ATTRIBUTE, digest_of
 
-__all__ = ["FORMAT", "UNSEALED", "WEIGHTS", "open_safetensors"]
+__all__ = ["ADAM", "FORMAT", "UNSEALED", "WEIGHTS", "open_safetensors"]
 
 FORMAT = "deep-relative-trust/2"
 UNSEALED = "deep-relative-trust/1"
 """What earlier versions wrote, without a seal."""
+ADAM = "deep-relative-trust/adam-1"
+"""What says that tensors are Adam's second moments, which lie beside checkpoints and are none."""
 WEIGHTS = "weights"
 """Under what name the description has the digest of the tensors."""
 _NUMBERS = ("step", "epoch", "train_accuracy")
@@ -73,6 +75,10 @@ def open_safetensors(path: Path) -> TensorTree:
 
 def _details(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What ``probe train`` wrote."""
+    if ADAM in metadata:
+        raise UnreadableError(
+            "holds Adam's second moments and no network; give the checkpoint beside its folder"
+        )
     written = next((name for name in (FORMAT, UNSEALED) if name in metadata), None)
     if written is None:
         return {}

@@ -9,13 +9,13 @@ from probes.checkpoints.pickles import UnreadableError
 from probes.checkpoints.tensor_tree import Leaf
 from probes.errors import mention
 
-__all__ = ["LONGEST_NAME", "clean_names", "find_state", "renamed_to_fit", "training_position"]
+__all__ = ["ASIDE", "LONGEST_NAME", "clean_names", "find_state", "renamed_to_fit", "training_position"]
 
 _WRAPPERS = (
     "model_state_dict", "state_dict", "model_state", "model", "net", "network", "module", "params", "weights",
     "ema_state_dict", "state_dict_ema", "model_ema", "ema", "swa_model", "swa", "averaged_model",
 )  # fmt: skip
-_ASIDE = (
+ASIDE = (
     "optimizer", "optimizers", "optimizer_state_dict", "optimizer_states", "optim", "opt", "lr_scheduler",
     "lr_schedulers", "scheduler", "scheduler_state_dict", "callbacks", "loops", "hyper_parameters", "scaler",
     "grad_scaler", "amp", "rng", "rng_state",
@@ -108,7 +108,7 @@ def _search(
     taken: dict[str, tuple[int, ...]] = {}
     found = []
     for name, value in children:
-        if name in _ASIDE:
+        if name in ASIDE:
             continue
         below = _search(value, (*path, name), seen)
         if taken:
@@ -229,7 +229,7 @@ def _levels(tree: Any, details: Mapping[str, Any]) -> Iterator[Mapping[Any, Any]
         yield from (
             value
             for name, value in tree.items()
-            if isinstance(value, Mapping) and name not in _ASIDE and "param_groups" not in value
+            if isinstance(value, Mapping) and name not in ASIDE and "param_groups" not in value
         )
 
 

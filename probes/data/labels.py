@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from probes.data.batches import Batches
-from probes.data.loss_functions import classes_last, next_token
+from probes.data.loss_functions import classes_last, is_label, next_token
 from probes.data.losses import NEXT_TOKEN, checked_next_ids
 
 __all__ = ["accuracy_of", "label_range"]
@@ -27,6 +27,8 @@ def label_range(outputs: Tensor, batches: Batches, loss: str) -> tuple[int, int,
     if loss == NEXT_TOKEN:
         next_token(outputs, first.map(torch.zeros_like))
         classes, labels = outputs.shape[-1], batches.labels(checked_next_ids)
+    elif loss == "half-square" and first.targets is not None and is_label(first.targets):
+        classes, labels = outputs.shape[-1], batches.labels()
     elif loss == "cross-entropy" and first.targets is not None:
         classes, labels = classes_last(outputs, first.targets).shape[-1], batches.labels()
     else:

@@ -18,6 +18,8 @@ __all__ = [
     "bce_with_logits",
     "classes_last",
     "cross_entropy",
+    "half_square",
+    "is_label",
     "mse",
     "next_ids",
     "next_token",
@@ -97,6 +99,24 @@ def mse(outputs: Tensor, targets: Tensor) -> Tensor:
     """The mean over an example's values of squared errors."""
     targets = shaped(outputs, targets, "mse")
     return functional.mse_loss(outputs, targets, reduction="none").flatten(1).mean(1)
+
+
+def is_label(targets: Tensor) -> bool:
+    """Whether targets are one class an example."""
+    return not targets.is_floating_point() and targets.ndim == 1
+
+
+def half_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """½ Σ_c (f_c − y_c)² over an example's values, y one-hot for labels (n,) of outputs (n, classes).
+
+    Summed, not averaged, over the values, as in papers on the edge of stability: with ``mse`` every curvature, and so
+    the step at which training reaches its edge, differs by the factor 2/classes.
+    """
+    if is_label(targets) and outputs.ndim == 2:
+        classes = torch.arange(outputs.shape[1], device=outputs.device)
+        targets = (targets[:, None] == classes).to(outputs.dtype)
+    targets = shaped(outputs, targets, "half-square")
+    return functional.mse_loss(outputs, targets, reduction="none").flatten(1).sum(1) / 2
 
 
 def bce_with_logits(outputs: Tensor, targets: Tensor) -> Tensor:

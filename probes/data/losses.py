@@ -14,7 +14,14 @@ from torch import Tensor
 
 from probes.data.batch import Batch
 from probes.data.batches import Batches
-from probes.data.loss_functions import bce_with_logits, cross_entropy, mse, next_ids, next_token
+from probes.data.loss_functions import (
+    bce_with_logits,
+    cross_entropy,
+    half_square,
+    mse,
+    next_ids,
+    next_token,
+)
 from probes.data.targets import IGNORED, find_labels
 from probes.data.torch_losses import is_torch_loss, torch_loss
 from probes.errors import InputError, mention
@@ -80,6 +87,7 @@ _NETWORK_NAMES = ("model", "network", "module")
 LOSSES: dict[str, ExampleLoss] = {
     "cross-entropy": cross_entropy,
     "mse": mse,
+    "half-square": half_square,
     "bce-with-logits": bce_with_logits,
 }
 NEXT_TOKEN = "next-token"
@@ -106,8 +114,8 @@ def resolve_loss(
     """The loss that ``spec`` names or is, or cross-entropy for integer labels.
 
     Args:
-        spec: ``cross-entropy``, ``mse``, ``bce-with-logits``, ``next-token``, or a Python callable or where it is, see
-            :func:`as_loss`; torch's own losses need no ``reduction="none"``.
+        spec: a name of :data:`LOSSES`, ``next-token``, or a Python callable or where it is, see :func:`as_loss`;
+            torch's own losses need no ``reduction="none"``.
         targets: the data's targets, or all its batches.
 
     Returns:

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from probes.data.batch import MappedBatch
 from probes.data.rows import Rows
 from probes.errors import InputError, mention
 from probes.system.mapping import FileState, mapped_bytes
 
-__all__ = ["embedded_mnist", "idx_mnist"]
+__all__ = ["embedded_mnist", "idx_mnist", "pooled_mnist"]
 
 
 _MEAN, _STD = 0.1307, 0.3081
@@ -53,6 +54,16 @@ def embedded_mnist() -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(_SHUFFLE_SEED)).numpy()
     table = table[order]
     return _scaled(torch.from_numpy(table[:, :-1])), torch.from_numpy(table[:, -1].astype(np.int64))
+
+
+def pooled_mnist() -> tuple[Tensor, Tensor]:
+    """The same images at 14 × 14, (n, 196): the mean of every 2 × 2 pixels; and their labels.
+
+    Raises:
+        InputError: as :func:`embedded_mnist`.
+    """
+    x, y = embedded_mnist()
+    return functional.avg_pool2d(x.view(-1, 1, 28, 28), 2).flatten(1), y
 
 
 @lru_cache(maxsize=1)

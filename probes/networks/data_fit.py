@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from probes.data.dataset import DataSet
 from probes.data.inputs import arguments_of, outputs_of
 from probes.data.labels import label_range
+from probes.data.loss_functions import is_label
 from probes.data.losses import LOSSES, ResolvedLoss
 from probes.data.targets import IGNORED
 from probes.errors import InputError
@@ -53,7 +54,7 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
         raise InputError(f"{option}: x has characters, {called} takes real numbers")
     elif width != spec.inputs:
         raise InputError(f"{option}: x has {width} features, {called} takes {spec.inputs}")
-    if loss == "cross-entropy":
+    if loss == "cross-entropy" or (loss == "half-square" and is_label(y)):
         ndim = 1 if spec.vocabulary is None else 2
         if y.ndim != ndim:
             each = "an example" if ndim == 1 else "a character"
@@ -68,7 +69,7 @@ def check_spec_fits(spec: NetworkSpec, data: DataSet, loss: str, *, called: str 
                 f"{option}: labels run from {low} to {high}, but {called} has {spec.outputs}"
                 f" outputs (labels 0 to {spec.outputs - 1})"
             )
-    elif loss in ("mse", "bce-with-logits"):
+    elif loss in ("mse", "half-square", "bce-with-logits"):
         count, outputs = y.numel(), spec.outputs * (1 if spec.vocabulary is None else width)
         if count != outputs:
             raise InputError(f"{option}: y has {count} values an example, {called} has {outputs} outputs")

@@ -46,6 +46,9 @@ from probes.system.terminal import has_terminal, say
 __all__ = ["PreparedRun", "measure", "measure_run", "prepare_run", "slices", "versions"]
 
 
+_LONGEST_NAME = 100  # letters of an optimizer's
+
+
 @dataclass(frozen=True)
 class PreparedRun(Prepared):
     """A run before it begins.
@@ -223,6 +226,7 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
         "step": details.get("step"),
         "epoch": details.get("epoch"),
         "train_accuracy": details.get("train_accuracy"),
+        "learning_rate": details.get("learning_rate"),
     }
     for name, value in coordinates.items():
         number = float(value) if isinstance(value, int | float) else float("nan")
@@ -235,11 +239,22 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
         "data_note": prepared.data.note,
         "converted": f"{record.converted} to float32" if record.converted else "",
         "noise_floor": float(dataset["noise_floor"].max()),
+        **_trained_by(details),
         "versions": versions(),
         "command": shown(" ".join(sys.argv)),
         "threads": torch.get_num_threads(),
     }
     return dataset
+
+
+def _trained_by(details: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """The optimizer and what it was given, as the checkpoint says; what it does not say is left out."""
+    said = {name: details.get(name) for name in ("optimizer", "batch_size", "rho", "beta1")}
+    return {
+        name: shown(value[:_LONGEST_NAME]) if isinstance(value, str) else value
+        for name, value in said.items()
+        if isinstance(value, str if name == "optimizer" else (int, float)) and not isinstance(value, bool)
+    }
 
 
 def versions() -> str:

@@ -7,9 +7,9 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from probes.checkpoints.adam import keep_adam_state
 from probes.checkpoints.checkpoint import read_checkpoint, write_checkpoint
-from probes.choices import SEEDS, check_count
 from probes.data.dataset import DataSet, load_data
 from probes.data.labels import accuracy_of
-from probes.data.losses import BatchLoss, ModelLoss, resolve_loss
+from probes.data.losses import BatchLoss, ExampleLoss, ModelLoss, resolve_loss
 from probes.errors import InputError, mention
+from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.products import fastest_route, multiplying, shapes_of
 from probes.networks.data_fit import check_spec_fits
 from probes.networks.kinds import build
-from probes.networks.specs import NetworkSpec
-from probes.runs.optimizers import OPTIMIZERS, make_optimizer
+from probes.runs.optimizers import LOOKING, make_optimizer
 from probes.runs.schedule import checkpoint_steps
+from probes.runs.training_settings import MOST_STEPS, TrainingSettings
 from probes.system.files import write_atomically
 from probes.system.garbage import look_as_ever
 from probes.system.json_files import read_json
@@ -38,7 +39,6 @@ from probes.system.terminal import has_terminal, say
 
 __all__ = ["DivergedError", "TrainingSettings", "train"]
 _STATE = ".training-state"
-_MOST_STEPS = 10**7  # every one is kept in memory, for the curve
 _WORTH_THREADS = (
     400_000  # activations a layer: below, a second thread made a step slower (measured at width 256)
 )
@@ -46,61 +46,6 @@ _WORTH_THREADS = (
 
 class DivergedError(InputError):
     """Training led to weights that are no numbers."""
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides a training run.
-
-    Attributes:
-        network: a description of any kind that :mod:`probes.networks.kinds` knows.
-        data: a data spec of :func:`probes.data.dataset.load_data`.
-        examples: train on only that many examples.
-        loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.
-        optimizer: a name of :data:`probes.runs.optimizers.OPTIMIZERS`.
-        lr: step size of the first epoch.
-        lr_decay: factor on the step size after each epoch.
-        epochs: how many.
-        epoch_steps: steps that count as an epoch (None: one pass over the data).
-        batch_size: examples a step.
-        checkpoints: see :func:`probes.runs.schedule.checkpoint_steps`.
-        seed: of the initial weights and of the order of the data.
-    """
-
-    network: NetworkSpec
-    data: str = "mnist"
-    examples: int | None = None
-    loss: str | None = None
-    optimizer: str = "fromage"
-    lr: float = 0.01
-    lr_decay: float = 0.9
-    epochs: int = 10
-    epoch_steps: int | None = None
-    batch_size: int = 250
-    checkpoints: str = "10"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot train.
-
-        Raises:
-            InputError: it names the option.
-        """
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(
-                f"{mention('optimizer', self.optimizer)}: unknown; known are {', '.join(OPTIMIZERS)}"
-            )
-        for option, value in (("lr", self.lr), ("lr_decay", self.lr_decay)):
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{mention(option, value)}: must be a positive number")
-        for option, count in (
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("epoch_steps", self.epoch_steps),
-        ):
-            if count is not None:
-                check_count(option, count, 1, _MOST_STEPS)
-        check_count("seed", self.seed, *SEEDS)
 
 
 @dataclass
@@ -162,10 +107,11 @@ def train(
     data = data if data is not None else load_data(settings.data, examples=settings.examples)
     if settings.network.vocabulary is None:
         data = data.in_floats()
-    epoch_steps = settings.epoch_steps or math.ceil(len(data) / settings.batch_size)
-    if settings.epochs * epoch_steps > _MOST_STEPS:
+    size = settings.batch_size or len(data)
+    epoch_steps = settings.epoch_steps or math.ceil(len(data) / size)
+    if settings.epochs * epoch_steps > MOST_STEPS:
         raise InputError(
-            f"{mention('epochs', settings.epochs)}: of {epoch_steps} steps each are more than the {_MOST_STEPS} that"
+            f"{mention('epochs', settings.epochs)}: of {epoch_steps} steps each are more than the {MOST_STEPS} that"
             " can be trained"
         )
     shallow = settings.network.depth <= 2 or settings.network.residual
@@ -179,11 +125,11 @@ def train(
         )
     check_spec_fits(settings.network, data, loss_name)
     _check_batches(settings, data)
-    identity = json.dumps({**asdict(settings), "data_hash": data.digest()}, sort_keys=True)
+    identity = json.dumps({**settings.identity(), "data_hash": data.digest()}, sort_keys=True)
     total = settings.epochs * epoch_steps
     if _finished(out, identity, steps, total):
         return [out / _checkpoint_name(step) for step in steps]
-    state = _begin(settings)
+    state = _begin(settings, data, loss)
     details = {
         "network": settings.network.to_json(),
         "data": settings.data,
@@ -193,12 +139,14 @@ def train(
         "optimizer": settings.optimizer,
         "lr": settings.lr,
         "lr_decay": settings.lr_decay,
-        "batch_size": settings.batch_size,
+        "batch_size": size,
         "seed": settings.seed,
+        **settings.options(),
+        **_beta1(state.optimizer),
     }
     with (
         _open_folder(out, identity, state, steps),
-        _few_threads(settings),
+        _few_threads(size * settings.network.widest),
         look_as_ever(),
         multiplying(state.matmul),
         tqdm(
@@ -212,7 +160,11 @@ def train(
     ):
         while True:
             if state.step in steps:
-                _save_checkpoint(state, out, data, details, epoch_steps)
+                own = {
+                    "epoch": state.step / epoch_steps,
+                    "learning_rate": settings.rate(state.step, epoch_steps),
+                }
+                _save_checkpoint(state, out, data, {**details, **own})
                 _write_history(out, state)
                 state.save(out / _STATE, identity)
             if state.step >= total:
@@ -225,13 +177,13 @@ def train(
 
 
 @contextmanager
-def _few_threads(settings: TrainingSettings) -> Iterator[None]:
+def _few_threads(activations: int) -> Iterator[None]:
     """One thread while a step is small: threads that wait for each other at every layer cost more than they do.
 
     It also makes small trainings come out the same whatever the number of cores.
     """
     before = torch.get_num_threads()
-    if settings.batch_size * settings.network.widest < _WORTH_THREADS:
+    if activations < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
         yield
@@ -240,25 +192,34 @@ def _few_threads(settings: TrainingSettings) -> Iterator[None]:
 
 
 def _check_batches(settings: TrainingSettings, data: DataSet) -> None:
-    if settings.batch_size > len(data):
+    size = settings.batch_size or len(data)
+    if size > len(data):
         raise InputError(f"{mention('batch_size', settings.batch_size)}: there are only {len(data)} examples")
-    if settings.network.norm == "batch" and (
-        settings.batch_size == 1 or len(data) % settings.batch_size == 1
-    ):
+    if settings.network.norm == "batch" and (size == 1 or len(data) % size == 1):
         raise InputError(
             f"{mention('batch_size', settings.batch_size)}: would leave a batch of 1 of the {len(data)} examples, and"
             " batch norm needs at least 2; choose another size"
         )
 
 
-def _begin(settings: TrainingSettings) -> _State:
+def _beta1(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """How much of the mean of gradients Adam keeps, which its edge of stability depends on."""
+    betas = optimizer.defaults.get("betas")
+    return {} if betas is None else {"beta1": betas[0]}
+
+
+def _begin(settings: TrainingSettings, data: DataSet, loss: ExampleLoss) -> _State:
     devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(settings.seed)
         model = build(settings.network)
-    optimizer = make_optimizer(settings.optimizer, model.parameters(), lr=settings.lr)
+    given: dict[str, Any] = settings.options()
+    if settings.optimizer == "exponential-euler":
+        given["evaluator"] = Evaluator(model, data.batches, None, loss)
+    optimizer = make_optimizer(settings.optimizer, model.parameters(), lr=settings.lr, **given)
     order = torch.Generator().manual_seed(settings.seed)
-    matmul = fastest_route("auto", shapes_of(dict(model.named_parameters()), settings.batch_size))
+    size = settings.batch_size or len(data)
+    matmul = fastest_route("auto", shapes_of(dict(model.named_parameters()), size))
     return _State(model, optimizer, order, torch.empty(0, dtype=torch.int64), 0, [], matmul)
 
 
@@ -366,27 +327,33 @@ def _batches(state: _State, count: int, size: int) -> Iterator[Tensor]:
 
 
 def _step(
-    state: _State,
-    data: DataSet,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    settings: TrainingSettings,
-    epoch_steps: int,
+    state: _State, data: DataSet, loss: ExampleLoss, settings: TrainingSettings, epoch_steps: int
 ) -> None:
-    epoch = state.step // epoch_steps
-    lr = settings.lr * settings.lr_decay**epoch
+    lr = settings.rate(state.step, epoch_steps)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    index = next(_batches(state, len(data), settings.batch_size))
-    x, y = _inputs(data.x[index]), data.y[index]
+    x, y = data.x, data.y
+    if settings.batch_size is not None:
+        index = next(_batches(state, len(data), settings.batch_size))
+        x, y = x[index], y[index]
+    x = _inputs(x)
     state.model.train()
-    state.optimizer.zero_grad()
-    outputs = state.model(x)
-    mean = loss(outputs, y).mean()
-    mean.backward()  # type: ignore[no-untyped-call]
-    hits = accuracy_of(outputs.detach(), y)
+
+    def gradients() -> tuple[Tensor, Tensor]:
+        state.optimizer.zero_grad()
+        outputs = state.model(x)
+        mean = loss(outputs, y).mean()
+        mean.backward()  # type: ignore[no-untyped-call]
+        return mean.detach(), outputs.detach()
+
+    mean, outputs = gradients()
+    hits = accuracy_of(outputs, y)
     accuracy = float("nan") if hits is None else float(hits) / len(y)
-    state.history.append((state.step, epoch, float(mean.detach()), accuracy, lr))
-    state.optimizer.step()
+    state.history.append((state.step, state.step // epoch_steps, float(mean), accuracy, lr))
+    if settings.optimizer in LOOKING:
+        state.optimizer.step(lambda: gradients()[0])  # type: ignore[arg-type, return-value]
+    else:
+        state.optimizer.step()
     state.step += 1
 
 
@@ -399,20 +366,17 @@ def _checkpoint_name(step: int) -> str:
     return f"checkpoint-{step:06d}.safetensors"
 
 
-def _save_checkpoint(
-    state: _State, out: Path, data: DataSet, details: dict[str, Any], epoch_steps: int
-) -> None:
+def _save_checkpoint(state: _State, out: Path, data: DataSet, details: dict[str, Any]) -> None:
     tensors = state.model.state_dict()
     if any(
         not bool(torch.isfinite(tensor).all()) for tensor in tensors.values() if tensor.is_floating_point()
     ):
         raise DivergedError(f"the network has NaN or infinite weights at step {state.step}; lower `lr`")
-    own = {
-        "step": state.step,
-        "epoch": state.step / epoch_steps,
-        "train_accuracy": _accuracy(state.model, data),
-    }
-    write_checkpoint(out / _checkpoint_name(state.step), tensors, {**details, **own})
+    own = {"step": state.step, "train_accuracy": _accuracy(state.model, data)}
+    path = out / _checkpoint_name(state.step)
+    if isinstance(state.optimizer, torch.optim.Adam):
+        keep_adam_state(path, tensors, state.model.named_parameters(), state.optimizer)
+    write_checkpoint(path, tensors, {**details, **own})
 
 
 def _accuracy(model: nn.Module, data: DataSet) -> float | None:

@@ -26,6 +26,21 @@ _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}
 """By the network's name the options that it leaves no choice in; all of them for any other network."""
 
 
+class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A whole number, or ``all``, which is None."""
+
+    name = "integer or all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """See the class."""
+        if value is None or value == "all":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor all", param, ctx)
+
+
 @click.command()
 @click.option(
     "--network",
@@ -57,9 +72,19 @@ _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}
     type=choice(OPTIMIZERS),
     default="fromage",
     show_default=True,
-    help="Fromage; lars: it without its factor; torch's SGD, with momentum 0.9 or without, or Adam.",
+    help="Fromage; lars: it without its factor; torch's SGD, with momentum 0.9 or without, or Adam; sam:"
+    " sharpness-aware SGD; flow: Runge-Kutta on the gradient flow; exponential-euler: exact along the"
+    " Hessian's top eigenvectors.",
 )
-@click.option("--lr", type=float, default=0.01, show_default=True, help="Step size of the first epoch.")
+@click.option(
+    "--lr",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Step size of the first epoch; of flow and exponential-euler the time that a step goes on for.",
+)
+@click.option("--rho", type=float, help="Of sam: how far up the gradient it looks [default: 0.05].")
+@click.option("--eigenpairs", type=int, help="Of exponential-euler: how many [default: 10].")
 @click.option(
     "--lr-decay", type=float, default=0.9, show_default=True, help="Factor on the step size after each epoch."
 )
@@ -67,10 +92,16 @@ _FIXED = {"perceptron": (), "mlp3": ("depth",), "residual16": _SHAPE[:-1]}
 @click.option(
     "--epoch-steps", type=int, help="Steps that count as an epoch [default: one pass over the data]."
 )
-@click.option("--batch-size", type=int, default=250, show_default=True, help="Examples in a step.")
+@click.option(
+    "--batch-size",
+    type=CountOrAll(),
+    default="250",
+    show_default=True,
+    help="Examples in a step; all: the full batch, in the order of the data.",
+)
 @click.option("--data", help="As for probe run [default: mnist; text for char-transformer].")
 @click.option("--examples", type=int, help="Train on only the first N examples.")
-@click.option("--loss", help="cross-entropy, mse or bce-with-logits [default: by the labels].")
+@click.option("--loss", help="cross-entropy, mse, half-square or bce-with-logits [default: by the labels].")
 @click.option(
     "--checkpoints",
     default="10",

@@ -42,6 +42,18 @@ def test_real_and_binary_targets() -> None:
     assert chance_loss(LOSSES["bce-with-logits"], data, samples=2, width=4) == pytest.approx(expected)
 
 
+def test_half_square_of_labels_and_of_real_targets() -> None:
+    half = LOSSES["half-square"]
+    labels = torch.arange(10) % 5
+    data = Batches([Batch(torch.randn(10, 3), labels)])
+    best = float(half(torch.full((10, 5), 1 / 5), labels).mean())
+    assert chance_loss(half, data, samples=2, width=5) == pytest.approx(best, rel=1e-6)
+    y = torch.randn(9, 4, generator=RANDOM)
+    data = Batches([Batch(torch.randn(9, 3), y)])
+    best = float(half(y.mean(0).expand(9, 4), y).mean())
+    assert chance_loss(half, data, samples=2, width=4) == pytest.approx(best, rel=1e-5)
+
+
 def test_what_is_not_known() -> None:
     y = torch.randn(9, 4)
     data = Batches([Batch(torch.randn(9, 3), y)])

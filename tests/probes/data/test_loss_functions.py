@@ -118,3 +118,18 @@ def test_the_loss_of_a_sequence_is_the_mean_over_its_characters() -> None:
     assert 0 < float(hits) < 4
     with pytest.raises(InputError, match="do not fit targets"):
         loss(outputs[:, 0], targets)
+
+
+def test_half_square_sums_over_values_and_takes_labels() -> None:
+    outputs, labels = normal(4, 3), torch.tensor([0, 2, 2, 1])
+    by_hand = [
+        sum((float(f[c]) - (c == int(y))) ** 2 for c in range(3)) / 2
+        for f, y in zip(outputs, labels, strict=True)
+    ]
+    loss = resolve_loss("half-square", labels).function
+    assert loss is LOSSES["half-square"]
+    np.testing.assert_allclose(LOSSES["half-square"](outputs, labels), by_hand, rtol=1e-13)
+    targets = normal(4, 3)
+    torch.testing.assert_close(LOSSES["half-square"](outputs, targets), 1.5 * LOSSES["mse"](outputs, targets))
+    with pytest.raises(InputError, match="half-square"):
+        LOSSES["half-square"](outputs, normal(4, 2))

@@ -35,6 +35,17 @@ def test_embedded_mnist() -> None:
     assert load_data("mnist").digest() == data.digest() != data.head(4999).digest()
 
 
+def test_pooled_mnist_has_the_mean_of_every_two_by_two_pixels() -> None:
+    whole, pooled = load_data("mnist", examples=50), load_data("mnist-14x14", examples=50)
+    assert pooled.x.shape == (50, 196)
+    assert torch.equal(pooled.y, whole.y)
+    image = whole.x[7].view(28, 28)
+    means = [
+        [float(image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean()) for j in range(14)] for i in range(14)
+    ]
+    np.testing.assert_allclose(pooled.x[7].view(14, 14), means, rtol=1e-6, atol=1e-6)
+
+
 def test_the_pictures_belong_to_their_labels() -> None:
     data = load_data("mnist")
     means = torch.stack([data.x[:2500][data.y[:2500] == digit].mean(0) for digit in range(10)])

@@ -39,7 +39,11 @@ def history(out: Path) -> list[dict[str, str]]:
 
 def everything(out: Path) -> dict[str, bytes]:
     """The bytes of all that a run leaves, but for its own state."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Edges of stability: the top Hessian eigenvalue above which a full-batch optimiser's step overshoots a quadratic.
+
+Along an eigenvector of curvature λ gradient descent multiplies the distance from the minimum by 1 − ηλ a step, which
+stays within 1 in magnitude up to λ = 2/η. Training is said to raise the sharpness to the threshold and hold it there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trust._checks import nonnegative, plain
+from trust.norms import Array, Numbers
+
+__all__ = ["adam_edge", "gd_edge", "sam_edge"]
+
+
+def gd_edge(*, step: Numbers) -> Array:
+    """2/η, the edge of gradient descent (arXiv 2103.00065), for λ_max of the Hessian; ∞ for η = 0.
+
+    Args:
+        step: η ≥ 0, in the unit of w²/loss.
+
+    Raises:
+        ValueError: if an argument is NaN or negative.
+    """
+    with np.errstate(divide="ignore"):
+        return plain(2 / nonnegative(step, name="step"))
+
+
+def adam_edge(*, step: Numbers, beta1: Numbers = 0.9) -> Array:
+    """(2 + 2β₁)/((1 − β₁) η), the edge of Adam (arXiv 2207.14484): 38/η at β₁ = 0.9, and 2/η at β₁ = 0.
+
+    For λ_max of the preconditioned Hessian P^−½ H P^−½, P = (1 − β₁^t)·diag(√v̂ + ε).
+
+    Args:
+        step: η ≥ 0; arguments broadcast.
+        beta1: 0 ≤ β₁ < 1.
+
+    Raises:
+        ValueError: if an argument is NaN or out of its range.
+    """
+    beta = nonnegative(beta1, name="beta1")
+    if (beta >= 1).any():
+        raise ValueError(f"beta1 must be below 1, got {float(beta.max()):g}")
+    return plain((1 + beta) / (1 - beta) * gd_edge(step=step))
+
+
+def sam_edge(*, step: Numbers, rho: Numbers, gradient_norm: Numbers) -> Array:
+    """(‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1), the edge of sharpness-aware minimisation (arXiv 2309.12488).
+
+    For λ_max of the Hessian, and w ← w − η ∇𝓛(w + ρ g/‖g‖). It falls with ρ from 2/η at ρ = 0, and with the gradient
+    to 0 at ‖g‖ = 0.
+
+    Args:
+        step: 0 < η < ∞; arguments broadcast.
+        rho: 0 ≤ ρ < ∞, how far up the gradient the step looks.
+        gradient_norm: ‖g‖ at w, of all parameters together.
+
+    Raises:
+        ValueError: if an argument is NaN or out of its range.
+    """
+    eta, radius = nonnegative(step, name="step"), nonnegative(rho, name="rho")
+    size = nonnegative(gradient_norm, name="gradient_norm")
+    if (eta == 0).any() or np.isinf(eta).any() or np.isinf(radius).any():
+        raise ValueError("step must be positive and finite, and rho finite")
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # multiplied out by √… + 1, so that nothing cancels where ρ is small
+        ratio = np.where(radius == 0, 0.0, 8 * radius / (eta * size))
+        return plain(4 / eta / (np.sqrt(1 + ratio) + 1))
