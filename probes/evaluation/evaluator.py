@@ -20,10 +20,8 @@ from probes.data.batches import Batches
 from probes.data.inputs import Inputs, arguments_of, outputs_of
 from probes.data.labels import accuracy_of
 from probes.data.losses import BatchLoss, Loss, ModelLoss
-from probes.errors import InputError, lacks_derivative, mention
+from probes.errors import InputError, mention
 from probes.evaluation.chunks import halving
-from probes.evaluation.directions import Direction
-from probes.evaluation.reductions import compare
 from probes.system.processes import ALONE, Share, padded
 
 __all__ = ["AroundCall", "Evaluation", "Evaluator", "Parameters"]
@@ -305,14 +303,14 @@ class Evaluator:
         examples: int = part.stop - part.start
         return max(examples, 1)
 
-    def _in_chunks(self, run: Callable[[int], T]) -> tuple[T, int]:
+    def in_chunks(self, run: Callable[[int], T]) -> tuple[T, int]:
         """Run what goes through this process's examples, in smaller chunks where memory runs out."""
         chunk = min(self.chunk, self._own_count())
         return halving(run, chunk, smallest=1 if self.divisible else chunk)
 
     def _remembering(self, run: Callable[[int], T]) -> T:
         """The same; where memory ran out, the next evaluation need not find out again."""
-        found, chunk = self._in_chunks(run)
+        found, chunk = self.in_chunks(run)
         if chunk < min(self.chunk, self._own_count()):
             self.chunk = chunk
         return found
@@ -406,35 +404,3 @@ class Evaluator:
         parts = [slice(start, start + rows) for start in range(0, len(batch), rows)]
         exact = [self.losses_of(outputs[part].double(), batch[part].with_double_targets()) for part in parts]
         return exact[0] if len(exact) == 1 else torch.cat(exact)
-
-    def directional_curvature(self, direction: Direction) -> float:
-        """dᵀ H d of the mean loss at the frozen weights, by differentiating twice (blind to ReLU's kinks)."""
-        try:
-            total, _ = self._in_chunks(lambda chunk: self._own_curvature(direction, chunk))
-        except RuntimeError as error:
-            if self.share.size == 1 or not lacks_derivative(error):
-                raise
-            # a process without examples has met no layer that cannot be differentiated, and waits for the sum
-            total = torch.full((), torch.nan, dtype=torch.float64, device=self.device)
-        self.share.sum_([total])
-        return float(total)
-
-    def _own_curvature(self, direction: Direction, chunk: int) -> Tensor:
-        """This process's examples' part of it."""
-        leaves = {name: self.frozen[name].detach().requires_grad_(True) for name in direction}
-        used = {name: leaves.get(name, tensor) for name, tensor in self.frozen.items()}
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        inputs, parts = list(leaves.values()), list(direction.parts.values())
-        for _, batch in self.own_chunks(chunk):
-            mean = self.example_losses(used, batch).sum() / len(self)
-            first = torch.autograd.grad(mean, inputs, create_graph=True, materialize_grads=True)
-            slope = torch.stack(
-                [part.factor * (g * part.base()).sum() for part, g in zip(parts, first, strict=True)]
-            ).sum()
-            del first
-            if not slope.requires_grad:
-                continue  # the loss is linear in the parameters: no curvature
-            second = torch.autograd.grad(slope, inputs, materialize_grads=True)
-            for part, product in zip(parts, second, strict=True):
-                total += part.factor * compare(product, part.base()).product
-        return total

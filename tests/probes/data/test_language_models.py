@@ -11,6 +11,7 @@ from analysis.verdicts import judge
 from probes import SliceSettings, measure_slice
 from probes.data.loaders import read_batches
 from probes.data.losses import resolve_loss
+from probes.evaluation.curvature import directional_curvature
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.adversarial import Ascent, find_worst
@@ -113,6 +114,6 @@ def test_curvature_of_ragged_batches() -> None:
         moved = {name: w + sign * h * direction[name] for name, w in evaluator.frozen.items()}
         after = evaluator.evaluate(moved, wanted=list(direction)).gradients
         slopes.append(float(sum((after[name] * direction[name]).sum() for name in direction)))
-    assert evaluator.directional_curvature(Direction.of(direction)) == pytest.approx(
+    assert directional_curvature(evaluator, Direction.of(direction)) == pytest.approx(
         (slopes[1] - slopes[0]) / (2 * h), rel=1e-5
     )

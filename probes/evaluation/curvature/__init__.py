@@ -1,0 +1,28 @@
+"""Second derivatives of the full-batch loss: products with Hessian and Gauss-Newton matrix, their eigenvalues, traces.
+
+Nothing is ever formed that is larger than the parameters and a few vectors of their size. It imports the evaluator
+and what stands below.
+"""
+
+from probes.evaluation.curvature.along import directional_curvature
+from probes.evaluation.curvature.eigenvalues import Eigenpairs, eigenpairs
+from probes.evaluation.curvature.operators import (
+    GaussNewtonOperator,
+    HessianOperator,
+    Operator,
+    Preconditioned,
+    adam_diagonal,
+)
+from probes.evaluation.curvature.traces import hutchinson_trace
+
+__all__ = [
+    "Eigenpairs",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "Operator",
+    "Preconditioned",
+    "adam_diagonal",
+    "directional_curvature",
+    "eigenpairs",
+    "hutchinson_trace",
+]
