@@ -45,5 +45,10 @@ STUDIES = {
         "studies.euclidean:Euclidean",
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
+    "alignment": Entry(
+        "studies.alignment:Alignment",
+        "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
+        " the number of examples?",
+    ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
 }

@@ -12,7 +12,18 @@ import xarray as xr
 from trust import measurements as variables
 from trust.measurements import ALL, Variable
 
-UNITS = {"1", "", "loss", "weight", "loss / weight", "input", "output", "evaluations", "examples"}
+UNITS = {
+    "1",
+    "",
+    "loss",
+    "weight",
+    "loss / weight",
+    "input",
+    "output",
+    "output / input",
+    "evaluations",
+    "examples",
+}
 
 
 def test_every_entry_is_whole() -> None:
