@@ -11,7 +11,7 @@ import numpy as np
 from trust._checks import nonnegative, plain
 from trust.norms import Array, Numbers
 
-__all__ = ["adam_edge", "gd_edge", "sam_edge"]
+__all__ = ["adam_edge", "gd_edge", "ntk_edge", "sam_edge"]
 
 
 def gd_edge(*, step: Numbers) -> Array:
@@ -67,3 +67,27 @@ def sam_edge(*, step: Numbers, rho: Numbers, gradient_norm: Numbers) -> Array:
         # multiplied out by √… + 1, so that nothing cancels where ρ is small
         ratio = np.where(radius == 0, 0.0, 8 * radius / (eta * size))
         return plain(4 / eta / (np.sqrt(1 + ratio) + 1))
+
+
+def ntk_edge(*, step: Numbers, batch_size: Numbers, examples: Numbers) -> Array:
+    """2/(η (1/B − 1/N)), the edge of the neural tangent kernel's trace under small batches (arXiv 2404.19261).
+
+    For tr K/N = Σ_i ‖∂f(x_i)/∂W‖²/N of half the squared error. With a batch of B of N examples drawn anew at every step
+    the residual's power in the kernel's eigendirections, of eigenvalues λ, changes by
+    p ← (1 − ηλ)² p + η² (1/B − 1/N) λ² Σ p where eigenvectors spread evenly over the examples. It stays bounded while
+    η (1/B − 1/N) Σ λ/(2 − ηλ) < 1, which for small ηλ is a bound on Σ λ = tr K/N.
+
+    Args:
+        step: η ≥ 0; arguments broadcast. ∞ for 0.
+        batch_size: 1 ≤ B ≤ N; ∞ for B = N.
+        examples: N.
+
+    Raises:
+        ValueError: if an argument is NaN or out of its range.
+    """
+    eta, batch = nonnegative(step, name="step"), nonnegative(batch_size, name="batch_size")
+    count = nonnegative(examples, name="examples")
+    if (batch < 1).any() or (batch > count).any():
+        raise ValueError("batch_size must be from 1 to the number of examples")
+    with np.errstate(divide="ignore"):
+        return plain(2 / (eta * (1 / batch - 1 / count)))

@@ -608,6 +608,12 @@ ACTIVATION = Variable(
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")
 TRAIN_ACCURACY = Variable("train_accuracy", C, "as the checkpoint says; NaN where it does not")
+FULL_BATCH_SHARPNESS = Variable(
+    "full_batch_sharpness",
+    C,
+    "λ_max of the Hessian of the same network trained on the full batch, at the same time ηt; a study brings it",
+    "loss / weight²",
+)
 LEARNING_RATE = Variable(
     "learning_rate",
     C,

@@ -33,7 +33,7 @@ def test_every_entry_is_whole() -> None:
         assert variable == name
         assert variable.long_name
         assert variable.meaning
-        assert set(variable.dims) <= {"checkpoint", "eta", "layer", "example", "quantile"}, name
+        assert set(variable.dims) <= {"checkpoint", "eta", "layer", "example", "quantile", "rank"}, name
         assert len(set(variable.dims)) == len(variable.dims), name
         assert variable.units in UNITS, (name, variable.units)
 

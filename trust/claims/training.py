@@ -50,9 +50,7 @@ def sharpness(measurements: Measurements) -> xr.DataArray:
 
 def preconditioned_sharpness(measurements: Measurements) -> xr.DataArray:
     """λ_max of P^−½ H P^−½ with Adam's P (checkpoint)."""
-    return converged_top(
-        measurements, variables.PRECONDITIONED_EIGENVALUE, variables.PRECONDITIONED_RESIDUAL
-    )
+    return converged_top(measurements, variables.PRECONDITIONED_EIGENVALUE, variables.PRECONDITIONED_RESIDUAL)
 
 
 def _step(measurements: Measurements) -> xr.DataArray:
@@ -84,7 +82,7 @@ def sam_threshold(measurements: Measurements) -> xr.DataArray:
     """(‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1) with the full-batch gradient at each checkpoint; NaN where ρ is not known."""
     rho = float(measurements.attrs.get("rho", np.nan))
     squares = measurements[variables.GRADIENT_NORM].isel(eta=0, drop=True) ** 2
-    size = np.sqrt(squares.sum("layer", skipna=True))
+    size: xr.DataArray = squares.sum("layer", skipna=True) ** 0.5
     found = _where_known(
         lambda step, size: sam_edge(step=step, rho=0.0 if np.isnan(rho) else rho, gradient_norm=size),
         step=_step(measurements),
@@ -183,7 +181,9 @@ SQUARE_LOSS = Premise(
 
 def _optimizer(*names: str) -> Premise:
     shown = " or ".join(names)
-    return Premise(f"by {shown}", f"training goes by {shown}", partial(_trained_by, names=names), add=_KNOWN_TRAINING)
+    return Premise(
+        f"by {shown}", f"training goes by {shown}", partial(_trained_by, names=names), add=_KNOWN_TRAINING
+    )
 
 
 def _edge(
@@ -232,7 +232,7 @@ GD_EDGE = _edge(
     sharpness,
     gd_threshold,
     (_optimizer("sgd"), FULL_BATCH),
-    80,
+    110,
     needs=_EIGENVALUES,
     add="`curvature=1`",
 )
@@ -244,7 +244,7 @@ ADAM_EDGE = _edge(
     preconditioned_sharpness,
     adam_threshold,
     (_optimizer("adam"), FULL_BATCH),
-    81,
+    111,
     needs=(variables.PRECONDITIONED_EIGENVALUE, variables.PRECONDITIONED_RESIDUAL),
     add="`curvature=1`, of checkpoints with Adam's state",
 )
@@ -256,7 +256,7 @@ SAM_EDGE = _edge(
     sharpness,
     sam_threshold,
     (_optimizer("sam"), FULL_BATCH),
-    82,
+    112,
     needs=(*_EIGENVALUES, variables.GRADIENT_NORM),
     add="`curvature=1`",
 )
@@ -268,7 +268,7 @@ STOCHASTIC_EDGE = _edge(
     lambda measurements: measurements[variables.BATCH_SHARPNESS],
     gd_threshold,
     (_optimizer("sgd"), MINI_BATCH, SAME_BATCHES),
-    83,
+    113,
     needs=(variables.BATCH_SHARPNESS,),
     add="`batch_sharpness=N` with the training's batch size",
 )
@@ -280,7 +280,7 @@ STOCHASTIC_EDGE_NTK = _edge(
     _ntk_mean,
     ntk_threshold,
     (_optimizer("sgd"), MINI_BATCH, SQUARE_LOSS),
-    84,
+    114,
     needs=(variables.NTK_TRACE,),
     add="`curvature=1`",
 )
@@ -297,7 +297,7 @@ CONSERVATIVE_SHARPENING = Claim(
     premises=(_optimizer("sgd"), MINI_BATCH),
     needs=(*_EIGENVALUES, variables.FULL_BATCH_SHARPNESS),
     add="a full-batch run to hold it against: `probe study stochastic-edge` has both",
-    number=85,
+    number=115,
     subject="training",
     trajectory=True,
 )
@@ -325,7 +325,7 @@ JACOBIAN_ALIGNMENT = Claim(
     kind=Kind.ESTIMATE,
     needs=(*_EIGENVALUES, variables.WHOLE_JACOBIAN_ALIGNMENT),
     add="`curvature=1` and `alignment=N`",
-    number=86,
+    number=116,
     subject="training",
     trajectory=True,
 )
