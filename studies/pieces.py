@@ -37,7 +37,8 @@ def perceptron(
 def bare_slice(etas: npt.NDArray[np.float64], **more: Any) -> SliceSettings:
     """Loss and breakdown alone, and what is asked for besides; the clock must not decide the last digits."""
     without: dict[str, Any] = {"spectra": "none", "split": "none"}
-    without |= dict.fromkeys(("limit", "curvature", "spot_check", "ladder"), False)
+    without |= dict.fromkeys(("limit", "spot_check", "ladder"), False)
+    without["curvature"] = None
     return SliceSettings(**{"etas": etas, "etas_at_once": 1, **without, **more})
 
 

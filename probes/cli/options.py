@@ -30,6 +30,7 @@ __all__ = [
     "SOURCE",
     "choice",
     "read_count",
+    "read_eigenvalues",
     "setting",
     "settings_of",
     "source_of",
@@ -51,6 +52,19 @@ def read_count(context: click.Context, option: click.Parameter, text: str) -> in
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         what = "examples" if option.name == "chunk" else "etas"
         raise InputError(f"{option.opts[0]} {text}: give auto, or how many {what} at once (at least 1)")
+    return int(text)
+
+
+def read_eigenvalues(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    """How many eigenvalues; None for ``none``.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == "none":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InputError(f"--curvature {text}: give how many eigenvalues, 0, or none")
     return int(text)
 
 

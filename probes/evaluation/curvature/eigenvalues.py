@@ -21,7 +21,7 @@ __all__ = ["Eigenpairs", "Which", "eigenpairs"]
 Floats = npt.NDArray[np.float64]
 Which = Literal["largest", "smallest"]
 
-_DENSE = 64
+_DENSE = 32
 """Up to so many dimensions the matrix is formed, which takes a product each."""
 _BASIS = 7
 """Lanczos vectors beyond the wanted eigenvalues; ARPACK's own 20 take more products than they save."""
