@@ -50,6 +50,10 @@ STUDIES = {
         "studies.edge_of_stability:EdgeOfStability",
         "Does full-batch training hold the sharpness at the threshold of its optimiser?",
     ),
+    "stochastic-edge": Entry(
+        "studies.stochastic_edge:StochasticEdge",
+        "Which curvature do small batches hold at 2/η, and how much do they slow sharpening?",
+    ),
     "dropped-constant": Entry(
         "studies.dropped_constant:DroppedConstant",
         "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.data.losses import resolve_loss
 from probes.evaluation.curvature import HessianOperator, Preconditioned, eigenpairs
+from probes.evaluation.curvature.traces import tangent_kernel_trace
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.kinds import build
 from probes.runs.training import DivergedError, train
@@ -74,13 +75,38 @@ class Follower:
             own["preconditioned"] = self._top("preconditioned", Preconditioned(self.operator, diagonal))
         return own
 
+    def batch_sharpness(self, size: int, count: int) -> float:
+        """E[gᵀHg/‖g‖²] over random batches, H and g the batch's own; one of all examples is taken once."""
+        random = np.random.default_rng(0)
+        found = []
+        for _ in range(count if size < len(self.data) else 1):
+            rows = np.sort(random.choice(len(self.data), size, replace=False)).tolist()
+            few = self.evaluator.on(self.data.batches.picked(rows), dtype=torch.float32, chunk=size)
+            g = self.operator.flatten(few.evaluate(few.frozen, wanted=self.operator.names).gradients)
+            square = float(g.double() @ g.double())
+            if square > 0:
+                found.append(float(self.operator.on(few).product(g).double() @ g.double()) / square)
+        return float(np.mean(found)) if found else math.nan
+
+    def kernel_trace(self, signs: int) -> float:
+        """The trace of the neural tangent kernel, Σ_i ‖∂f(x_i)/∂W‖², by Hutchinson's estimator."""
+        names = self.operator.names
+        return tangent_kernel_trace(self.evaluator, self.evaluator.frozen, names, signs, 0)[0]
+
     def _top(self, name: str, operator: HessianOperator | Preconditioned) -> float:
         found = eigenpairs(operator, 1, start=self.starts.get(name), tolerance=_TOLERANCE)
         self.starts[name] = found.vectors
         return float(found.values[0])
 
 
-def follow(settings: TrainingSettings, folder: Path, data: DataSet, *, points: int) -> xr.Dataset:
+def follow(
+    settings: TrainingSettings,
+    folder: Path,
+    data: DataSet,
+    *,
+    points: int,
+    more: Callable[[Follower], dict[str, float]] = lambda _: {},
+) -> xr.Dataset:
     """Train, and measure at evenly spaced steps.
 
     Args:
@@ -88,9 +114,11 @@ def follow(settings: TrainingSettings, folder: Path, data: DataSet, *, points: i
         folder: for the checkpoints.
         data: what it is trained on.
         points: at how many steps.
+        more: what else is measured there.
 
     Returns:
-        What :meth:`Follower.at` gives, along ``point``, and the ``step`` there; all NaN where training diverged.
+        What :meth:`Follower.at` and ``more`` give, along ``point``, and the ``step`` there; NaN from where training
+        diverged on.
     """
     steps = even_steps(settings.epochs, points)
     files: Sequence[Path] = []
@@ -99,7 +127,7 @@ def follow(settings: TrainingSettings, folder: Path, data: DataSet, *, points: i
     except DivergedError:
         files = sorted(folder.glob("*.safetensors"))
     follower = Follower(settings, data)
-    rows = [follower.at(file) for file in files]
+    rows = [{**follower.at(file), **more(follower)} for file in files]
     names = rows[0].keys()
     columns = {name: np.full(len(steps), np.nan) for name in names}
     for k, row in enumerate(rows):

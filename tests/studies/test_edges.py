@@ -17,7 +17,8 @@ from probes.data.dataset import load_data
 from probes.runs.training_settings import TrainingSettings
 from studies.edge_of_stability import PRESETS, EdgeOfStability
 from studies.pieces import perceptron
-from studies.trajectory import even_steps, follow, ratio_from_crossing
+from studies.stochastic_edge import noise_kernel
+from studies.trajectory import Follower, even_steps, follow, ratio_from_crossing
 from tests.studies.test_studies import numbers
 from trust import gd_edge
 
@@ -107,3 +108,47 @@ def test_sam_is_asked_for_before_anything_runs(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("probes.runs.optimizers.find_spec", lambda name: None)
     with pytest.raises(InputError, match="optim"):
         EdgeOfStability().runs(PRESETS["toy"])
+
+
+def test_the_noise_kernel_is_the_sum_over_eigenvalues_for_small_steps() -> None:
+    values, step, batch, n = np.array([3.0, 0.5, 0.01]), 1e-4, 4, 100
+    trace = n * values.sum()  # of Θ, whose eigenvalues are n times those of JᵀJ/n
+    whole = float(np.sum(step * values / (batch * (2 - step * values)))) * (n - batch) / (n - 1)
+    assert noise_kernel(trace, step=step, batch=batch, examples=n) == pytest.approx(whole, rel=1e-3)
+    assert noise_kernel(trace, step=step, batch=n, examples=n) == 0
+
+
+def test_batches_and_kernel_are_those_of_one_layer_in_closed_form(tmp_path: Path) -> None:
+    """One linear layer and half the square: each output's Hessian is the mean of xxᵀ, with a one for the bias."""
+    data = load_data("mnist-14x14", examples=12)
+    settings = TrainingSettings(
+        perceptron(data, width=1, depth=1), data=data.spec, loss="half-square", batch_size=None
+    )
+    follower = Follower(settings, data)
+    x = torch.cat([data.x, torch.ones(12, 1)], 1).double()
+    assert follower.kernel_trace(50) == pytest.approx(10 * float(x.square().sum()), rel=0.1)
+    layer = follower.network.layers[0]  # type: ignore[index, union-attr]
+    W = torch.cat([layer.weight, layer.bias[:, None]], 1).detach().double()
+    onehot = torch.nn.functional.one_hot(data.y, 10).double()
+    g = (x @ W.T - onehot).T @ x / 12
+    full = float((g @ (x.T @ x / 12) * g).sum() / g.square().sum())
+    assert follower.batch_sharpness(12, 5) == pytest.approx(full, rel=1e-5)
+    # of one example: H = xxᵀ for every output, and g = r xᵀ, so that gᵀHg/‖g‖² is ‖x‖²
+    squares = x.square().sum(1)
+    assert float(squares.min()) < follower.batch_sharpness(1, 200) < float(squares.max())
+    chosen = np.random.default_rng(0)
+    rows = [int(chosen.choice(12, 1, replace=False)[0]) for _ in range(3)]
+    assert follower.batch_sharpness(1, 3) == pytest.approx(float(squares[rows].mean()), rel=1e-5)
+
+
+def test_stochastic_edge_tells_what_its_runs_found(tmp_path: Path) -> None:
+    found = numbers("stochastic-edge", tmp_path)
+    names = ("batch_sharpness", "sharpness", "noise", "loss")
+    assert set(found) == {
+        f"0.05/{name}/{end}"
+        for name in (*(f"{batch}/{one}" for batch in (4, 40) for one in names), "sharpening")
+        for end in ("low", "middle", "high")
+    }
+    assert found["0.05/40/noise/high"] == 0 < found["0.05/4/noise/low"]
+    # the top eigenvalue is the largest curvature that the full batch can meet
+    assert found["0.05/40/batch_sharpness/low"] <= found["0.05/40/sharpness/high"] * (1 + 1e-3)
