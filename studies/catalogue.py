@@ -54,6 +54,10 @@ STUDIES = {
         "studies.stochastic_edge:StochasticEdge",
         "Which curvature do small batches hold at 2/η, and how much do they slow sharpening?",
     ),
+    "lyapunov": Entry(
+        "studies.lyapunov:Lyapunov",
+        "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
+    ),
     "dropped-constant": Entry(
         "studies.dropped_constant:DroppedConstant",
         "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",

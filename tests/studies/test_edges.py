@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import load_data
 from probes.runs.training_settings import TrainingSettings
 from studies.edge_of_stability import PRESETS, EdgeOfStability
+from studies.lyapunov import exponents
 from studies.pieces import perceptron
 from studies.stochastic_edge import noise_kernel
 from studies.trajectory import Follower, even_steps, follow, ratio_from_crossing
@@ -152,3 +154,48 @@ def test_stochastic_edge_tells_what_its_runs_found(tmp_path: Path) -> None:
     assert found["0.05/40/noise/high"] == 0 < found["0.05/4/noise/low"]
     # the top eigenvalue is the largest curvature that the full batch can meet
     assert found["0.05/40/batch_sharpness/low"] <= found["0.05/40/sharpness/high"] * (1 + 1e-3)
+
+
+def test_exponents_are_those_of_a_twin_nearby() -> None:
+    """Of two trainings a small distance apart, in float64, whose distance is followed as it is."""
+    data = load_data("mnist-14x14", examples=20)
+    settings = TrainingSettings(
+        perceptron(data, width=4, depth=2, activation="tanh"),
+        data=data.spec,
+        loss="half-square",
+        batch_size=None,
+    )
+    torch.manual_seed(0)
+    follower = Follower(settings, data)
+    lr, steps, seed = 0.05, 20, 7
+    start = torch.nn.utils.parameters_to_vector(follower.network.parameters()).detach().double()
+    difference = torch.randn(len(start), generator=torch.Generator().manual_seed(seed)).double()
+    twins = [copy.deepcopy(follower.network).double() for _ in range(2)]
+    places = [start, start + 1e-7 * difference / difference.norm()]
+    onehot = torch.nn.functional.one_hot(data.y, int(data.y.max()) + 1)
+    apart = [1e-7]
+    for _ in range(steps):
+        for k, twin in enumerate(twins):
+            torch.nn.utils.vector_to_parameters(places[k], twin.parameters())
+            loss = (twin(data.x.double()) - onehot).square().sum() / 2 / len(data)
+            gradients = torch.autograd.grad(loss, list(twin.parameters()))
+            places[k] = places[k] - lr * torch.cat([g.flatten() for g in gradients])
+        apart.append(float((places[1] - places[0]).norm()))
+    growth, losses = exponents(follower, lr, steps, seed)
+    np.testing.assert_allclose(growth, np.diff(np.log(apart)), atol=1e-4)
+    trained = torch.nn.utils.parameters_to_vector(follower.network.parameters()).double()
+    torch.testing.assert_close(trained, places[0], rtol=1e-4, atol=1e-6)
+    assert losses[-1] < losses[0]
+    assert np.isnan(exponents(follower, 1e30, 5, 0)[0][-1])
+
+
+def test_lyapunov_tells_what_its_runs_found(tmp_path: Path) -> None:
+    found = numbers("lyapunov", tmp_path)
+    assert {name.rpartition("/")[0] for name in found} == {
+        f"tanh/{lr}/{name}"
+        for lr in ("0.05", "0.1")
+        for name in ("early", "late", "loss", "exponent", "baseline")
+    }
+    for name in ("exponent", "baseline"):
+        low, middle, high = (found[f"tanh/0.05/{name}/{end}"] for end in ("low", "middle", "high"))
+        assert -1 <= low <= middle <= high <= 1
