@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.certified import certified_labels
 from analysis.comparison import comparison_rows, differing_verdicts
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.dataframes import table
 from analysis.envelopes import envelope, find_envelopes
 from analysis.findings import Findings, find
@@ -70,6 +71,7 @@ __all__ = [
     "check_measurements",
     "compare_growth",
     "comparison_rows",
+    "curvature_summary",
     "differing_verdicts",
     "envelope",
     "falsify",

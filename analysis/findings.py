@@ -12,6 +12,7 @@ from analysis import explained, tables, wording
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
@@ -45,6 +46,7 @@ class Findings:
         growth: which model of trust explains the slice.
         slack: what loosens the bounds; None where the run did not measure it.
         split: the effective constant taken apart; None where the run did not measure it.
+        curvature: sharpness in every form that was measured; None where none was.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
         envelopes: for each claim's id its two sides; without those that the run did not measure, and without twins.
@@ -60,6 +62,7 @@ class Findings:
     growth: Sequence[Growth]
     slack: xr.Dataset | None
     split: xr.Dataset | None
+    curvature: xr.Dataset | None
     inversions: Sequence[Inversion]
     labels: xr.Dataset | None
     envelopes: Mapping[str, xr.Dataset]
@@ -97,6 +100,8 @@ class Findings:
             ("What rounding does", explained.ROUNDING, tables.rounding_table(self.measurements)),
             ("Self-checks", explained.CHECKS, tables.checks_table(self.checks)),
         ]
+        if self.curvature is not None:
+            found.append(("Curvature", explained.CURVATURE, tables.curvature_table(self.curvature)))
         if self.split is not None:
             table = tables.split_table(self.split)
             found.append(("The effective constant, taken apart", explained.SPLIT, table))
@@ -151,6 +156,7 @@ def find(
             growth=compare_growth(measurements),
             slack=slack(measurements),
             split=split(measurements),
+            curvature=curvature_summary(measurements),
             inversions=inversions(measurements, chosen),
             labels=certified_labels(measurements),
             envelopes=find_envelopes(measurements, chosen),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.errors import InputError, mention
 from probes.evaluation.curvature.operators import Operator, led
+from trust.measurements import EIGENVALUE_TOLERANCE
 
 __all__ = ["Eigenpairs", "Which", "eigenpairs"]
 
@@ -69,7 +70,7 @@ def eigenpairs(
     *,
     which: Which = "largest",
     start: Tensor | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = EIGENVALUE_TOLERANCE,
     ncv: int | None = None,
     seed: int = 0,
 ) -> Eigenpairs:
