@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis import explained, tables, wording
+from analysis.alignment import alignment, alignment_table
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
@@ -17,6 +18,7 @@ from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
+from analysis.spectral_condition import spectral_condition, spectral_condition_table
 from analysis.split import split
 from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
@@ -47,6 +49,7 @@ class Findings:
         split: the effective constant taken apart; None where the run did not measure it.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
+        alignment: the product bound's slack taken apart; None where the run did not measure it.
         envelopes: for each claim's id its two sides; without those that the run did not measure, and without twins.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
     """
@@ -62,6 +65,7 @@ class Findings:
     split: xr.Dataset | None
     inversions: Sequence[Inversion]
     labels: xr.Dataset | None
+    alignment: xr.Dataset | None
     envelopes: Mapping[str, xr.Dataset]
     history: pd.DataFrame | None
 
@@ -105,6 +109,12 @@ class Findings:
             found.append(("Where the bounds lose their tightness", explained.SLACK, table))
         if self.labels is not None:
             found.append(("Certified labels", explained.LABELS, tables.labels_table(self.labels)))
+        if self.alignment is not None:
+            found.append(("Alignment of layers", explained.ALIGNMENT, alignment_table(self.alignment)))
+        condition = spectral_condition(self.measurements)
+        if condition is not None:
+            table = spectral_condition_table(condition)
+            found.append(("Spectral condition", explained.SPECTRAL_CONDITION, table))
         return found
 
     @property
@@ -153,6 +163,7 @@ def find(
             split=split(measurements),
             inversions=inversions(measurements, chosen),
             labels=certified_labels(measurements),
+            alignment=alignment(measurements),
             envelopes=find_envelopes(measurements, chosen),
             history=history,
         )
