@@ -8,7 +8,7 @@ Hessian's largest eigenvalue, the alignment of the layers' Jacobians, and the sl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from scipy import stats
 from torch import Tensor, nn
 
 from analysis.wording import number
@@ -36,10 +35,11 @@ from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
 from studies.pieces import ends_by_name, runs_where
+from studies.statistics import power_law, rank_correlation
 from trust import measurements as variables
 from trust.residual_bounds import log10_structure_lipschitz
 
-__all__ = ["PRESETS", "Alignment", "Preset", "before_the_edge", "power_law", "rank_correlation"]
+__all__ = ["PRESETS", "Alignment", "Preset", "before_the_edge"]
 
 Floats = npt.NDArray[np.float64]
 _CLASSES = 10
@@ -214,54 +214,6 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> Interval:
-    """Spearman's, with its 95 % bootstrap interval over pairs; NaN where fewer than four are known."""
-    return _resampled(x, y, lambda a, b: float(stats.spearmanr(a, b).statistic))
-
-
-def _resampled(x: npt.ArrayLike, y: npt.ArrayLike, statistic: Callable[[Floats, Floats], float]) -> Interval:
-    pairs = np.array([np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()])
-    one, other = pairs[:, np.isfinite(pairs).all(0)]
-    if len(one) < 4 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    draws = np.random.default_rng(0).integers(len(one), size=(999, len(one)))
-    # a draw of one point again and again has no correlation
-    values = [
-        statistic(one[draw], other[draw]) for draw in draws if np.ptp(one[draw]) and np.ptp(other[draw])
-    ]
-    low, high = np.quantile(values, (0.025, 0.975))
-    return Interval(float(low), statistic(one, other), float(high))
-
-
-def power_law(sizes: npt.ArrayLike, log10_values: npt.ArrayLike) -> dict[str, float]:
-    """log10 v = a + b log10 n by least squares, with bootstrap intervals over points.
-
-    Returns:
-        ``exponent`` b, ``intercept`` a, ``r2``, and ``exponent/low`` and so on.
-    """
-    x = np.log10(np.asarray(sizes, dtype=float))
-    values = np.asarray(log10_values, dtype=float)
-    known = np.isfinite(values)
-    if np.unique(x[known]).size < 2:
-        return dict.fromkeys(_LAW, math.nan)
-    fit = stats.linregress(x[known], values[known])
-    exponent = _resampled(x, values, lambda a, b: float(stats.linregress(a, b).slope))
-    explained = _resampled(x, values, lambda a, b: float(stats.linregress(a, b).rvalue ** 2))
-    found = (
-        fit.slope,
-        fit.intercept,
-        fit.rvalue**2,
-        exponent.low,
-        exponent.high,
-        explained.low,
-        explained.high,
-    )
-    return dict(zip(_LAW, map(float, found), strict=True))
-
-
-_LAW = ("exponent", "intercept", "r2", "exponent/low", "exponent/high", "r2/low", "r2/high")
-
-
 def before_the_edge(sharpness: Floats, edge: float) -> int:
     """How many checkpoints there are up to the first at which sharpness has crossed the edge; all if it never does."""
     crossed = np.flatnonzero(sharpness >= edge)
@@ -368,23 +320,23 @@ def _answer(
     law: Mapping[str, float],
 ) -> str:
     lines = [
-        f"Slack of the product bound and alignment move together: over the checkpoints of all {size.base}-example runs"
-        f" their rank correlation is {pooled.shown()}, in brackets the 95 % bootstrap interval."
+        f"Over the checkpoints of all runs on {size.base} examples the rank correlation of the product bound's slack"
+        f" and alignment is {pooled.shown()}, in brackets its 95 % bootstrap interval."
     ]
     for name, cells in by_case.items():
         rises, share = cells["sharpness"].low > 0, _share(cells)
         lines.append(
-            f"{name}: λ_max reaches {cells['reached'].shown()} of 2/η. Up to there its rank correlation with alignment is"
-            f" {cells['sharpness'].shown()}, and ‖J‖ grows by {cells['jacobian'].shown()} orders, of which alignment is"
-            f" {cells['alignment'].shown()} and the layers' own norms {cells['layers'].shown()}."
+            f"{name}: λ_max reaches {cells['reached'].shown()} of 2/η. Up to there its rank correlation with alignment"
+            f" is {cells['sharpness'].shown()}, and ‖J‖ grows by {cells['jacobian'].shown()} orders, of which alignment"
+            f" is {cells['alignment'].shown()} and the layers' own norms {cells['layers'].shown()}."
             + _verdict(name, rises=rises, share=share)
         )
-    r2 = law["r2"]
-    within = _REPORTED[0] <= r2 <= _REPORTED[1]
+    known = {name: number(value, 2) for name, value in law.items()}
+    place = "inside" if _REPORTED[0] <= law["r2"] <= _REPORTED[1] else "outside"
     lines.append(
         f"Against the number of examples, {size.activations[0]}, after {size.steps} steps: ‖J‖/∏‖A_k‖ goes as"
-        f" n^{number(law['exponent'], 2)} (95 % {number(law['exponent/low'], 2)} to {number(law['exponent/high'], 2)}),"
-        f" R² {number(r2, 2)} ({number(law['r2/low'], 2)} to {number(law['r2/high'], 2)}): {'inside' if within else 'outside'}"
+        f" n^{known['exponent']} (95 % {known['exponent/low']} to {known['exponent/high']}), R² {known['r2']}"
+        f" ({known['r2/low']} to {known['r2/high']}): {place}"
         f" the reported {_REPORTED[0]} to {_REPORTED[1]}."
     )
     return "\n".join(lines)
