@@ -17,7 +17,7 @@ def spectral_condition(measurements: xr.Dataset) -> xr.Dataset | None:
     """Both norms over √(d_k/d_{k−1}), for each weight matrix.
 
     Returns:
-        ``weight``, ‖W_k‖₂/√(d_k/d_{k−1}); ``step``, the same of the step d_k, per unit of η; ``stable_rank``,
+        ``weight``, ‖W_k‖₂/√(d_k/d_{k−1}); ``direction``, the same of d_k, a step per unit of η; ``stable_rank``,
         ‖g_k‖_F²/‖g_k‖₂²: (checkpoint, layer), NaN where not measured. None where no singular values were.
     """
     if variables.SPECTRAL_NORM not in measurements or variables.ROWS not in measurements.variables:
@@ -30,7 +30,7 @@ def spectral_condition(measurements: xr.Dataset) -> xr.Dataset | None:
     return xr.Dataset(
         {
             "weight": own[variables.SPECTRAL_NORM] / scale,
-            "step": own.get(variables.DIRECTION_SPECTRAL_NORM, nothing) / scale,
+            "direction": own.get(variables.DIRECTION_SPECTRAL_NORM, nothing) / scale,
             "stable_rank": own.get(variables.GRADIENT_STABLE_RANK, nothing),
         }
     )
@@ -43,6 +43,9 @@ def spectral_condition_table(found: xr.Dataset) -> Rows:
     for place, label in enumerate(found["checkpoint"].values):
         one = found.isel(checkpoint=place)
         rows.append(
-            [str(label), *(span(one[name].values.tolist()) for name in ("weight", "step", "stable_rank"))]
+            [
+                str(label),
+                *(span(one[name].values.tolist()) for name in ("weight", "direction", "stable_rank")),
+            ]
         )
     return rows

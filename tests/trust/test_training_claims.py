@@ -149,6 +149,8 @@ def test_sharpening_is_held_against_the_full_batchs() -> None:
 def test_alignment_explains_what_rises_with_its_square() -> None:
     found = verdict("jacobian-alignment", [2.0, 8.0, 20.0], alignment=[-2.0, -2 + np.log10(2), -1.5])
     assert found.words == "×1"
+    level = verdict("jacobian-alignment", [2.0, 3.0], alignment=[-2.0, -1.0])
+    assert (level.status, level.premises["the sharpness has risen"]) == (Status.PREMISE_FAILS, False)
 
 
 def test_the_kernels_edge_is_where_a_linear_model_leaves() -> None:

@@ -34,7 +34,7 @@ CONVERGED = 1e-3
 """‖Hv − λv‖/|λ| up to which an eigenvalue counts: λ itself is then known to this relative error at least."""
 _GOAL = 0.99
 """The share classified rightly at which training by cross-entropy has done what it was for."""
-_SAME = 1e-6
+_RISE = 2.0
 
 
 def converged_top(measurements: Measurements, name: str, residual: str) -> xr.DataArray:
@@ -315,6 +315,17 @@ def _by_alignment(measurements: Measurements) -> xr.DataArray:
     return _since_start(2 * mean)
 
 
+def _risen(measurements: Measurements) -> xr.DataArray:
+    rise = _since_start(log10(sharpness(measurements)))
+    return (rise >= np.log10(_RISE)).astype(float).where(rise.notnull())
+
+
+RISEN = Premise(
+    "the sharpness has risen",
+    f"λ_max is at least {_RISE:g} times its first: else there is no rise to explain",
+    _risen,
+    needs=_EIGENVALUES,
+)
 JACOBIAN_ALIGNMENT = Claim(
     id="jacobian-alignment",
     source="Lowell and Kastner, arXiv 2406.00127, restated: the Gauss-Newton matrix has ∂f/∂x twice in it",
@@ -323,6 +334,7 @@ JACOBIAN_ALIGNMENT = Claim(
     measured=_by_alignment,
     bound=lambda measurements: _since_start(log10(sharpness(measurements))),
     kind=Kind.ESTIMATE,
+    premises=(RISEN,),
     needs=(*_EIGENVALUES, variables.WHOLE_JACOBIAN_ALIGNMENT),
     add="`curvature=1` and `alignment=N`",
     number=116,
