@@ -42,6 +42,7 @@ from analysis.alignment import alignment
 from analysis.certified import certified_labels
 from analysis.comparison import comparison_rows, differing_verdicts
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.dataframes import table
 from analysis.envelopes import envelope, find_envelopes
 from analysis.findings import Findings, find
@@ -74,6 +75,7 @@ __all__ = [
     "check_measurements",
     "compare_growth",
     "comparison_rows",
+    "curvature_summary",
     "differing_verdicts",
     "envelope",
     "falsify",

@@ -13,6 +13,7 @@ from analysis.alignment import alignment, alignment_table
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
@@ -47,6 +48,7 @@ class Findings:
         growth: which model of trust explains the slice.
         slack: what loosens the bounds; None where the run did not measure it.
         split: the effective constant taken apart; None where the run did not measure it.
+        curvature: sharpness in every form that was measured; None where none was.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
         alignment: the product bound's slack taken apart; None where the run did not measure it.
@@ -63,6 +65,7 @@ class Findings:
     growth: Sequence[Growth]
     slack: xr.Dataset | None
     split: xr.Dataset | None
+    curvature: xr.Dataset | None
     inversions: Sequence[Inversion]
     labels: xr.Dataset | None
     alignment: xr.Dataset | None
@@ -101,6 +104,8 @@ class Findings:
             ("What rounding does", explained.ROUNDING, tables.rounding_table(self.measurements)),
             ("Self-checks", explained.CHECKS, tables.checks_table(self.checks)),
         ]
+        if self.curvature is not None:
+            found.append(("Curvature", explained.CURVATURE, tables.curvature_table(self.curvature)))
         if self.split is not None:
             table = tables.split_table(self.split)
             found.append(("The effective constant, taken apart", explained.SPLIT, table))
@@ -161,6 +166,7 @@ def find(
             growth=compare_growth(measurements),
             slack=slack(measurements),
             split=split(measurements),
+            curvature=curvature_summary(measurements),
             inversions=inversions(measurements, chosen),
             labels=certified_labels(measurements),
             alignment=alignment(measurements),

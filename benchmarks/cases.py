@@ -52,7 +52,7 @@ class Case:
             etas=self.etas,
             spectra="none",
             limit=False,
-            curvature=False,
+            curvature=None,
             spot_check=False,
             ladder=False,
             split="none",

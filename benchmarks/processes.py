@@ -34,7 +34,7 @@ def processes(share: Share, *, width: int, points: int, repeats: int) -> dict[st
     network = Perceptron(spec)
     etas = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, points)])
     settings = SliceSettings(
-        etas=etas, spectra="none", ladder=False, curvature=False, limit=False, split="none", spot_check=False
+        etas=etas, spectra="none", ladder=False, curvature=None, limit=False, split="none", spot_check=False
     )
     busy: dict[str, list[float]] = {}
 

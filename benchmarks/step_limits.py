@@ -167,7 +167,7 @@ def measured(case: Case) -> list[dict[str, Any]]:
         etas=parse_etas("log"),
         samples=1,
         spectra="none",
-        curvature=False,
+        curvature=None,
         spot_check=False,
         ladder=False,
         measure=("default", f"{__file__}:CriticalSharpness"),

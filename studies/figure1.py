@@ -39,7 +39,7 @@ class Preset:
         width: of the hidden layers.
         etas: of the slices.
         jacobian: examples whose Jacobians are measured.
-        curvature: whether the Hessian's curvature is computed beside the slopes'.
+        curvature: as the run takes it: 0 for the Hessian beside the slopes, None for slopes alone.
         chunk: examples at once.
         batch_size: of training.
         schedule: for a network's name, the epochs, steps an epoch (None: one pass), decay and checkpoints.
@@ -48,7 +48,7 @@ class Preset:
     width: int
     etas: npt.NDArray[np.float64]
     jacobian: int
-    curvature: bool
+    curvature: int | None
     chunk: int
     batch_size: int
     schedule: dict[str, tuple[int, int | None, float, str]]
@@ -67,7 +67,7 @@ PRESETS = {
         width=8,
         etas=np.array([0.0, 1e-4, 1e-2, 0.1]),
         jacobian=1,
-        curvature=False,
+        curvature=None,
         chunk=1000,
         batch_size=125,
         schedule=dict.fromkeys(_NETWORKS, (1, 4, 0.9, "2")),
@@ -76,7 +76,7 @@ PRESETS = {
         width=256,
         etas=np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 16)]),
         jacobian=8,
-        curvature=False,
+        curvature=None,
         chunk=5000,  # at width 256 one large product keeps two cores busier than ten small ones
         batch_size=125,  # the plain 16-layer net needs the steps: only thus are its last slices of a trained network
         schedule={
@@ -89,7 +89,7 @@ PRESETS = {
         width=784,
         etas=parse_etas("paper"),
         jacobian=8,
-        curvature=True,
+        curvature=0,
         chunk=500,
         batch_size=250,
         schedule=dict.fromkeys(_NETWORKS, (10, _PUBLISHED_EPOCH, 0.9, "paper")),

@@ -34,7 +34,8 @@ def relu_perceptron(data: DataSet, *, width: int, depth: int, **kind: Any) -> Pe
 def bare_slice(etas: npt.NDArray[np.float64], **more: Any) -> SliceSettings:
     """Loss and breakdown alone, and what is asked for besides; the clock must not decide the last digits."""
     without: dict[str, Any] = {"spectra": "none", "split": "none"}
-    without |= dict.fromkeys(("limit", "curvature", "spot_check", "ladder"), False)
+    without |= dict.fromkeys(("limit", "spot_check", "ladder"), False)
+    without["curvature"] = None
     return SliceSettings(**{"etas": etas, "etas_at_once": 1, **without, **more})
 
 

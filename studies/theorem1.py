@@ -110,7 +110,7 @@ class Theorem1(Study):
             dtype="float64",
             spectra="slice",
             limit=False,
-            curvature=False,
+            curvature=None,
             spot_check=False,
             split="none",
         )

@@ -17,14 +17,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-__all__ = ["ALL", "SMALL_ETA", "Variable", "small_eta_place"]
+__all__ = ["ALL", "EIGENVALUE_TOLERANCE", "SMALL_ETA", "Variable", "small_eta_place"]
 
 SMALL_ETA = 1e-4
 """η₀, on every grid: what is meant by "at η → 0" is read off there (:func:`trust.claims.quantities.at_small_eta`)."""
+EIGENVALUE_TOLERANCE = 1e-4
+"""The residual ‖Hv − λv‖/|λ| above which an eigenvalue is not converged."""
 
 C = ("checkpoint",)
 CE = ("checkpoint", "eta")
 CL = ("checkpoint", "layer")
+CR = ("checkpoint", "rank")
+CLR = ("checkpoint", "layer", "rank")
 CX = ("checkpoint", "example")
 CXL = ("checkpoint", "example", "layer")
 CEL = ("checkpoint", "eta", "layer")
@@ -418,6 +422,115 @@ CURVATURE = _curvature(
     "𝓛''(0) = dᵀHd by differentiating twice; NaN where PyTorch lacks a second derivative",
     "loss",
     "curvature along the slice",
+)
+_eigenvalues = partial(Variable, measure="eigenvalues")
+_RESIDUAL = "‖Hv − λv‖/|λ| of it, by a product of its own: above 1e-4 it is not converged"
+_SHARPNESS = "loss / weight²"
+HESSIAN_EIGENVALUE = _eigenvalues(
+    "hessian_eigenvalue",
+    CR,
+    "the largest eigenvalues λ of the Hessian of all trainable tensors, the largest first; NaN where there are no more",
+    _SHARPNESS,
+    "Hessian eigenvalue",
+)
+HESSIAN_RESIDUAL = _eigenvalues("hessian_residual", CR, _RESIDUAL)
+LOWEST_HESSIAN_EIGENVALUE = _eigenvalues(
+    "lowest_hessian_eigenvalue", CR, "its smallest eigenvalues, the most negative first", _SHARPNESS
+)
+LOWEST_HESSIAN_RESIDUAL = _eigenvalues("lowest_hessian_residual", CR, _RESIDUAL)
+GAUSS_NEWTON_EIGENVALUE = _eigenvalues(
+    "gauss_newton_eigenvalue",
+    CR,
+    "the largest eigenvalues of the Gauss-Newton matrix mean_i J_iᵀ (∂²ℓ_i/∂f²) J_i; NaN where the loss calls the "
+    "network itself",
+    _SHARPNESS,
+    "Gauss-Newton eigenvalue",
+)
+GAUSS_NEWTON_RESIDUAL = _eigenvalues("gauss_newton_residual", CR, _RESIDUAL)
+LAYER_HESSIAN_EIGENVALUE = _eigenvalues(
+    "layer_hessian_eigenvalue",
+    CLR,
+    "the largest eigenvalues of the Hessian's own block of each trainable weight matrix",
+    _SHARPNESS,
+    "Hessian eigenvalue of a layer's block",
+)
+LAYER_HESSIAN_RESIDUAL = _eigenvalues("layer_hessian_residual", CLR, _RESIDUAL)
+LAYER_GAUSS_NEWTON_EIGENVALUE = _eigenvalues(
+    "layer_gauss_newton_eigenvalue",
+    CLR,
+    "the same of the Gauss-Newton matrix",
+    _SHARPNESS,
+    "Gauss-Newton eigenvalue of a layer's block",
+)
+LAYER_GAUSS_NEWTON_RESIDUAL = _eigenvalues("layer_gauss_newton_residual", CLR, _RESIDUAL)
+PRECONDITIONED_EIGENVALUE = _eigenvalues(
+    "preconditioned_eigenvalue",
+    CR,
+    "the largest eigenvalues of P^(−½) H P^(−½), P = (1 − β₁^t)(√v̂ + ε), where Adam's state is known",
+    "loss",
+    "eigenvalue of the preconditioned Hessian",
+)
+PRECONDITIONED_RESIDUAL = _eigenvalues("preconditioned_residual", CR, _RESIDUAL)
+_traces = partial(Variable, measure="traces")
+_ERROR = "standard error of its mean over random signs"
+HESSIAN_TRACE = _traces("hessian_trace", C, "the Hessian's trace by Hutchinson's estimator", _SHARPNESS)
+HESSIAN_TRACE_ERROR = _traces("hessian_trace_error", C, _ERROR, _SHARPNESS)
+GAUSS_NEWTON_TRACE = _traces(
+    "gauss_newton_trace", C, "the Gauss-Newton matrix's, as the eigenvalues are", _SHARPNESS
+)
+GAUSS_NEWTON_TRACE_ERROR = _traces("gauss_newton_trace_error", C, _ERROR, _SHARPNESS)
+NTK_TRACE = _traces(
+    "ntk_trace",
+    C,
+    "the neural tangent kernel's trace Σ_i ‖∂f(x_i)/∂W‖_F² over all examples and trainable tensors, as the mean of "
+    "‖Jᵀu‖² over random signs u (Hutchinson)",
+    "output² / weight²",
+    "trace of the neural tangent kernel",
+)
+NTK_TRACE_ERROR = _traces("ntk_trace_error", C, _ERROR, "output² / weight²")
+_gradients = partial(Variable, measure="gradient-curvature")
+BREAKDOWN_SLOPE = _gradients(
+    "breakdown_slope",
+    CL,
+    "‖(Hd)_l‖_F / ‖g_l‖_F, the gradient breakdown's slope at η → 0 without kinks: what gradient_change/η is more "
+    "at the smallest η is the share of ReLU's kinks",
+)
+GRADIENT_SHARPNESS = _gradients(
+    "gradient_sharpness", C, "gᵀHg/‖g‖² of the full-batch gradient g of all trainable tensors", _SHARPNESS
+)
+GRADIENT_STEP_LIMIT = _gradients(
+    "gradient_step_limit",
+    C,
+    "smallest s > 0 found with 𝓛(W − sg) back at its start, to 1 %: the critical learning rate, and 2/s the critical "
+    "sharpness in the units of the Hessian's eigenvalues; NaN: none found",
+    "weight² / loss",
+    "critical learning rate",
+)
+_norms = partial(Variable, measure="norm-sharpness")
+SIGN_SHARPNESS = _norms(
+    "sign_sharpness",
+    C,
+    "a lower bound on max dᵀHd over ‖d‖∞ ≤ 1, the sharpness of sign descent: the best of ascents from several starts",
+    "loss",
+    "sharpness under ‖·‖∞, at least",
+)
+SPECTRAL_SHARPNESS = _norms(
+    "spectral_sharpness",
+    C,
+    "a lower bound on max dᵀHd over ‖d_l‖₂ ≤ 1 for every trainable weight matrix, others at rest, the sharpness of "
+    "Muon: the best of ascents from several starts",
+    "loss",
+    "sharpness under spectral norms, at least",
+)
+_batches = partial(Variable, measure="batch-sharpness")
+BATCH_SHARPNESS = _batches(
+    "batch_sharpness",
+    C,
+    "E_B[g_Bᵀ H_B g_B / ‖g_B‖²] over 32 random batches of `--batch-sharpness SIZE` examples",
+    _SHARPNESS,
+)
+BATCH_SHARPNESS_ERROR = _batches(
+    "batch_sharpness_error", C, "standard error of its mean over the batches", _SHARPNESS
 )
 _limit = partial(Variable, measure="step-limit")
 STEP_LIMIT = _limit(

@@ -72,7 +72,8 @@ def _wanted(option: click.Parameter) -> str:
         return "text or a list of numbers"
     if isinstance(option.type, type(click.INT)):
         return "a whole number"
-    return "text or a whole number" if option.name in ("chunk", "etas_at_once") else "text"
+    numbers = ("chunk", "etas_at_once", "curvature")
+    return "text or a whole number" if option.name in numbers else "text"
 
 
 def _is(value: Any, wanted: str) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLAIMS",
+    "CURVATURE",
     "DATA",
     "FORMAT",
     "IGNORE",
@@ -51,6 +52,19 @@ def read_count(context: click.Context, option: click.Parameter, text: str) -> in
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         what = "examples" if option.name == "chunk" else "etas"
         raise InputError(f"{option.opts[0]} {text}: give auto, or how many {what} at once (at least 1)")
+    return int(text)
+
+
+def _read_eigenvalues(context: click.Context, option: click.Parameter, text: str) -> int | None:
+    """How many eigenvalues; None for ``none``.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == "none":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InputError(f"--curvature {text}: give how many eigenvalues, 0, or none")
     return int(text)
 
 
@@ -210,6 +224,28 @@ MEASURE = _together(
         default="auto",
         callback=read_count,
     ),
+)
+
+
+CURVATURE = _together(
+    click.option(
+        "--no-curvature",
+        "curvature",
+        flag_value="none",
+        default="0",
+        callback=_read_eigenvalues,
+        help="Differentiate nothing twice, not even along the slice.",
+    ),
+    setting(
+        "curvature",
+        "The K largest eigenvalues of Hessian and Gauss-Newton matrix, whole and layer by layer, with traces, sharpness"
+        " under other norms and the critical learning rate; 0 differentiates twice along the slice alone.",
+        default="0",
+        metavar="K",
+        callback=_read_eigenvalues,
+    ),
+    setting("curvature_lowest", "How many of the Hessian's most negative eigenvalues."),
+    setting("batch_sharpness", "Examples in each mini-batch whose sharpness is averaged (0: none)."),
 )
 
 

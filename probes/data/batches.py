@@ -124,6 +124,20 @@ class Batches:
         inner = [cut - start for cut in self.cuts if start < cut < stop]
         return self._of(kept, (0, *inner) if self.cuts else ())
 
+    def picked(self, places: Sequence[int]) -> Batches:
+        """The examples at these places, in this order within each piece."""
+        kept: list[Batch] = []
+        first = 0
+        for piece in self.pieces:
+            own = [place - first for place in places if first <= place < first + len(piece)]
+            if isinstance(piece, MappedBatch):
+                kept += [piece[place : place + 1].read() for place in own]
+            elif own:
+                rows = torch.tensor(own)
+                kept.append(piece.map(lambda tensor, rows=rows: tensor[rows]))  # type: ignore[misc]
+            first += len(piece)
+        return Batches(kept)
+
     def flip(self) -> Batches:
         """All examples in the opposite order."""
         ends = [*self.cuts[1:], len(self)] if self.cuts else []

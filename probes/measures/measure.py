@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from probes.evaluation.curvature import AdamState
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm
@@ -70,6 +71,7 @@ class Frozen:
         update_size: the size of a real update in units of η; NaN where the direction is none.
         mixed: whether an example's output depends on the others.
         still: names of tensors whose gradient is zero but for rounding: no direction is read off it.
+        adam: Adam's second moments at this checkpoint, under the module's own names; None where they are not known.
     """
 
     evaluator: Evaluator
@@ -82,6 +84,7 @@ class Frozen:
     update_size: float
     mixed: bool
     still: frozenset[str] = frozenset()
+    adam: AdamState | None = None
 
     @property
     def etas(self) -> Floats:

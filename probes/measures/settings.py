@@ -14,11 +14,13 @@ if TYPE_CHECKING:  # the command reads its defaults here, before it loads any li
 
     from probes.measures.adversarial import Ascent
 
-__all__ = ["MOST_ETAS", "SliceSettings"]
+__all__ = ["MOST_EIGENVALUES", "MOST_ETAS", "SliceSettings"]
 
 _LARGEST_ETA = 1e38  # that float32 has room for
 MOST_ETAS = 10_000
 """More can only be a mistake, which takes weeks."""
+MOST_EIGENVALUES = 1000
+"""Likewise: each takes vectors of the network's size, and products with all data."""
 
 
 class _Grid:
@@ -65,7 +67,12 @@ class SliceSettings:
         biases: ``move`` (the released protocol) or ``fixed``.
         batchnorm: the statistics of batch norm, a name of :data:`probes.choices.CHOICES`.
         limit: whether the step limit is searched for.
-        curvature: whether the directional second derivative is computed.
+        curvature: how many of the largest eigenvalues of Hessian, Gauss-Newton matrix and their layers' blocks are
+            taken, with all that stands beside them; 0 for the second derivative along the slice alone, None for
+            nothing of the kind.
+        curvature_lowest: how many of the Hessian's most negative eigenvalues (0: none).
+        batch_sharpness: examples in each of the batches whose sharpness is averaged; 0 for none, and all of them where
+            there are fewer.
         spot_check: whether a few examples' gradients are checked in float64 at a few η.
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
         measure: names of measures, or ``file.py:Name`` of one's own, or one of either; ``default`` are those that the
@@ -96,7 +103,9 @@ class SliceSettings:
     biases: str = "move"
     batchnorm: str = "running"
     limit: bool = True
-    curvature: bool = True
+    curvature: int | None = 0
+    curvature_lowest: int = 0
+    batch_sharpness: int = 0
     spot_check: bool = True
     ladder: bool = True
     measure: tuple[str, ...] = ("default",)
@@ -120,9 +129,16 @@ class SliceSettings:
         for name in ("perturb", "measure"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("samples", "jacobian", "pattern", "alignment", "split_examples"):
+        for name in ("samples", "jacobian", "pattern", "alignment", "split_examples", "batch_sharpness"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
+        for name in ("curvature", "curvature_lowest"):
+            count = getattr(self, name)
+            if isinstance(count, bool) or (count is not None and not 0 <= count <= MOST_EIGENVALUES):
+                raise InputError(
+                    f"{mention(name, count)}: must be a number of eigenvalues from 0 to {MOST_EIGENVALUES}"
+                    + (", or None for no curvature" if name == "curvature" else "")
+                )
         if self.etas_at_once is not None and self.etas_at_once < 1:
             raise InputError(f"{mention('etas_at_once', self.etas_at_once)}: must be at least 1")
         if len(self.etas) > MOST_ETAS:

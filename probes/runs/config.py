@@ -49,6 +49,7 @@ def write_config(
     chosen = {field.name: getattr(source, field.name) for field in fields(source)}
     chosen |= {field.name: getattr(settings, field.name) for field in fields(settings)}
     chosen |= {"etas": settings.etas.tolist(), "shard": shard, "out": str(folder)}
+    chosen["curvature"] = "none" if settings.curvature is None else settings.curvature
     try:
         lines = [f"{name} = {_written(value)}\n" for name, value in chosen.items() if value is not None]
         content = (_HEAD + "\n" + "".join(lines)).encode()

@@ -12,6 +12,9 @@ from probes.data.batches import Batches
 from probes.data.losses import Loss
 from probes.evaluation.evaluator import Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
+from probes.measures.curvature.batches import BATCHES
+from probes.measures.curvature.norms import ASCENTS
+from probes.measures.curvature.traces import TRACE_SAMPLES
 from probes.measures.settings import SliceSettings
 from probes.measures.spot_check import checked_rows, spot_check_examples
 
@@ -20,14 +23,21 @@ __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 WORTH_SAYING = 30.0
 """Seconds above which a run tells what it will take."""
 _TWICE = 3.0  # gradients that differentiating twice takes the time of, and so do the step limit's search and prediction
+_SEARCH, _ASCENT = 15, 6  # products of one search for eigenvalues beside these, and of an ascent
 _LADDER = 6.0  # the same of an example's way through the ladder, in float64
 _SPLIT = 4 / 3  # the gradient with residuals held, and where they are computed
 _FEW = 8  # examples that are timed first
 _ENOUGH = 0.1  # seconds that can be told from noise
 
 
-def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
-    """How many gradients of one example a slice is worth, spectra and Jacobians aside."""
+def gradients_per_slice(settings: SliceSettings, examples: int, matrices: int = 1) -> float:
+    """How many gradients of one example a slice is worth, spectra and Jacobians aside.
+
+    Args:
+        settings: what to measure.
+        examples: how many there are.
+        matrices: the network's weight matrices, each of which has blocks of its own.
+    """
     etas = len(settings.etas) - 1
     sample = min(settings.samples, examples)
     count = (2.0 + etas) * examples  # η = 0 twice, for the noise floor
@@ -35,12 +45,24 @@ def gradients_per_slice(settings: SliceSettings, examples: int) -> float:
         tried = etas * (3 + settings.restarts) * (1 + settings.ascent_steps)
         count += tried * (sample if settings.objective == "output" else _TWICE * examples)
     else:
-        count += _TWICE * examples * (settings.curvature + 2 * settings.limit)
+        count += _TWICE * examples * ((settings.curvature is not None) + 2 * settings.limit)
+    count += _TWICE * examples * _products(settings, matrices)
+    if settings.batch_sharpness:
+        count += _TWICE * BATCHES * min(settings.batch_sharpness, examples)
     split = {"none": 0, "small": 1, "slice": etas}[settings.split]
     count += split * (_SPLIT * examples + 2 * min(settings.split_examples, examples))
     if settings.spot_check:  # float64 is worth two
         count += 3 * (1 + len(checked_rows(settings.etas))) * spot_check_examples(examples)
     return count + _LADDER * etas * sample * settings.ladder
+
+
+def _products(settings: SliceSettings, matrices: int) -> float:
+    """About how many products with all data the second derivatives take."""
+    searches = bool(settings.curvature_lowest) * (settings.curvature_lowest + _SEARCH)
+    if not settings.curvature:
+        return searches
+    searches += (2 + 2 * matrices) * (settings.curvature + _SEARCH)
+    return searches + 3 * TRACE_SAMPLES + 2 * ASCENTS * _ASCENT + 3
 
 
 def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: SliceSettings) -> float:
@@ -95,7 +117,8 @@ def seconds_per_slice(network: nn.Module, data: Batches, loss: Loss, settings: S
                 per_example = slope + (seconds - slope * count) / chunk
         except Exception:  # of anybody's network, on a part of its data; an estimate ends no run
             return math.nan
-    return per_example * gradients_per_slice(settings, len(data))
+    matrices = sum(one.ndim > 1 and one.requires_grad for one in network.parameters())
+    return per_example * gradients_per_slice(settings, len(data), matrices)
 
 
 def about(seconds: float, checkpoints: int) -> str:

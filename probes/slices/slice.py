@@ -19,6 +19,7 @@ from probes.errors import InputError, mention
 from probes.evaluation.at_once import fastest_count
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.compiled import uncompiled, uncompiled_names
+from probes.evaluation.curvature import AdamState
 from probes.evaluation.devices import resolved_device
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing
@@ -54,6 +55,7 @@ def measure_slice(
     following: Mapping[str, Tensor] | None = None,
     progress: Progress | None = None,
     share: Share = ALONE,
+    adam: AdamState | None = None,
 ) -> xr.Dataset:
     """Measure one slice of a frozen network, leaving the network exactly as it was found.
 
@@ -72,6 +74,7 @@ def measure_slice(
         following: the next checkpoint's parameters, for the direction ``update``.
         progress: called with 1 after each η.
         share: the processes that measure it together, all with the same arguments.
+        adam: Adam's second moments, for the preconditioned Hessian of ``curvature``.
 
     Returns:
         Measurements with dims ``checkpoint`` (of size 1), ``eta``, ``layer``, ``example``; the names are
@@ -117,6 +120,7 @@ def measure_slice(
             )
             next_weights = None if following is None else uncompiled_names(following)
             frozen, floor, again = freeze(evaluator, settings, reported, next_weights, mixed=mixed)
+            frozen = replace(frozen, adam=adam)
             measures = [one(frozen) for one in classes if _fits(one, frozen)]
             recording = [one for one in measures if one.records(settings)]
             _record(frozen, 0, [one for one in recording if one.gradients], again)

@@ -183,7 +183,7 @@ def network_slice(
     network.load_state_dict(before)
     settings = SliceSettings(  # losses, slopes and gradients are all that the checks look at
         etas=parse_etas(grid) if isinstance(grid, str) else np.array(grid), direction=direction, dtype=dtype, samples=2,
-        limit=False, curvature=False, ladder=False, spectra="none",
+        limit=False, curvature=None, ladder=False, spectra="none",
     )  # fmt: skip
     return measure_slice(network, x, y, settings=settings, following=after)
 

@@ -37,7 +37,7 @@ def sets_on_the_grid(monkeypatch: pytest.MonkeyPatch, **options: Any) -> float:
     settings |= {
         "etas_at_once": 1,
         "limit": False,
-        "curvature": False,
+        "curvature": None,
         "ascent_steps": 2,
         "restarts": 1,
         "samples": 4,

@@ -34,7 +34,7 @@ class Network(nn.Module):
 def measured(network: nn.Module, **options: Any) -> Any:
     torch.manual_seed(1)
     x, y = torch.randn(60, 8), torch.randint(0, 3, (60,))
-    settings = {"etas": ETAS, "limit": False, "curvature": False, "ladder": False, **options}
+    settings = {"etas": ETAS, "limit": False, "curvature": None, "ladder": False, **options}
     return measure_slice(network, x, y, settings=SliceSettings(**settings))
 
 

@@ -22,7 +22,7 @@ def test_the_input_layers_breakdown_at_initialisation(depth: int) -> None:
         torch.manual_seed(0)
         network = Perceptron(PerceptronSpec(widths, "relu", biases=(True,) * depth))
     settings = SliceSettings(
-        etas=np.array([0.0, *ETAS]), layers="first", samples=0, spectra="none", limit=False, curvature=False
+        etas=np.array([0.0, *ETAS]), layers="first", samples=0, spectra="none", limit=False, curvature=None
     )
     every = 1 if depth == 2 else 2  # half the images, as many of each digit, move these numbers by a tenth
     x, y = data.x[::every], data.y[::every]

@@ -88,7 +88,7 @@ def test_a_convolutional_net_with_batch_norm_that_tells_pitch() -> None:
         heard = subject.network(x).argmax(1)
     # within 60 cents for nearly all: then these are the trained weights, rightly placed
     assert float(((heard - y).abs() <= 3).double().mean()) > 0.9
-    settings = SliceSettings(etas=np.array([0.0, 1e-3, 1e-2]), samples=8, limit=False, curvature=False)
+    settings = SliceSettings(etas=np.array([0.0, 1e-3, 1e-2]), samples=8, limit=False, curvature=None)
     found = measure_slice(subject.network, x, y, settings=settings, names=subject.names)
     kinds = dict(zip(found["layer"].values, found["operator"].values, strict=True))
     assert kinds["conv1.weight"] == "convolution"
@@ -105,7 +105,7 @@ def test_a_recurrent_net_that_tells_speakers() -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.rand(6, 20, 40, generator=random) * 0.1
     y = torch.rand(6, 256, generator=random) * 0.1
-    settings = SliceSettings(etas=np.array([0.0, 1e-3, 1e-2]), samples=4, limit=False, curvature=False)
+    settings = SliceSettings(etas=np.array([0.0, 1e-3, 1e-2]), samples=4, limit=False, curvature=None)
     found = measure_slice(subject.network, x, y, settings=settings, loss="mse", names=subject.names)
     treatment = dict(zip(found["layer"].values, found["treatment"].values, strict=True))
     assert treatment["lstm.weight_hh_l2"] == "perturbed"

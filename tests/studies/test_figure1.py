@@ -26,7 +26,7 @@ def tiny() -> reproduction.Preset:
     schedule = dict.fromkeys(NETWORKS, (2, None, 0.9, "2"))
     etas = np.array([0.0, 0.001, 0.01, 0.1])
     return reproduction.Preset(
-        width=6, etas=etas, jacobian=2, curvature=True, chunk=50, batch_size=100, schedule=schedule
+        width=6, etas=etas, jacobian=2, curvature=0, chunk=50, batch_size=100, schedule=schedule
     )
 
 

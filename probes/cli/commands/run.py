@@ -10,7 +10,7 @@ import click
 from probes.choices import CHOICES
 from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
-from probes.cli.options import MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
+from probes.cli.options import CURVATURE, MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
-@setting("curvature", "Differentiate twice for the Hessian's curvature along the slice.")
+@CURVATURE
 @setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
 @setting(

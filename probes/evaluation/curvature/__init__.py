@@ -9,16 +9,18 @@ from probes.evaluation.curvature.eigenvalues import Eigenpairs, eigenpairs
 from probes.evaluation.curvature.operators import (
     GaussNewtonOperator,
     HessianOperator,
+    LossOperator,
     Operator,
-    Preconditioned,
-    adam_diagonal,
 )
+from probes.evaluation.curvature.preconditioning import AdamState, Preconditioned, adam_diagonal
 from probes.evaluation.curvature.traces import hutchinson_trace
 
 __all__ = [
+    "AdamState",
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",
+    "LossOperator",
     "Operator",
     "Preconditioned",
     "adam_diagonal",

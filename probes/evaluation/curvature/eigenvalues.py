@@ -15,13 +15,14 @@ from torch import Tensor
 
 from probes.errors import InputError, mention
 from probes.evaluation.curvature.operators import Operator, led
+from trust.measurements import EIGENVALUE_TOLERANCE
 
 __all__ = ["Eigenpairs", "Which", "eigenpairs"]
 
 Floats = npt.NDArray[np.float64]
 Which = Literal["largest", "smallest"]
 
-_DENSE = 64
+_DENSE = 32
 """Up to so many dimensions the matrix is formed, which takes a product each."""
 _BASIS = 7
 """Lanczos vectors beyond the wanted eigenvalues; ARPACK's own 20 take more products than they save."""
@@ -69,7 +70,7 @@ def eigenpairs(
     *,
     which: Which = "largest",
     start: Tensor | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = EIGENVALUE_TOLERANCE,
     ncv: int | None = None,
     seed: int = 0,
 ) -> Eigenpairs:

@@ -1,10 +1,10 @@
-"""Symmetric matrices that are known by their products with vectors: Hessian, Gauss-Newton, preconditioned."""
+"""Symmetric matrices that are known by their products with vectors: the Hessian, and Gauss and Newton's."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,8 +22,6 @@ __all__ = [
     "HessianOperator",
     "LossOperator",
     "Operator",
-    "Preconditioned",
-    "adam_diagonal",
     "led",
 ]
 
@@ -95,15 +93,22 @@ class LossOperator(ABC):
         self.lengths = [parameters[name].numel() for name in chosen]
         self.size = sum(self.lengths)
 
-    def block(self, names: Sequence[str]) -> LossOperator:
+    def block(self, names: Sequence[str]) -> Self:
         """The same matrix's diagonal block of some tensors; what was checked is not checked again.
 
         Raises:
             InputError: there is no such tensor.
         """
+        return self._like(self.evaluator, names)
+
+    def on(self, evaluator: Evaluator) -> Self:
+        """The same matrix of the loss on other data; what was checked is not checked again."""
+        return self._like(evaluator, self.names)
+
+    def _like(self, evaluator: Evaluator, names: Sequence[str]) -> Self:
         made = object.__new__(type(self))
         vars(made).update(vars(self))
-        made._begin(self.evaluator, self.parameters, names)
+        made._begin(evaluator, self.parameters, names)
         return made
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -178,42 +183,6 @@ class GaussNewtonOperator(LossOperator):
         return gauss_newton_product(
             self.evaluator, self.parameters, batch, vector, count, forward=self.forward
         )
-
-
-class Preconditioned:
-    """P^(−½) H P^(−½) of an operator H and a diagonal P, which has the eigenvalues of P⁻¹H."""
-
-    def __init__(self, operator: Operator, diagonal: Tensor) -> None:
-        """Take the matrix and P's diagonal (n,).
-
-        Raises:
-            InputError: it has another size, or an element that is not positive and finite.
-        """
-        if diagonal.shape != (operator.size,):
-            raise InputError(f"preconditioner: has shape {tuple(diagonal.shape)}, not ({operator.size},)")
-        if not bool((diagonal.isfinite() & (diagonal > 0)).all()):
-            raise InputError("preconditioner: every element must be positive and finite")
-        self.operator = operator
-        self.size, self.share = operator.size, operator.share
-        self.dtype, self.device = operator.dtype, operator.device
-        self.scale = diagonal.to(self.device, torch.float64).rsqrt().to(self.dtype)
-
-    def product(self, v: Tensor) -> Tensor:
-        """The matrix times v (n,)."""
-        scaled = self.scale * v.to(self.device, self.dtype)
-        return self.scale * self.operator.product(scaled)
-
-
-def adam_diagonal(second: Tensor, *, epsilon: float, beta1: float, step: int) -> Tensor:
-    """Adam's preconditioner P = (1 − β₁^t)(√v̂ + ε), by which the edge of stability is judged.
-
-    Args:
-        second: v̂, the second moment with its bias corrected, in any shape.
-        epsilon: ε.
-        beta1: β₁.
-        step: t, the number of steps taken, at least 1.
-    """
-    return (1 - beta1**step) * (second.double().sqrt() + epsilon)
 
 
 def led(operator: Operator, work: Callable[[Callable[[Tensor], Tensor]], T]) -> T:

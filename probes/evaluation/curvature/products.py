@@ -5,7 +5,7 @@ Sums over the examples of a batch, over a number that the caller chooses: of a w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +15,13 @@ from probes.data.batch import Batch
 from probes.errors import lacks_derivative
 from probes.evaluation.evaluator import Evaluator, Parameters
 
-__all__ = ["gauss_newton_product", "has_forward_mode", "hessian_product", "jacobian_vector_product"]
+__all__ = [
+    "gauss_newton_product",
+    "has_forward_mode",
+    "hessian_product",
+    "jacobian_vector_product",
+    "pulled_back",
+]
 
 Tensors = Mapping[str, Tensor]
 
@@ -100,6 +106,24 @@ def jacobian_vector_product(
     tensors, along = zip(*used, strict=True)
     (pushed,) = torch.autograd.grad(tensors, back, along)
     return pushed
+
+
+def pulled_back(
+    evaluator: Evaluator,
+    parameters: Parameters,
+    batch: Batch,
+    names: list[str],
+    cotangent: Callable[[Tensor], Tensor],
+) -> Tensors | None:
+    """Jᵀu of the tensors ``names``, for a u that is made of the outputs; None where these depend on none of them."""
+    leaves = {name: parameters[name].detach().requires_grad_(True) for name in names}
+    with torch.enable_grad():
+        outputs = evaluator.call({**parameters, **leaves}, batch.inputs)
+    if not outputs.requires_grad:
+        return None
+    u = cotangent(outputs.detach()).to(outputs)
+    found = torch.autograd.grad(outputs, list(leaves.values()), u, materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
 
 
 def has_forward_mode(evaluator: Evaluator, parameters: Parameters, names: list[str]) -> bool:

@@ -24,7 +24,7 @@ UNCOUNTED = NEW - {"log10_path_difference"}
 
 
 def measured(network: nn.Module, x: Any, y: Any, *, loss: str | None = None, **settings: Any) -> xr.Dataset:
-    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
+    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": None, **settings}
     settings.setdefault("samples", 5)
     found = measure_slice(network, x, y, settings=SliceSettings(**settings), loss=loss)
     return found.isel(checkpoint=0)

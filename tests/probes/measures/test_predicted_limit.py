@@ -80,7 +80,7 @@ def found_of(**options: Any) -> xr.Dataset:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4)).double()
     x, y = torch.randn(40, 6, dtype=torch.float64), torch.arange(40) % 4
-    settings: dict[str, Any] = {"ladder": False, "spectra": "none", "curvature": False, "dtype": "float64"}
+    settings: dict[str, Any] = {"ladder": False, "spectra": "none", "curvature": None, "dtype": "float64"}
     etas = options.pop("etas", np.array([0.0, 1e-3, 1e-2, 0.1, 0.5, 1.0]))
     return measure_slice(network, x, y, settings=SliceSettings(etas=etas, **settings | options))
 

@@ -24,7 +24,7 @@ EXACT = torch.float64
 SMALL = np.array([0.0, 1e-4, 0.1])
 WHOLE = ("frozen_residual_change", "residual_change")
 SAMPLE = ("mean_example_change", "sample_cancellation", "sample_residual_factor", "sample_gradient_change")
-PLAIN = {"dtype": "float64", "limit": False, "curvature": False, "ladder": False, "spectra": "none"}
+PLAIN = {"dtype": "float64", "limit": False, "curvature": None, "ladder": False, "spectra": "none"}
 
 
 def measured(network: nn.Module, x: Tensor, y: Tensor, loss: Any = None, **chosen: Any) -> xr.Dataset:

@@ -24,7 +24,7 @@ LEAN: dict[str, Any] = {
     "spectra": "none",
     "split": "none",
     "limit": False,
-    "curvature": False,
+    "curvature": None,
     "samples": 2,
 }
 SCALE = 1.01

@@ -142,7 +142,7 @@ def test_text_goes_through_the_folder_s_own_tokenizer(
     text = np.random.default_rng(0).choice(words, 400)
     (tmp_path / "text.txt").write_text(" ".join(text), "utf-8")
     spec = f"text:{tmp_path / 'text.txt'}"
-    settings = SliceSettings(etas=np.array([0.0, 0.01]), samples=2, limit=False, curvature=False)
+    settings = SliceSettings(etas=np.array([0.0, 0.01]), samples=2, limit=False, curvature=None)
     found = measure(Source((str(tmp_path / "model"),), data=spec), settings)
     assert found.attrs["number_of_examples"] == 400 // 64
     assert found.attrs["loss"] == loss

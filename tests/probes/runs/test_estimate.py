@@ -24,7 +24,7 @@ PLAIN = SliceSettings(
     etas=np.array([0.0, 0.001, 0.01, 0.1]),
     samples=5,
     limit=False,
-    curvature=False,
+    curvature=None,
     spot_check=False,
     ladder=False,
     split="none",
@@ -34,15 +34,15 @@ PLAIN = SliceSettings(
 def test_the_counts_by_hand() -> None:
     # at 0 twice, and three etas
     assert gradients_per_slice(PLAIN, 37) == 5 * 37
-    assert gradients_per_slice(replace(PLAIN, curvature=True), 37) == 8 * 37
-    assert gradients_per_slice(replace(PLAIN, curvature=True, limit=True), 37) == 14 * 37
+    assert gradients_per_slice(replace(PLAIN, curvature=0), 37) == 8 * 37
+    assert gradients_per_slice(replace(PLAIN, curvature=0, limit=True), 37) == 14 * 37
     assert gradients_per_slice(replace(PLAIN, ladder=True), 37) == 5 * 37 + 6 * 3 * 5
     # the residuals held, which is a gradient and a pass forward, and two gradients of every sampled example
     assert gradients_per_slice(replace(PLAIN, split="small"), 37) == 5 * 37 + (4 / 3 + 2) * 37
     assert gradients_per_slice(replace(PLAIN, split="slice"), 37) == 5 * 37 + 3 * (4 / 3 + 2) * 37
     # at 0 and at three etas, once in float32 and, at the cost of two, in float64
     assert gradients_per_slice(replace(PLAIN, spot_check=True), 37) == 5 * 37 + 4 * 3 * 37
-    worst = replace(PLAIN, direction="adversarial", restarts=1, ascent_steps=10, limit=True, curvature=True)
+    worst = replace(PLAIN, direction="adversarial", restarts=1, ascent_steps=10, limit=True, curvature=0)
     # three etas, four ascents, eleven values each
     assert gradients_per_slice(worst, 37) == 5 * 37 + 132 * 5
     assert gradients_per_slice(replace(worst, objective="breakdown"), 37) == (5 + 3 * 132) * 37

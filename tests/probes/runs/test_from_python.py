@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import probes
 from probes import InputError, SliceSettings, Source, measure_run, measure_slice
 
-SETTINGS = SliceSettings(etas=[0, 0.01], limit=False, curvature=False, ladder=False)
+SETTINGS = SliceSettings(etas=[0, 0.01], limit=False, curvature=None, ladder=False)
 X, Y = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 
 

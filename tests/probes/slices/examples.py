@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def measured(network: nn.Module, x: Any, y: Any, **settings: Any) -> xr.Dataset:
     """The slice, without its one-checkpoint dimension."""
-    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
+    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": None, **settings}
     return measure_slice(network, x, y, settings=SliceSettings(**settings)).isel(checkpoint=0)
 
 

@@ -13,7 +13,7 @@ from tests.trust.claims.slices import case_of
 
 
 def test_the_worst_perturbation_end_to_end() -> None:
-    settings: dict[str, Any] = {"limit": True, "curvature": True, "restarts": 1, "ascent_steps": 5}
+    settings: dict[str, Any] = {"limit": True, "curvature": 0, "restarts": 1, "ascent_steps": 5}
     etas = np.array([0.0, 0.01, 0.1])
     for activation, biases in (("relu", True), ("tanh", False)):
         worst = case_of(activation=activation, biases=biases, etas=etas, direction="adversarial", **settings)

@@ -26,7 +26,7 @@ def test_noise_moves_every_layer_by_eta_and_is_seeded() -> None:
 
 def test_the_update_lands_on_the_next_checkpoint() -> None:
     network, following, (x, y) = make(seed=0), make(seed=5), make_data()
-    settings: dict[str, Any] = {"direction": "update", "dtype": "float64", "limit": False, "curvature": False}
+    settings: dict[str, Any] = {"direction": "update", "dtype": "float64", "limit": False, "curvature": None}
     after = dict(following.named_parameters())
     relative = [
         float((after[name].detach() - tensor).norm() / tensor.norm())

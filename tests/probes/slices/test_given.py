@@ -26,7 +26,7 @@ from probes.networks.perceptron import PerceptronSpec
 DRAW = torch.Generator().manual_seed(0)
 X = torch.randn(11, 4, generator=DRAW)
 Y = torch.arange(11) % 3
-QUICK = {"limit": False, "curvature": False, "ladder": False, "split": "none", "spectra": "none"}
+QUICK = {"limit": False, "curvature": None, "ladder": False, "split": "none", "spectra": "none"}
 SETTINGS = SliceSettings(etas=[0, 0.01, 0.1], dtype="float64", **QUICK)  # type: ignore[arg-type]
 
 

@@ -100,7 +100,7 @@ def test_a_tensor_without_a_gradient_stays_put() -> None:
     network, (x, y) = make((6, 4, 3)), make_data()
     with torch.no_grad():
         network.layers[0].bias.fill_(-100)  # every hidden unit is off, so only the last bias has a gradient
-    found = measured(network, x, y, limit=True, curvature=True, jacobian=2)
+    found = measured(network, x, y, limit=True, curvature=0, jacobian=2)
     dead = found.sel(layer="layers.0.weight")
     assert (dead["gradient_norm"] == 0).all()
     assert (dead["gradient_change"] == 0).all()
@@ -113,7 +113,7 @@ def test_a_tensor_without_a_gradient_stays_put() -> None:
 def test_a_parameter_that_is_never_used() -> None:
     network, (x, y) = nn.Linear(6, 3), make_data()
     network.spare = nn.Parameter(torch.ones(2, 2))
-    found = measured(network, x, y, limit=True, curvature=True)
+    found = measured(network, x, y, limit=True, curvature=0)
     spare = found.sel(layer="spare")
     assert (spare["gradient_change"] == 0).all()
     assert (spare["relative_perturbation"] == 0).all()
@@ -124,7 +124,7 @@ def test_zero_weights_and_a_dead_network() -> None:
     network, (x, y) = make((6, 4, 3), bias=False), make_data()
     with torch.no_grad():
         network.layers[1].weight.zero_()
-    found = measured(network, x, y, limit=True, curvature=True, jacobian=2)
+    found = measured(network, x, y, limit=True, curvature=0, jacobian=2)
     assert (found["output_change"] == 0).all()  # all outputs are zero, before and after: 0/0 is no change
     np.testing.assert_allclose(found["loss"], np.log(3), rtol=1e-12)
     zero = found.sel(layer="layers.1.weight")
@@ -149,7 +149,7 @@ def test_a_network_that_overflows_from_the_start_has_no_numbers() -> None:
     with torch.no_grad():
         for layer in network.layers:
             layer.weight.mul_(1e30)
-    found = measured(network, x, y, dtype="float32", limit=True, curvature=True, jacobian=2)
+    found = measured(network, x, y, dtype="float32", limit=True, curvature=0, jacobian=2)
     assert not np.isfinite(found["loss"]).any()
     assert np.isnan(found["step_limit"])
     assert np.isnan(found["gradient_change"][1:].sel(layer="layers.0.weight")).all()
@@ -186,7 +186,7 @@ def test_other_losses() -> None:
     targets = torch.randn(37, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     with torch.no_grad():
         raw = network.double()(x.double()).numpy()
-    settings = SliceSettings(etas=ETAS, dtype="float64", limit=False, curvature=False)
+    settings = SliceSettings(etas=ETAS, dtype="float64", limit=False, curvature=None)
     found = measure_slice(network, x, targets, settings=settings, loss="mse")
     assert float(found["loss"][0, 0]) == pytest.approx(np.mean((raw - targets.numpy()) ** 2), rel=1e-10)
     assert np.isnan(found["accuracy"]).all()

@@ -77,7 +77,7 @@ def measured(network: Perceptron, x: Tensor, y: Tensor, **settings: Any) -> Case
         seen.append({name: tensor.clone() for name, tensor in point.moved.items()})
         record(self, point)
 
-    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": False, **settings}
+    settings = {"etas": ETAS, "dtype": "float64", "limit": False, "curvature": None, **settings}
     settings.setdefault("samples", 6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BoundIngredients, "record", spy)

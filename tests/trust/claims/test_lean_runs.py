@@ -9,7 +9,7 @@ from tests.trust.claims.examples import CLAIMS, real
 
 
 def test_restricted_and_lean_runs_are_judged_without_a_traceback() -> None:
-    for rest in ({"layers": "first"}, {"limit": False, "curvature": False}, {"biases": True}):
+    for rest in ({"layers": "first"}, {"limit": False, "curvature": None}, {"biases": True}):
         measurements, _ = real((5, 4, 3), "relu", direction="gradient", **rest)
         found = judge(measurements)
         assert {v.claim for v in found} == set(CLAIMS)

@@ -215,7 +215,7 @@ def test_what_was_not_measured_says_what_to_add() -> None:
     for settings in ({"ladder": False}, {"spectra": "none"}):
         network = network_of((4, 5, 3), "relu")
         x, y = torch.randn(6, 4).double(), torch.randn(6, 3).double()
-        options = SliceSettings(etas=ETAS, limit=False, curvature=False, samples=6, **settings)
+        options = SliceSettings(etas=ETAS, limit=False, curvature=None, samples=6, **settings)
         found = measure_slice(network, x, y, settings=options, loss="mse")
         for claim in LADDER:
             verdicts = verdict(claim, found)

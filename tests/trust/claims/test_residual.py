@@ -132,7 +132,7 @@ def slice_of(name: str, **settings: Any) -> xr.Dataset:
         "etas": etas,
         "dtype": "float64",
         "samples": 6,
-        "curvature": False,
+        "curvature": None,
         "limit": False,
         **settings,
     }
@@ -197,7 +197,7 @@ def test_a_weight_that_is_used_twice_fails_the_premise() -> None:
     network = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(5, 3)).double()
     x, y = torch.randn(8, 5, dtype=torch.float64), torch.arange(8) % 3
     settings = SliceSettings(
-        etas=np.array([0.0, 1e-2]), dtype="float64", samples=4, curvature=False, limit=False
+        etas=np.array([0.0, 1e-2]), dtype="float64", samples=4, curvature=None, limit=False
     )
     found = measure_slice(network, x, y, settings=settings)
     for claim in (TELESCOPED, SPECTRAL):

@@ -115,7 +115,7 @@ class Attention(nn.Module):
 
 def measured(network: nn.Module, x: Tensor, **settings: Any) -> Any:
     chosen = SliceSettings(
-        etas=np.array([0.0, 0.01, 0.1]), dtype="float64", limit=False, curvature=False, **settings
+        etas=np.array([0.0, 0.01, 0.1]), dtype="float64", limit=False, curvature=None, **settings
     )
     y = torch.arange(len(x)) % 3
     return measure_slice(network.double(), x.double() if x.is_floating_point() else x, y, settings=chosen)

@@ -29,6 +29,6 @@ class Curvature(Measure):
         value = math.nan
         if frozen.direction is not None:
             frozen.path.release()
-            if frozen.settings.curvature:
+            if frozen.settings.curvature is not None:
                 value = directional_curvature(frozen.evaluator, frozen.direction)
         return {variables.CURVATURE: value}

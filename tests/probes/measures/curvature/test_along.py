@@ -12,7 +12,7 @@ from tests.support.reference import make, make_data
 def test_slope_and_curvature_are_the_derivatives_of_the_loss() -> None:
     network, (x, y) = make(activation="tanh"), make_data()
     h = 1e-3
-    found = measured(network, x, y, etas=np.array([0.0, h, 2 * h]), curvature=True)
+    found = measured(network, x, y, etas=np.array([0.0, h, 2 * h]), curvature=0)
     loss, slope = found["loss"].values, found["slope"].values
     # central and one-sided three-point differences err by h² times a third derivative of order 10
     assert slope[1] == pytest.approx((loss[2] - loss[0]) / (2 * h), rel=100 * h**2)
