@@ -51,8 +51,4 @@ STUDIES = {
         " the number of examples?",
     ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
-    "dropped-constant": Entry(
-        "studies.dropped_constant:DroppedConstant",
-        "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",
-    ),
 }
