@@ -345,7 +345,8 @@ def _answer(
         f"Against the number of examples, {size.activations[0]}, after {size.steps} steps: ‖J‖/∏‖A_k‖ goes as"
         f" n^{known['exponent']} (95 % {known['exponent/low']} to {known['exponent/high']}), R² {known['r2']}"
         f" ({known['r2/low']} to {known['r2/high']}): {place}"
-        f" the reported {_REPORTED[0]} to {_REPORTED[1]}."
+        f" the reported {_REPORTED[0]} to {_REPORTED[1]}. With more examples layers are"
+        f" {'more' if law['exponent'] > 0 else 'less'} aligned."
     )
     return "\n".join(lines)
 
