@@ -49,7 +49,7 @@ SPECTRAL_CONDITION = _claim(
     "‖W_k‖₂ is near √(d_k/d_{k−1}) in every layer",
     "‖W_k‖₂, against √(d_k/d_{k−1})",
     variables.SPECTRAL_NORM,
-    70,
+    92,
 )
 
 SPECTRAL_CONDITION_STEP = _claim(
@@ -57,5 +57,5 @@ SPECTRAL_CONDITION_STEP = _claim(
     "‖d_k‖₂, the step's norm per unit of η, is near √(d_k/d_{k−1}) in every layer",
     "‖d_k‖₂, against √(d_k/d_{k−1})",
     variables.DIRECTION_SPECTRAL_NORM,
-    71,
+    93,
 )
