@@ -46,8 +46,4 @@ STUDIES = {
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
-    "dropped-constant": Entry(
-        "studies.dropped_constant:DroppedConstant",
-        "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",
-    ),
 }

@@ -19,6 +19,7 @@ import xarray as xr
 from torch import nn
 
 from analysis import find_envelopes
+from analysis.verdicts import ROUNDING
 from analysis.wording import power
 from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
@@ -28,7 +29,7 @@ from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import measure_slice
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import ends_by_name
+from studies.pieces import beside_paper, ends_by_name, runs_where
 from trust.optim import Fromage
 
 __all__ = ["PRESETS", "Preset", "Theorem1"]
@@ -158,8 +159,14 @@ class Theorem1(Study):
                 own = [_shown(cells[what, depth, rung]) for rung in (_MEASURED, *_RUNGS)]
                 table.append([title, str(depth), *own])
         numbers = ends_by_name({f"{what}/{depth}/{rung}": one for (what, depth, rung), one in cells.items()})
+        true = runs_where(found, spoiled=next(iter(_SPOILED)))["log10"]
+        paper = beside_paper(
+            "The paper's Theorem 1 bounds the change where all its premises hold",
+            true.sel(rung="theorem1-function") < true.sel(rung=_MEASURED) - ROUNDING,
+            "networks, however far the bound is above it",
+        )
         return Conclusion(
-            _answer(size, depths, gaps),
+            f"{_answer(size, depths, gaps)}\n{paper}",
             numbers,
             table,
             draw_panels(panels, columns=3),
