@@ -92,7 +92,7 @@ def test_edge_of_stability_tells_what_its_runs_found(tmp_path: Path) -> None:
     found = numbers("edge-of-stability", tmp_path)
     drawn = pd.read_csv(tmp_path / "edge-of-stability.csv")
     size = PRESETS["toy"]
-    assert len(found) == 3 * (6 * 3 * len(size.rates) + 2 * 3)
+    assert len(found) == 3 * (6 * 3 * len(size.rates) + 3 * 3)
     edges = drawn[drawn["series"] == "its edge"]
     assert set(edges[edges["x_name"] == "time ηt"]["y"]) == {float(gd_edge(step=size.step))}
     # where the solvers begin they are the same network; then they part, plain steps most
