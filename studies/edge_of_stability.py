@@ -369,13 +369,13 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
     ends = {name: _solver_ends(solved, name) for name in SOLVERS}
     edge = float(gd_edge(step=size.step))
     near, far = (number(100 * ends[name]["apart"].high, 2) for name in ("exponential-euler", "sgd"))
-    first = ends["exponential-euler"]["apart, others left"].high
+    first = number(100 * ends["exponential-euler"]["apart, others left"].high, 2)
+    flow, euler, plain = (ends[name]["sharpness"].shown() for name in SOLVERS)
     lines.append(
-        f"Gradient flow to time {size.time:g}: with steps of {size.step:g} exponential Euler is"
-        f" {number(100 * first, 2)} % from Runge-Kutta in function space where gradient descent is {100 * _LEFT:g} % away or more"
-        f" for the first time, and never more than {near} %, gradient descent up to {far} %. Both solvers end at sharpness"
-        f" {ends['flow']['sharpness'].shown()} and {ends['exponential-euler']['sharpness'].shown()}, gradient descent at"
-        f" {ends['sgd']['sharpness'].shown()}, where 2/η is {number(edge, 3)}."
+        f"Gradient flow to time {size.time:g}: with steps of {size.step:g} exponential Euler is {first} % from"
+        f" Runge-Kutta in function space where gradient descent is {100 * _LEFT:g} % away or more for the first time, and"
+        f" never more than {near} %, gradient descent up to {far} %. Both solvers end at sharpness {flow} and {euler},"
+        f" gradient descent at {plain}, where 2/η is {number(edge, 3)}."
     )
     return "\n".join(lines)
 
