@@ -373,8 +373,8 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
     flow, euler, plain = (ends[name]["sharpness"].shown() for name in SOLVERS)
     lines.append(
         f"Gradient flow to time {size.time:g}: with steps of {size.step:g} exponential Euler is {first} % from"
-        f" Runge-Kutta in function space where gradient descent is {100 * _LEFT:g} % away or more for the first time, and"
-        f" never more than {near} %, gradient descent up to {far} %. Both solvers end at sharpness {flow} and {euler},"
+        f" Runge-Kutta in function space where gradient descent is {100 * _LEFT:g} % away or more for the first time,"
+        f" and never more than {near} %, gradient descent up to {far} %. Both solvers end at sharpness {flow} and {euler},"
         f" gradient descent at {plain}, where 2/η is {number(edge, 3)}."
     )
     return "\n".join(lines)
