@@ -66,8 +66,6 @@ CASES = {
     "sam": Case("SAM", "sam", edge="SAM's edge"),
 }
 _SOLVED = "solvers"
-_LEFT = 0.05
-"""How far from the flow's outputs, relative to them, a solver has left it."""
 
 
 @dataclass(frozen=True)
@@ -296,19 +294,9 @@ def _solver_ends(solved: xr.Dataset, name: str) -> dict[str, Interval]:
     own = solved.sel(series=name)
     return {
         "sharpness": interval(own["sharpness"].values[:, -1]),
-        "apart": interval(own["apart"].max("point", skipna=False).values),
-        "apart, others left": interval(_where_left(solved, name)),
+        "apart": interval(own["apart"].values[:, -1]),
+        "worst": interval(own["apart"].max("point", skipna=False).values),
     }
-
-
-def _where_left(solved: xr.Dataset, name: str) -> list[float]:
-    """A solver's distance where gradient descent has left the flow first; NaN for seeds where it does not."""
-    left = solved["apart"].sel(series="sgd").values >= _LEFT
-    own = solved["apart"].sel(series=name).values
-    return [
-        float(values[np.argmax(gone)]) if gone.any() else math.nan
-        for values, gone in zip(own, left, strict=True)
-    ]
 
 
 def _panels(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> list[Panel]:
@@ -360,24 +348,27 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
                 if not math.isnan(j["crossed"].middle):
                     where = f"crosses after {made.goal:g} accuracy"
             else:
-                where = f"{j['ratio'].shown()} from step {j['crossed'].shown(3)} on"
+                where = f"{j['ratio'].shown(3)} from step {j['crossed'].shown(3)} on"
                 if made.goal is not None:
                     where += f", then down to {j['last'].shown()}"
             parts.append(f"η = {row.lr:g}: {where}")
         what = "Preconditioned sharpness" if made.optimizer == "adam" else "Sharpness"
         lines.append(f"{made.title}: {what.lower()} over {made.edge}, {'; '.join(parts)}.")
     ends = {name: _solver_ends(solved, name) for name in SOLVERS}
-    edge = float(gd_edge(step=size.step))
-    near, far = (number(100 * ends[name]["apart"].high, 2) for name in ("exponential-euler", "sgd"))
-    first = number(100 * ends["exponential-euler"]["apart, others left"].high, 2)
+    shares = {name: _percent(own["apart"]) for name, own in ends.items()}
+    worst = _percent(ends["exponential-euler"]["worst"])
     flow, euler, plain = (ends[name]["sharpness"].shown() for name in SOLVERS)
     lines.append(
-        f"Gradient flow to time {size.time:g}: with steps of {size.step:g} exponential Euler is {first} % from"
-        f" Runge-Kutta in function space where gradient descent is {100 * _LEFT:g} % away or more for the first time,"
-        f" and never more than {near} %, gradient descent up to {far} %. Both solvers end at sharpness {flow} and {euler},"
-        f" gradient descent at {plain}, where 2/η is {number(edge, 3)}."
+        f"Gradient flow to time {size.time:g} with steps of {size.step:g}, for which 2/η is"
+        f" {number(float(gd_edge(step=size.step)), 3)}: exponential Euler ends {shares['exponential-euler']} % from"
+        f" Runge-Kutta in function space (at worst, in its first steps, {worst} %), gradient descent {shares['sgd']} %."
+        f" The solvers pass the edge, to sharpness {flow} and {euler}; gradient descent ends at {plain}."
     )
     return "\n".join(lines)
+
+
+def _percent(share: Interval) -> str:
+    return Interval(100 * share.low, 100 * share.middle, 100 * share.high).shown()
 
 
 def _table(rows: Sequence[Row]) -> list[list[str]]:
