@@ -111,7 +111,7 @@ _PAPER = (
 )
 PRESETS = {
     "toy": Preset(8, 40, 15, 4, _QUICK, 0.1, 1.0, 0.25, 5),
-    "quick": Preset(32, 500, 3000, 61, _QUICK, 0.1, 60.0, 0.15, 10),
+    "quick": Preset(32, 500, 3000, 61, _QUICK, 0.1, 30.0, 0.2, 10),
     "paper": Preset(200, 5000, 10_000, 101, _PAPER, 0.1, 100.0, 0.02, 20),
 }
 
@@ -294,7 +294,8 @@ def _solver_ends(solved: xr.Dataset, name: str) -> dict[str, Interval]:
     own = solved.sel(series=name)
     return {
         "sharpness": interval(own["sharpness"].values[:, -1]),
-        "apart": interval(own["apart"].max("point", skipna=False).values),
+        "apart": interval(own["apart"].values[:, -1]),
+        "worst": interval(own["apart"].max("point", skipna=False).values),
     }
 
 
@@ -347,23 +348,27 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
                 if not math.isnan(j["crossed"].middle):
                     where = f"crosses after {made.goal:g} accuracy"
             else:
-                where = f"{j['ratio'].shown()} from step {j['crossed'].shown(3)} on"
+                where = f"{j['ratio'].shown(3)} from step {j['crossed'].shown(3)} on"
                 if made.goal is not None:
                     where += f", then down to {j['last'].shown()}"
             parts.append(f"η = {row.lr:g}: {where}")
         what = "Preconditioned sharpness" if made.optimizer == "adam" else "Sharpness"
         lines.append(f"{made.title}: {what.lower()} over {made.edge}, {'; '.join(parts)}.")
     ends = {name: _solver_ends(solved, name) for name in SOLVERS}
-    edge = float(gd_edge(step=size.step))
-    near, far = (number(100 * ends[name]["apart"].high, 2) for name in ("exponential-euler", "sgd"))
+    shares = {name: _percent(own["apart"]) for name, own in ends.items()}
+    worst = _percent(ends["exponential-euler"]["worst"])
+    flow, euler, plain = (ends[name]["sharpness"].shown() for name in SOLVERS)
     lines.append(
-        f"Gradient flow to time {size.time:g}: exponential Euler with steps of {size.step:g} stays within"
-        f" {near} % of Runge-Kutta in function space, and both end at"
-        f" sharpness {ends['flow']['sharpness'].shown()} and {ends['exponential-euler']['sharpness'].shown()};"
-        f" gradient descent of that step is up to {far} % away and ends at"
-        f" {ends['sgd']['sharpness'].shown()}, where 2/η is {number(edge, 3)}."
+        f"Gradient flow to time {size.time:g} with steps of {size.step:g}, for which 2/η is"
+        f" {number(float(gd_edge(step=size.step)), 3)}: exponential Euler ends {shares['exponential-euler']} % from"
+        f" Runge-Kutta in function space (at worst, in its first steps, {worst} %), gradient descent {shares['sgd']} %."
+        f" The solvers pass the edge, to sharpness {flow} and {euler}; gradient descent ends at {plain}."
     )
     return "\n".join(lines)
+
+
+def _percent(share: Interval) -> str:
+    return Interval(100 * share.low, 100 * share.middle, 100 * share.high).shown()
 
 
 def _table(rows: Sequence[Row]) -> list[list[str]]:

@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 _SHOWN = {
     "batch_sharpness": "batch sharpness over 2/η",
     "sharpness": "sharpness over 2/η",
-    "noise": "noise kernel, η tr Θ/(2Bn)",
+    "noise": "noise kernel, η tr Θ/(2BnC)",
     "loss": "training loss",
 }
 _BATCHES, _SIGNS = 32, 4
@@ -63,7 +63,7 @@ class Preset:
 
 PRESETS = {
     "toy": Preset(8, 40, (4, 40), (0.05,), 12, 3),
-    "quick": Preset(32, 500, (4, 16, 64, 500), (0.02, 0.05, 0.1), 3000, 21),
+    "quick": Preset(32, 500, (4, 16, 64, 500), (0.05, 0.1, 0.2), 3000, 21),
     "paper": Preset(200, 5000, (8, 32, 128, 512, 5000), (0.01, 0.02, 0.04), 20_000, 41),
 }
 
@@ -79,8 +79,9 @@ class StochasticEdge(Study):
         f"Batch sharpness is E[g·Hg/‖g‖²] over {_BATCHES} random batches of the size trained with, H and g the batch's"
         " own. With the full batch it is the curvature along the gradient, which oscillates about its edge.",
         "All sizes take the same number of steps, so small batches see fewer examples.",
-        "The noise kernel's norm is taken for small steps, where it is η tr Θ/(2Bn), Θ the neural tangent kernel over n"
-        " examples; its edge, at 1, is that of Agarwala and Pennington for square loss.",
+        "The noise kernel's norm is taken for small steps, where it is η tr Θ/(2BnC), Θ the neural tangent kernel over"
+        " n examples of C outputs, as if outputs had a kernel each; its edge, at 1, is that of Agarwala and Pennington"
+        " for square loss.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
@@ -88,7 +89,7 @@ class StochasticEdge(Study):
         return [{"batch": batch, "lr": lr} for batch in size.batch_sizes for lr in size.rates]
 
     def measure(self, size: Preset, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
-        """What :func:`studies.trajectory.follow` finds, ``batch_sharpness`` and ``kernel``, the trace (point)."""
+        """What :func:`studies.trajectory.follow` finds, ``batch_sharpness``, the ``kernel``'s trace, and ``outputs``."""
         few = data.head(size.examples)
         batch, lr = int(run["batch"]), float(run["lr"])
         settings = TrainingSettings(
@@ -114,7 +115,7 @@ class StochasticEdge(Study):
 
         found = follow(settings, folder / "checkpoints", few, points=size.points, more=more)
         shutil.rmtree(folder / "checkpoints")  # nothing else is asked of them
-        return found
+        return found.assign(outputs=settings.network.outputs)
 
     def conclude(self, size: Preset, found: xr.Dataset) -> Conclusion:
         """What settles where."""
@@ -143,21 +144,23 @@ class StochasticEdge(Study):
         )
 
 
-def noise_kernel(trace: Floats, *, step: float, batch: int, examples: int) -> Floats:
-    """η tr Θ/(2Bn), the norm of the noise kernel K for small steps; 0 for the full batch, which has no noise.
+def noise_kernel(trace: Floats, *, step: float, batch: int, examples: int, outputs: int) -> Floats:
+    """η tr Θ/(2BnC), the norm of the noise kernel for small steps; 0 for the full batch, which has no noise.
 
-    Σ_α ηλ_α/(B(2 − ηλ_α)) over the eigenvalues λ of Θ/n, where ηλ is small against 2; batches are drawn without an
-    example twice, which leaves the share (n − B)/(n − 1) of the noise. The loss of square loss's stochastic gradient
-    descent falls on average where the norm is below 1.
+    Σ_α ηλ_α/(B(2 − ηλ_α)) over the eigenvalues λ of one output's Θ/n, where ηλ is small against 2. Outputs are taken to
+    have a kernel each and no part in each other's, so that one's trace is a C-th of all. Batches are drawn without an
+    example twice, which leaves the share (n − B)/(n − 1) of the noise. Square loss is said to fall on average where the
+    norm is below 1.
 
     Args:
         trace: tr Θ = Σ_i ‖∂f(x_i)/∂W‖².
         step: η.
         batch: B.
         examples: n.
+        outputs: C.
     """
     drawn = (examples - batch) / max(examples - 1, 1)
-    return step * trace / (2 * batch * examples) * drawn
+    return step * trace / (2 * batch * examples * outputs) * drawn
 
 
 def judged(own: xr.Dataset, batch: int, lr: float, examples: int) -> dict[str, Floats]:
@@ -167,7 +170,9 @@ def judged(own: xr.Dataset, batch: int, lr: float, examples: int) -> dict[str, F
         "step": own["step"].values,
         "batch_sharpness": own["batch_sharpness"].values / edge,
         "sharpness": own["sharpness"].values / edge,
-        "noise": noise_kernel(own["kernel"].values, step=lr, batch=batch, examples=examples),
+        "noise": noise_kernel(
+            own["kernel"].values, step=lr, batch=batch, examples=examples, outputs=int(own["outputs"][0])
+        ),
         "loss": own["loss"].values,
     }
 

@@ -92,7 +92,7 @@ def test_edge_of_stability_tells_what_its_runs_found(tmp_path: Path) -> None:
     found = numbers("edge-of-stability", tmp_path)
     drawn = pd.read_csv(tmp_path / "edge-of-stability.csv")
     size = PRESETS["toy"]
-    assert len(found) == 3 * (6 * 3 * len(size.rates) + 2 * 3)
+    assert len(found) == 3 * (6 * 3 * len(size.rates) + 3 * 3)
     edges = drawn[drawn["series"] == "its edge"]
     assert set(edges[edges["x_name"] == "time ηt"]["y"]) == {float(gd_edge(step=size.step))}
     # where the solvers begin they are the same network; then they part, plain steps most
@@ -114,10 +114,14 @@ def test_sam_is_asked_for_before_anything_runs(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_noise_kernel_is_the_sum_over_eigenvalues_for_small_steps() -> None:
     values, step, batch, n = np.array([3.0, 0.5, 0.01]), 1e-4, 4, 100
-    trace = n * values.sum()  # of Θ, whose eigenvalues are n times those of JᵀJ/n
+    trace = (
+        3 * n * values.sum()
+    )  # of Θ, whose eigenvalues are n times those of JᵀJ/n, for each of three outputs
     whole = float(np.sum(step * values / (batch * (2 - step * values)))) * (n - batch) / (n - 1)
-    assert noise_kernel(trace, step=step, batch=batch, examples=n) == pytest.approx(whole, rel=1e-3)
-    assert noise_kernel(trace, step=step, batch=n, examples=n) == 0
+    assert noise_kernel(trace, step=step, batch=batch, examples=n, outputs=3) == pytest.approx(
+        whole, rel=1e-3
+    )
+    assert noise_kernel(trace, step=step, batch=n, examples=n, outputs=3) == 0
 
 
 def test_batches_and_kernel_are_those_of_one_layer_in_closed_form(tmp_path: Path) -> None:
