@@ -30,7 +30,7 @@ def test_ratios_and_stable_ranks_are_those_of_the_matrices() -> None:
         steps.append(float(gradient[0] / gradient.norm() * own.norm()))
         ranks.append(float((gradient.norm() / gradient[0]) ** 2))
     np.testing.assert_allclose(found["weight"][0], norms / scales, rtol=1e-9)
-    np.testing.assert_allclose(found["step"][0], steps / scales, rtol=1e-9)
+    np.testing.assert_allclose(found["direction"][0], steps / scales, rtol=1e-9)
     np.testing.assert_allclose(found["stable_rank"][0], ranks, rtol=1e-9)
     for claim, values in (("spectral-condition", norms), ("spectral-condition-step", steps)):
         (verdict,) = judge(run, claim)
