@@ -16,7 +16,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity
 from trust.claims.premises import told
-from trust.claims.quantities import log10
+from trust.claims.quantities import log10, weights
 from trust.edge import adam_edge, gd_edge, ntk_edge, sam_edge
 
 __all__ = [
@@ -96,8 +96,10 @@ def ntk_threshold(measurements: Measurements) -> xr.DataArray:
     batch, examples = (measurements.attrs.get(name, np.nan) for name in ("batch_size", "number_of_examples"))
     if not float(batch) < float(examples):
         return _step(measurements) * np.nan
+    outputs = int(weights(measurements)[variables.ROWS].values[-1])
     return _where_known(
-        lambda step: ntk_edge(step=step, batch_size=batch, examples=examples), step=_step(measurements)
+        lambda step: ntk_edge(step=step, batch_size=batch, examples=examples, outputs=outputs),
+        step=_step(measurements),
     )
 
 
@@ -274,9 +276,9 @@ STOCHASTIC_EDGE = _edge(
 )
 STOCHASTIC_EDGE_NTK = _edge(
     "stochastic-edge-ntk",
-    "Agarwala and Pennington, arXiv 2404.19261, in the form of small ηλ: (η/2)(1/B − 1/N) tr K/N is 1",
+    "Agarwala and Pennington, arXiv 2404.19261, in the form of small ηλ: (η/2)(1/B − 1/N) tr K/(N C) is 1",
     "with small batches the neural tangent kernel's trace, once it has risen there, stays near its own edge",
-    "Σ_i ‖∂f(x_i)/∂W‖²/N, against 2/(η (1/B − 1/N))",
+    "Σ_i ‖∂f(x_i)/∂W‖²/N, against 2C/(η (1/B − 1/N)), C outputs",
     _ntk_mean,
     ntk_threshold,
     (_optimizer("sgd"), MINI_BATCH, SQUARE_LOSS),
