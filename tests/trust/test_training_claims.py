@@ -131,9 +131,8 @@ def test_batches_have_their_own_edge_if_they_are_the_trainings() -> None:
 
 
 def test_the_kernels_trace_has_an_edge() -> None:
-    edge = float(
-        ntk_edge(step=0.1, batch_size=10, examples=100, outputs=3)
-    )  # of the last of two 3 × 3 matrices
+    width = int(measured()["rows"].values[-1])
+    edge = float(ntk_edge(step=0.1, batch_size=10, examples=100, outputs=width))
     assert edge == pytest.approx(width * 2 / (0.1 * 0.09))
     found = verdict("stochastic-edge-ntk", [0.0] * 2, ntk_trace=[100.0, 100 * 1.1 * edge], batch_size=10)
     assert found.words == "×1.1"
