@@ -39,7 +39,7 @@ class Verdict:
     Attributes:
         claim: id.
         kind: the claim's: theorem, lemma, model, estimate or rule.
-        checkpoint: label.
+        checkpoint: label; None for a claim about the whole training run.
         status: see :class:`Status`.
         premises: name to whether it holds; None where it is not known. Where premises hold at some points
             only, the status, and all numbers here, are of the points at which all of them hold.
@@ -58,7 +58,7 @@ class Verdict:
 
     claim: str
     kind: Kind
-    checkpoint: str
+    checkpoint: str | None
     status: Status
     premises: Mapping[str, bool | None]
     holds_fraction: float = math.nan

@@ -77,7 +77,10 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Rows:
             [
                 claim,
                 own[0].kind.value,
-                "; ".join(f"{in_words(alike[status])} ({count})" for status, count in counts),
+                "; ".join(
+                    f"{in_words(alike[status])} ({count if own[0].checkpoint is not None else 'training'})"
+                    for status, count in counts
+                ),
                 power(max(known)) if known else "–",
                 span([verdict.log10_constant for verdict in own], power),
                 reasons.most_common(1)[0][0] if reasons else "",
@@ -105,7 +108,12 @@ def limits_table(limits: xr.Dataset) -> Rows:
             certified += f" (of {int(one['certified_examples'])} examples)"
         numbers.append(certified)
         rows.append([str(label), *numbers, shown])
-    return rows
+    return rows if bool(limits["certified"].notnull().any()) else _without(rows, "certified")
+
+
+def _without(rows: Rows, column: str) -> Rows:
+    place = rows[0].index(column)
+    return [[*row[:place], *row[place + 1 :]] for row in rows]
 
 
 def curvature_table(curvature: xr.Dataset) -> Rows:

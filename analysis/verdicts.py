@@ -15,7 +15,7 @@ from analysis.completion import completed
 from analysis.statuses import GOOD_FACTOR, Status, Verdict
 from analysis.step_limits import how_far_searched
 from trust import measurements as variables
-from trust.claims import Claim, Kind, Premise, claims_of
+from trust.claims import Claim, Kind, Premise, Quantity, claims_of
 from trust.claims.remembering import once
 from trust.measurements import ALL
 
@@ -65,8 +65,10 @@ _WITHOUT_OUTPUTS = {
 
 def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]) -> list[Verdict]:
     """Both sides and the premises at once for all checkpoints, the verdict on each alone."""
-    labels = [str(label) for label in measurements["checkpoint"].values]
+    labels: list[str | None] = [str(label) for label in measurements["checkpoint"].values]
     checks = {premise: _check(measurements, premise) for premise in claim.premises}
+    if claim.trajectory:
+        labels, checks = [None], {premise: _together(check) for premise, check in checks.items()}
     truths = [_truths(checks, place) for place in range(len(labels))]
     missing = [name for name in claim.needs if name not in measured_names]
     if missing or _no_slice(measurements, claim):
@@ -82,22 +84,21 @@ def _judge(measurements: xr.Dataset, claim: Claim, measured_names: set[Hashable]
             _not_measured(claim, label, truth, remark, slice_missing=_no_slice(measurements, claim))
             for label, truth in zip(labels, truths, strict=True)
         ]
-    measured, bound = xr.broadcast(
-        _bare(once(claim.measured)(measurements)), _bare(once(claim.bound)(measurements))
-    )
+    gathered = _together if claim.trajectory else _bare
+
+    def of(quantity: Quantity) -> xr.DataArray:
+        return gathered(once(quantity)(measurements))
+
+    measured, bound = xr.broadcast(of(claim.measured), of(claim.bound))
     measured = measured.transpose("checkpoint", ...)
     slack = xr.full_like(measured, ROUNDING, dtype=float)
     if claim.log10_allowance is not None:
-        slack = slack + _bare(once(claim.log10_allowance)(measurements)).fillna(0.0)
+        slack = slack + of(claim.log10_allowance).fillna(0.0)
     standings = [_standing(check, measured) for premise, check in checks.items() if premise.gates]
-    trivial = (
-        xr.full_like(measured, np.nan, dtype=float)
-        if claim.trivial is None
-        else _bare(once(claim.trivial)(measurements))
-    )
+    trivial = xr.full_like(measured, np.nan, dtype=float) if claim.trivial is None else of(claim.trivial)
     sides = [measured.values, *(_like(side, measured) for side in (bound, slack, trivial))]
     searched = how_far_searched(measurements) if claim.subject == "step" else [""] * len(labels)
-    constant = None if claim.log10_constant is None else once(claim.log10_constant)(measurements)
+    constant = None if claim.log10_constant is None else of(claim.log10_constant)
     coordinates = {dim: measured[dim].values for dim in measured.dims[1:] if dim in measured.coords}
     return [
         _judge_one(
@@ -180,6 +181,11 @@ def _bare(values: xr.DataArray) -> xr.DataArray:
     return values.reset_coords(drop=True)
 
 
+def _together(values: xr.DataArray) -> xr.DataArray:
+    """All checkpoints as moments of one run."""
+    return _bare(values).rename(checkpoint="moment").expand_dims("checkpoint")
+
+
 def _like(values: xr.DataArray, measured: xr.DataArray) -> Floats:
     if _fits(values, measured, values.dims):
         return np.asarray(_spread(values.values, values.dims, measured), dtype=np.float64)
@@ -210,7 +216,7 @@ def _broken_everywhere(truths: Mapping[Premise, _Truth]) -> str:
 
 
 def _not_measured(
-    claim: Claim, label: str, truths: Mapping[Premise, _Truth], remark: str, *, slice_missing: bool
+    claim: Claim, label: str | None, truths: Mapping[Premise, _Truth], remark: str, *, slice_missing: bool
 ) -> Verdict:
     """What is said without numbers: where a premise is known to fail, no option of the run would bring them."""
     broken = "" if slice_missing else _broken_everywhere(truths)
@@ -221,7 +227,7 @@ def _not_measured(
 
 def _judge_one(
     claim: Claim,
-    label: str,
+    label: str | None,
     points: _Points,
     truths: Mapping[Premise, _Truth],
     log10_constant: float,
@@ -408,7 +414,7 @@ def _place(ratio: Floats, coordinates: Sequence[tuple[str, npt.NDArray[Any] | No
 
 def _without_evidence(
     claim: Claim,
-    label: str,
+    label: str | None,
     status: Status,
     truths: Mapping[Premise, _Truth],
     remark: str,

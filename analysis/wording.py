@@ -35,12 +35,18 @@ __all__ = [
 ]
 
 
+_DIGITS = 5
+_LARGEST_IN_DIGITS = 10.0**_DIGITS
+
+
 def number(value: float, digits: int = 3) -> str:
     """A number with ``digits`` significant digits; a dash for NaN."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    if 10.0**digits <= abs(value) < _LARGEST_IN_DIGITS:
+        value, digits = float(f"{value:.{digits}g}"), _DIGITS  # 260, not 2.6e+02
     return f"{value:.{digits}g}".replace("-", "−")
 
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from figures.certified import *
     from figures.comparison import *
     from figures.constants import *
-    from figures.dropped_constant import *
     from figures.figure1 import *
     from figures.network import *
     from figures.panels import *
@@ -65,7 +64,6 @@ _NAMES = {
     " plot_constants_across_layers numbers_of_constants_across_layers draw_constants numbers_of_constants",
     "comparison": "draw_compared_breakdown draw_compared_constants draw_compared_limits"
     " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
-    "dropped_constant": "draw_dropped_constant numbers_of_dropped_constant",
     "panels": "Panel Series draw_panels numbers_of_panels",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",
     "steps": "plot_step_limits numbers_of_step_limits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from figures.legends import gathered_legend
 __all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels"]
 
 _MARKS = "os^DvPX*<>"
+_MOST_COLORS = 8
+"""So many can be told apart, whoever looks."""
 _FEW_TICKS = 5
 """So many names fit beside each other."""
 
@@ -76,36 +78,48 @@ class Panel:
     ticks: Sequence[str] | None = None
 
 
-def draw_panels(panels: Sequence[Panel], *, columns: int = 2, height: float = 2.1) -> Figure:
+def draw_panels(
+    panels: Sequence[Panel | None], *, columns: int = 2, height: float = 2.1, same_heights: bool = False
+) -> Figure:
     """All panels in a grid, with one legend.
 
     Args:
-        panels: in the order of reading.
+        panels: in the order of reading; None leaves a place empty.
         columns: how many side by side.
         height: of each, in inches.
+        same_heights: whether those of a row have one y axis.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    places: dict[str, int] = {}  # each label's in the first panel that shows it
-    for panel in panels:
-        for k, one in enumerate(panel.series):
-            places.setdefault(one.label, k)
-    lines = list(dict.fromkeys(name for panel in panels for name in (*panel.levels, *panel.places)))
+    drawn = [panel for panel in panels if panel is not None]
+    labels = list(dict.fromkeys(one.label for panel in drawn for one in panel.series))
+    places = {label: k for k, label in enumerate(labels)}
+    if len(labels) > _MOST_COLORS:  # else each label's in the first panel that shows it
+        places = {}
+        for panel in drawn:
+            for k, one in enumerate(panel.series):
+                places.setdefault(one.label, k)
+    lines = list(dict.fromkeys(name for panel in drawn for name in (*panel.levels, *panel.places)))
     width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
     with style.context():
         figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        shared: Literal["row", "none"] = "row" if same_heights else "none"
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=shared).ravel()
         palette = list(
             style.category_colors([str(k) for k in range(max(places.values(), default=0) + 1)]).values()
         )
         colors = {label: palette[k % len(palette)] for label, k in places.items()}
         marks = {label: _MARKS[k % len(_MARKS)] for label, k in places.items()}
         greys = {name: str(0.15 + 0.45 * k / max(len(lines) - 1, 1)) for k, name in enumerate(lines)}
-        for ax, panel in zip(grid, panels, strict=False):
-            _draw(ax, panel, colors, marks, greys)
-        for ax in grid[len(panels) :]:
-            ax.set_axis_off()
-        gathered_legend(figure, grid[: len(panels)])
+        axes = []
+        for place, ax in enumerate(grid):
+            shown = panels[place] if place < len(panels) else None
+            if shown is None:
+                ax.set_axis_off()
+            else:
+                _draw(ax, shown, colors, marks, greys)
+                axes.append(ax)
+        gathered_legend(figure, axes)
     return figure
 
 
@@ -143,11 +157,13 @@ def _draw(
         ax.set_ylim(*panel.limits)
 
 
-def numbers_of_panels(panels: Sequence[Panel]) -> pd.DataFrame:
+def numbers_of_panels(panels: Sequence[Panel | None]) -> pd.DataFrame:
     """What ``draw_panels`` draws: a row a point, and one for each line across or up a panel."""
     rows: list[dict[str, Any]] = []
     for panel in panels:
-        common = {"panel": panel.title, "x_name": panel.x, "y_name": panel.y}
+        if panel is None:
+            continue
+        common = {"panel": panel.title.replace("\n", ", "), "x_name": panel.x, "y_name": panel.y}
         for one in panel.series:
             x, middle = np.atleast_1d(one.x), np.atleast_1d(one.middle)
             low = np.full(len(x), np.nan) if one.low is None else np.atleast_1d(one.low)

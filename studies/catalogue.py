@@ -58,8 +58,4 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
-    "dropped-constant": Entry(
-        "studies.dropped_constant:DroppedConstant",
-        "What is the constant that deep relative trust drops made of, at 2, 16 and 50 layers?",
-    ),
 }

@@ -1,8 +1,10 @@
 """``probe study constant``: what is the dropped constant made of, for other networks and optimisers, at equal accuracy?
 
 Perceptrons of 2 to 50 layers, plain, residual and normalised, convolutional networks, a residual one of 16 layers and a
-transformer are trained by several optimisers. The effective constant is taken apart (THEORY 4 to 6) at the start, where
-training first reaches two accuracies, and at the end. Beside it stand the slices of Figure 1, at the end of training.
+transformer are trained by several optimisers. The effective constant is taken apart (THEORY 3) at the start, where
+training first reaches two accuracies, and at the end, over all measured examples. C at a tenth of η₀ stands beside it:
+behind ReLU's kinks there is no limit as η → 0 to speak of before next to no example crosses one. Below are the slices
+of Figure 1, at the end of training.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from analysis import split
+from analysis.completion import completed
+from analysis.constants import ORDER_ONE
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet, load_data
@@ -24,24 +29,26 @@ from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
-from studies.dropped_constant import QUANTITIES, taken_apart
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, ends_by_name, perceptron, runs_where
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
 from trust import measurements as variables
+from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
 
 __all__ = ["PRESETS", "Constant", "Preset"]
 
-_PERCEPTRONS = {
-    "2-layer": (2, False, "none"),
-    "3-layer": (3, False, "none"),
-    "16-layer": (16, False, "none"),
-    "50-layer": (50, False, "none"),
-    "16-layer-residual": (16, True, "none"),
-    "16-layer-batch-norm": (16, False, "batch"),
-    "16-layer-layer-norm": (16, False, "layer"),
+_KINDS = {"": (False, "none"), "-residual": (True, "none"), "-batch-norm": (False, "batch")}
+_KINDS["-layer-norm"] = (False, "layer")
+_PERCEPTRONS = {  # name: depth, residual, norm; two layers have no room for a residual one
+    f"{depth}-layer{kind}": (depth, *of)
+    for kind, of in _KINDS.items()
+    for depth in (2, 3, 16, 50)
+    if (depth, kind) != (2, "-residual")
 }
+_PLAIN = {name: f"{depth}-layer" for name, (depth, *_) in _PERCEPTRONS.items() if name != f"{depth}-layer"}
+_PLAIN["conv-bn"] = "conv"
+"""Beside which network one with norm layers or residual is held."""
 _TITLES = {"momentum": "SGD, momentum 0.9", "adam": "Adam", "fromage": "Fromage", "lars": "LARS"}
 _RATES = {"momentum": 0.01, "adam": 0.001, "fromage": 0.01, "lars": 0.01}
 _GOALS = {"char-transformer": (0.3, 0.4)}
@@ -49,6 +56,19 @@ _GOALS = {"char-transformer": (0.3, 0.4)}
 _IMAGE_GOALS = (0.5, 0.9)
 _STAGES = ("start", "first", "second", "end")
 _PARTS = ("constant", "mean_example", "cancellation", "residuals")
+QUANTITIES = {
+    "constant": "C",
+    "mean_example": "single examples, C_ex",
+    "cancellation": "× cancellation",
+    "residuals": "× residuals",
+    "median_example": "median single example",
+    "theorem1b": "Theorem 1b's own",
+    "constant_below": "C at 1e-5",
+    "breakdown": "breakdown at η₀",
+}
+_ONE = 2.0
+_SHOWN = (*_PARTS, "constant_below")
+_COLUMNS = 4
 _SMALL = np.array([0.1 * SMALL_ETA, SMALL_ETA, 10 * SMALL_ETA])
 
 
@@ -89,9 +109,35 @@ PRESETS = {
         1000,
         7,
     ),
+    "depths": Preset(  # what each takes to learn as well as it will at this width: deep plain ones are slow
+        64,
+        {
+            "2-layer": 10,
+            "16-layer": 60,
+            "50-layer": 30,
+            "2-layer-batch-norm": 10,
+            "16-layer-batch-norm": 10,
+            "50-layer-batch-norm": 25,
+            "16-layer-residual": 10,
+            "50-layer-residual": 10,
+        },
+        ("fromage",),
+        125,
+        None,
+        41,
+        2000,
+        7,
+    ),
     "paper": Preset(
         784,
-        dict.fromkeys([*_PERCEPTRONS, "conv", "conv-bn", "residual16", "char-transformer"], 10),
+        dict.fromkeys(
+            [
+                *("2-layer", "3-layer", "16-layer", "50-layer"),
+                *("16-layer-residual", "16-layer-batch-norm", "16-layer-layer-norm"),
+                *("conv", "conv-bn", "residual16", "char-transformer"),
+            ],
+            10,
+        ),
         tuple(_TITLES),
         250,
         240,
@@ -111,7 +157,8 @@ class Constant(Study):
     caveats = (
         "Accuracy is that on the training set, at checkpoints: a stage is the first checkpoint that reaches it. Where a"
         " network does not reach it, nothing stands there.",
-        "C is at η₀ = 1e-4 at the input layer; it has no limit as η → 0 behind ReLU's kinks.",
+        "C is at η₀ = 1e-4 at the input layer; it has no limit as η → 0 behind ReLU's kinks. ≥ marks it where, in a"
+        " seed, the gradient has changed by half of its norm there already, so that C may be cut off.",
         "One rate an optimiser, none of them tuned to a network.",
     )
 
@@ -145,12 +192,12 @@ class Constant(Study):
             source = Source(tuple(str(files[place]) for place in wanted), examples=size.examples)
             measure_run(source, folder / "measurements", settings=settings)
             found = load(folder / "measurements")
-            apart = taken_apart(found)["value"].sel(place="input").transpose("checkpoint", "quantity").values
+            apart = _taken_apart(found)
             for stage, place in enumerate(places):
                 if place is not None:
                     nothing[stage], accuracy[stage] = apart[wanted.index(place)], reached[place]
-            first = int(np.flatnonzero(found[variables.IS_WEIGHT].values)[0])
-            breakdown = found[variables.GRADIENT_CHANGE].isel(checkpoint=-1, layer=first).values[-size.etas :]
+            slices = found[variables.GRADIENT_CHANGE].isel(layer=_input_layer(found))
+            breakdown = slices.isel(checkpoint=-1).values[-size.etas :]
         return xr.Dataset(
             {
                 "value": (("stage", "quantity"), nothing),
@@ -174,18 +221,29 @@ class Constant(Study):
             for part in QUANTITIES
         }
         panels = _panels(size, cases, cells, found["eta"].values)
-        table = [["network", "optimiser", "stage", "accuracy", *(QUANTITIES[part] for part in _PARTS)]]
+        table = [["network", "optimiser", "stage", "accuracy", *(QUANTITIES[part] for part in _SHOWN)]]
         for (name, optimizer), own in cases.items():
             for stage in _STAGES:
-                accuracy = interval(own["accuracy"].sel(stage=stage)).shown()
-                parts = [cells[name, optimizer, stage, part].shown() for part in _PARTS]
-                table.append([name, _TITLES[optimizer], stage, accuracy, *parts])
-        numbers = ends_by_name({"/".join(key): one for key, one in cells.items()})
+                accuracy = interval(own["accuracy"].sel(stage=stage))
+                parts = [_shown(cells, (name, optimizer, stage), part) for part in _SHOWN]
+                table.append([name, _TITLES[optimizer], stage, accuracy.shown(), *parts])
+        named = {"/".join(key): one for key, one in cells.items()}
+        named |= {
+            f"{name}/{optimizer}/{stage}/accuracy": interval(own["accuracy"].sel(stage=stage))
+            for (name, optimizer), own in cases.items()
+            for stage in _STAGES
+        }
+        C = found["value"].sel(stage="second", quantity="constant")
+        paper = beside_paper(
+            "The paper sets the constant to one, here to within a factor of two",
+            (C > _ONE).where(C.notnull()),
+            "networks where they get there",
+        )
         return Conclusion(
-            _answer(size, cases, cells),
-            numbers,
+            "\n".join([*_parts_of_each(size, cases, cells), *_beside_each_other(size, cases), paper]),
+            ends_by_name(named),
             table,
-            draw_panels(panels, columns=len(size.epochs), height=1.7),
+            draw_panels(panels, columns=_COLUMNS, height=1.7, same_heights=True),
             numbers_of_panels(panels),
         )
 
@@ -224,60 +282,153 @@ def _stages(reached: np.ndarray, goals: tuple[float, ...]) -> list[int | None]:
     return [0, *firsts, len(reached) - 1]
 
 
-def _panels(size: Preset, cases: Cases, cells: Cells, etas: np.ndarray) -> list[Panel]:
-    """A column a network: C, its three parts through training, and the slice of Figure 1."""
-    panels = []
-    for part in _PARTS:
-        for name in size.epochs:
-            series = [
-                banded(
-                    _TITLES[optimizer],
-                    range(len(_STAGES)),
-                    [cells[name, optimizer, stage, part] for stage in _STAGES],
-                )
-                for optimizer in size.optimizers
-            ]
-            title = name if part == _PARTS[0] else ""
-            label = QUANTITIES[part] if name == next(iter(size.epochs)) else ""
-            goals = _GOALS.get(name, _IMAGE_GOALS)
-            ticks = ["start", *(f"{goal:g}" for goal in goals), "end"]
-            panels.append(Panel(title, "", label, series, log_y=True, ticks=ticks))
-    for name in size.epochs:
-        series = [
-            banded(
-                _TITLES[optimizer],
-                etas,
-                [interval(cases[name, optimizer]["breakdown"].isel(eta=k)) for k in range(len(etas))],
-            )
-            for optimizer in size.optimizers
-        ]
-        if name in _PERCEPTRONS:
-            allowed = (1 + etas) ** _PERCEPTRONS[name][0] - 1
-            series.append(Series("deep relative trust, C = 1", etas, allowed, line="--", mark=False))
-        label = "input layer's breakdown" if name == next(iter(size.epochs)) else ""
-        panels.append(Panel("", "η", label, series, log_x=True, log_y=True))
+def _input_layer(found: xr.Dataset) -> int:
+    return int(np.flatnonzero(found[variables.IS_WEIGHT].values)[0])
+
+
+def _taken_apart(measurements: xr.Dataset) -> np.ndarray:
+    """The quantities (checkpoint, quantity) of the input layer at η₀, all of the same examples."""
+    layer = _input_layer(measurements)
+    found = split(measurements)
+    assert found is not None, "the split is measured"
+    own = found.isel(layer=layer, eta=0)
+    factor = 10.0 ** own["log10_factor"]
+    quantities = {
+        "constant": own["constant"],
+        "mean_example": factor.sel(factor="single examples"),
+        "cancellation": factor.sel(factor="cancellation"),
+        "residuals": factor.sel(factor="residuals"),
+        "median_example": own["example_constant"].sel(quantile=0.5),
+        "theorem1b": own["jacobian_constant"],
+        "constant_below": effective_constant(completed(measurements)).isel(layer=layer).sel(eta=_SMALL[0]),
+        "breakdown": measurements[variables.GRADIENT_CHANGE].sel(eta=SMALL_ETA).isel(layer=layer),
+    }
+    return np.stack([quantities[name].values for name in QUANTITIES], axis=-1)
+
+
+def _panels(size: Preset, cases: Cases, cells: Cells, etas: np.ndarray) -> list[Panel | None]:
+    """So many networks side by side: a row an optimiser, C and its three factors, then their slices of Figure 1."""
+    panels: list[Panel | None] = []
+    names = list(size.epochs)
+    for start in range(0, len(names), _COLUMNS):
+        group = names[start : start + _COLUMNS]
+        empty: list[Panel | None] = [None] * (_COLUMNS - len(group) if len(names) > _COLUMNS else 0)
+        for optimizer in size.optimizers:
+            panels += [_apart(name, optimizer, cells, label=name == group[0]) for name in group] + empty
+        panels += [_slice(name, size, cases, etas, label=name == group[0]) for name in group] + empty
     return panels
 
 
-def _answer(size: Preset, cases: Cases, cells: Cells) -> str:
+def _apart(name: str, optimizer: str, cells: Cells, *, label: bool) -> Panel:
+    series = [
+        banded(
+            QUANTITIES[part],
+            range(len(_STAGES)),
+            [cells[name, optimizer, stage, part] for stage in _STAGES],
+            line="-" if part == "constant" else "--",
+        )
+        for part in _PARTS
+    ]
+    goals = _GOALS.get(name, _IMAGE_GOALS)
+    return Panel(
+        f"{name}\n{_TITLES[optimizer]}",
+        "training accuracy",
+        "constant, factors" if label else "",
+        series,
+        log_y=True,
+        levels={"deep relative trust: 1": 1.0},
+        ticks=["start", *(f"{goal:g}" for goal in goals), "end"],
+    )
+
+
+def _slice(name: str, size: Preset, cases: Cases, etas: np.ndarray, *, label: bool) -> Panel:
+    series = [
+        banded(
+            f"breakdown, {_TITLES[optimizer]}",
+            etas,
+            [interval(cases[name, optimizer]["breakdown"].isel(eta=k)) for k in range(len(etas))],
+        )
+        for optimizer in size.optimizers
+    ]
+    if name in _PERCEPTRONS:
+        allowed = (1 + etas) ** _PERCEPTRONS[name][0] - 1
+        series.append(Series("allowed by deep relative trust", etas, allowed, line=":", mark=False))
+    return Panel(name, "η", "input layer's breakdown" if label else "", series, log_x=True, log_y=True)
+
+
+def _shown(cells: Cells, case: tuple[str, str, str], part: str) -> str:
+    """An interval; with ≥ where the gradient has changed so far at η₀ that C may be cut off."""
+    cut_off = cells[*case, "breakdown"].high >= ORDER_ONE and part in ("constant", "mean_example")
+    return f"{'≥ ' if cut_off else ''}{cells[*case, part].shown()}"
+
+
+def _parts_of_each(size: Preset, cases: Cases, cells: Cells) -> list[str]:
+    """What C is made of in each network, at the second accuracy."""
     lines = [
         "At the input layer, where training first reaches the second accuracy (0.9 for images), medians and ranges over"
-        " seeds:"
+        " seeds, C = C_ex × cancellation × residuals:"
     ]
     for name in size.epochs:
         parts = []
         for optimizer in size.optimizers:
-            C = cells[name, optimizer, "second", "constant"]
-            if math.isnan(C.middle):
-                best = interval(cases[name, optimizer]["accuracy"].isel(stage=-1))
+            own = cases[name, optimizer]
+            C = own["value"].sel(stage="second", quantity="constant").values
+            there, whole = int(np.isfinite(C).sum()), len(C)
+            if not there:
+                best = interval(own["accuracy"].sel(stage="end"))
                 parts.append(f"{_TITLES[optimizer]} does not get there (it ends at {best.shown()})")
                 continue
-            own = cases[name, optimizer]["value"].sel(stage="second", quantity="constant").values
-            there, whole = int(np.isfinite(own).sum()), len(own)
             few = "" if there == whole else f", in the {there} of {whole} seeds that get there"
-            split = " × ".join(cells[name, optimizer, "second", part].shown() for part in _PARTS[1:])
-            parts.append(
-                f"C is {C.shown()} with {_TITLES[optimizer]} (C_ex × cancellation × residuals: {split}{few})"
-            )
-        lines.append(f"{name}: {'; '.join(parts)}.")
-    return "\n".join(lines)
+            C_shown, *factors = (_shown(cells, (name, optimizer, "second"), part) for part in _PARTS)
+            parts.append(f"C is {C_shown} with {_TITLES[optimizer]} ({' × '.join(factors)}{few})")
+        lines.append(f"* {name}: {'; '.join(parts)}.")
+    return lines
+
+
+def _beside_each_other(size: Preset, cases: Cases) -> list[str]:
+    """Whether norm layers, residual connections and the optimiser make C another, seed by seed, at equal accuracy."""
+    pairs = [
+        (f"{name} beside {_PLAIN[name]}, {_TITLES[optimizer]}", (name, optimizer), (_PLAIN[name], optimizer))
+        for optimizer in size.optimizers
+        for name in size.epochs
+        if _PLAIN.get(name) in size.epochs
+    ]
+    pairs += [
+        (f"{name}, {_TITLES[optimizer]} beside Fromage", (name, optimizer), (name, "fromage"))
+        for optimizer in size.optimizers
+        for name in size.epochs
+        if optimizer != "fromage" and "fromage" in size.optimizers
+    ]
+    lines = ["Beside each other at that accuracy, seed by seed:"] if pairs else []
+    for text, one, other in pairs:
+        ratios = {
+            part: interval(_ratio(cases[one], cases[other], part)) for part in (*_PARTS[:2], "constant_below")
+        }
+        if math.isnan(ratios["constant"].middle):
+            lines.append(f"* {text}: cannot be told, in no seed do both get there.")
+            continue
+        known = int(np.isfinite(_ratio(cases[one], cases[other], "constant")).sum())
+        over = f"{known} seeds" if known > 1 else "one seed alone"
+        cut_off = any(
+            interval(cases[case]["value"].sel(stage="second", quantity="breakdown")).high >= ORDER_ONE
+            for case in (one, other)
+        )
+        lines.append(
+            f"* {text}: C is {ratios['constant'].shown()} times as large ({_verdict(ratios['constant'])}), at 1e-5"
+            f" {ratios['constant_below'].shown()} times ({_verdict(ratios['constant_below'])}), C_ex"
+            f" {ratios['mean_example'].shown()} times ({_verdict(ratios['mean_example'])}); {over}"
+            f"{', and one of the two may be cut off at η₀' if cut_off else ''}."
+        )
+    return lines
+
+
+def _ratio(one: xr.Dataset, other: xr.Dataset, part: str) -> np.ndarray:
+    """Of the same seeds."""
+    sides = [each.sortby("seed")["value"].sel(stage="second", quantity=part).values for each in (one, other)]
+    return np.asarray(sides[0] / sides[1])
+
+
+def _verdict(ratio: Interval) -> str:
+    if ratio.high < 1:
+        return "less in every seed"
+    return "more in every seed" if ratio.low > 1 else "either way"

@@ -25,7 +25,7 @@ from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, ends_by_name, perceptron
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron
 from trust import measurements as variables
 from trust.descent import lemma2_step_limit
 from trust.measurements import SMALL_ETA
@@ -134,8 +134,20 @@ class Depth(Study):
         ]
         panels = _panels(depths, cells, best, limits)
         numbers = ends_by_name({f"{name}/{lr:g}/{depth}": one for (name, lr, depth), one in cells.items()})
+        measured = [
+            (found["limit"].values[_where(found, "fromage", 0.01, depth), 1], _lemma2(depth))
+            for depth in depths
+        ]
+        beyond = [np.where(np.isnan(own), np.nan, own < lemma2) for own, lemma2 in measured]
+        paper = beside_paper(
+            "The paper's Lemma 2, with the constant that it drops, has every relative step below 2^(1/L) − 1 lower the"
+            " loss, here after training by η = 0.01",
+            np.concatenate(beyond),
+            "networks",
+        )
+        beside = _fromage_beside_others(depths, cells, best)
         return Conclusion(
-            _answer(depths, cells, best, limits, seeds),
+            f"{_answer(depths, cells, best, limits, seeds)}\n{beside}\n{paper}",
             numbers,
             _table(depths, cells, best, limits),
             draw_panels(panels, columns=3),
@@ -245,6 +257,29 @@ def _answer(depths: list[int], cells: Cells, best: Best, limits: Limits, seeds: 
         f" {number(_lemma2(depths[0]), 2)}."
     )
     return "\n".join(lines)
+
+
+def _fromage_beside_others(depths: list[int], cells: Cells, best: Best) -> str:
+    """At which depths its best rate is above or below all others' in every seed."""
+    above, below = [], []
+    for depth in depths:
+        own = cells["fromage", best["fromage"][depth], depth]
+        others = [cells[name, best[name][depth], depth] for name in _RATES if name != "fromage"]
+        if own.low > max(one.high for one in others):
+            above.append(str(depth))
+        elif own.high < max(one.low for one in others):
+            below.append(str(depth))
+    edges = [
+        f"{_TITLES[name]} at {', '.join(str(d) for d in depths if best[name][d] in (min(rates), max(rates)))}"
+        for name, rates in _RATES.items()
+        if any(best[name][d] in (min(rates), max(rates)) for d in depths)
+    ]
+    return (
+        "The paper has Fromage train deeper than the others. Its best rate is above both of theirs in every seed at"
+        f" {', '.join(above) or 'no'} hidden layers, and below the better of them in every seed at"
+        f" {', '.join(below) or 'none'}. The best rate is the least or the largest tried, so that a better one may lie"
+        f" beyond, for {'; '.join(edges)}."
+    )
 
 
 def _table(depths: list[int], cells: Cells, best: Best, limits: Limits) -> list[list[str]]:

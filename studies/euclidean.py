@@ -26,7 +26,7 @@ from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, ends_by_name, perceptron, runs_where
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10_trust, perturbed
 
@@ -345,4 +345,24 @@ def _answer(
             f"{network}, {optimizer} (to accuracy {accuracy.shown()}): along the slice, {'; '.join(parts)}. Across"
             f" training, from least to most: {best}."
         )
+    worse = [case for case in cases if cells[case, "euclidean"].low > cells[case, "trust"].high]
+    named = " and ".join(f"{name} by {optimizer}" for name, optimizer in worse)
+    where = f" ({named})" if worse else ""
+    lines.append(
+        "Whether Euclidean smoothness is violated: one Euclidean constant for all of training errs more than deep"
+        f" relative trust in every seed in {len(worse)} of {len(cases)} cases{where}; along one slice neither can be"
+        " told from the other in most."
+    )
+    errors = [
+        own[case]["across"].sel(model=["trust", "euclidean"]).transpose("run", ...).values for case in cases
+    ]
+    trust, euclidean = np.concatenate(errors).T
+    lines.append(
+        beside_paper(
+            "The paper has deep relative trust, not one Euclidean constant, describe how far gradients change; across"
+            " training, that it errs less",
+            np.where(np.isnan(trust + euclidean), np.nan, trust > euclidean),
+            "runs",
+        )
+    )
     return "\n".join(lines)

@@ -27,13 +27,14 @@ from probes.networks.kinds import build
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import ends_by_name, perceptron, runs_where
+from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from trust.optim import Fromage
 
 __all__ = ["Norms", "Preset", "referees_lars"]
 
 _RULES = {"fromage": "Fromage", "lars": "without its factor"}
 _GOAL = 0.9  # of the accuracy
+_STABLE = 1.1
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Norms(Study):
         "Without its factor Fromage is what the paper calls LARS (the optimiser `lars`); the LARS of You et al. has a"
         " weight decay besides, with which it can be Fromage.",
         "A relative step is a share of a norm: where norms grow, steps grow with them, and accuracy need not tell.",
+        "Where accuracy falls to chance, units have died, gradients are zero and norms stand still: they say nothing of"
+        " the steps that were left.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
@@ -254,5 +257,13 @@ def _answer(size: Preset, last: int, cells: Cells, apart: Interval) -> str:
     lines.append(
         f"The referee's LARS is Fromage: at each of {size.steps} steps in float64 the two lead to weights that are at"
         f" most {number(apart.high, 2)} apart, relative to a tensor's norm."
+    )
+    grown = [cells["fromage", lr]["growth"].isel(checkpoint=-1).values > _STABLE for lr in size.rates]
+    lines.append(
+        beside_paper(
+            f"The paper has Fromage's factor keep the norms stable, here within a factor of {_STABLE:g}",
+            np.concatenate(grown),
+            "weights",
+        )
     )
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import Interval
 
-__all__ = ["bare_slice", "ends_by_name", "perceptron", "runs_where"]
+__all__ = ["bare_slice", "beside_paper", "ends_by_name", "perceptron", "runs_where"]
 
 
 def perceptron(
@@ -46,6 +46,24 @@ def runs_where(found: xr.Dataset, **coordinates: str | float) -> xr.Dataset:
     """The runs that have these names and values."""
     same = np.all([found[name].values == value for name, value in coordinates.items()], axis=0)
     return found.isel(run=np.flatnonzero(same))
+
+
+def beside_paper(says: str, contradicted: npt.ArrayLike, runs: str) -> str:
+    """A sentence on what the paper says and in how many runs it was otherwise.
+
+    Args:
+        says: what, as a whole clause.
+        contradicted: of each run whether it was otherwise; NaN where that is not known.
+        runs: what is counted, in the plural.
+    """
+    known = np.asarray(contradicted, dtype=float).ravel()
+    known = known[~np.isnan(known)]
+    against, count = int(known.sum()), len(known)
+    if not count:
+        return f"{says}: cannot be told from these {runs}."
+    if not against:
+        return f"{says}: contradicted in none of {count} {runs}."
+    return f"{says}: contradicted in {'all' if against == count else f'{against} of'} {count} {runs}."
 
 
 def ends_by_name(cells: Mapping[str, Interval]) -> dict[str, float]:

@@ -212,6 +212,9 @@ def test_limits_as_a_table_and_as_json() -> None:
     limits = step_limits(measurements)
     heading, row = limits_table(limits)
     assert row[heading.index("predicted")] == "0.25"
+    assert "certified" not in heading  # of networks of which nothing can be
+    heading, row = limits_table(limits.assign(certified=0 * limits["measured"].fillna(0.0) + 0.01))
+    assert row[heading.index("certified")] == "0.01"
     (found,) = limit_rows(measurements, limits)
     assert (found["predicted"], found["predicted_gradients"], found["predicted_losses"]) == (0.25, 2, 1)
     before = measurements.drop_vars(

@@ -11,6 +11,7 @@ import xarray as xr
 
 from analysis import Status, find, find_envelopes, judge, step_limits, summarise
 from analysis.statuses import in_words
+from analysis.tables import verdict_table
 from tests.analysis.synthetic import measured
 from trust.claims import Claim, Kind, Premise, all_claims
 
@@ -161,6 +162,32 @@ def test_each_checkpoint_is_judged_alone() -> None:
     joined = xr.concat([good, bad], dim="checkpoint")
     found = {v.checkpoint: v.status for v in judge(joined) if v.claim == "deep-relative-trust"}
     assert found == {"c0": Status.WITHIN_FACTOR, "c1": Status.OFF_BY_FACTOR}
+
+
+def test_a_claim_about_a_trajectory_is_judged_once() -> None:
+    """At three checkpoints, of which a premise leaves out the first."""
+    runs = [measured(ETAS).assign_coords(checkpoint=[f"c{k}"]) for k in range(3)]
+    joined = xr.concat(runs, dim="checkpoint")
+
+    def through_training(values: list[float]) -> xr.DataArray:
+        return xr.DataArray(values, {"checkpoint": joined["checkpoint"]}, ("checkpoint",))
+
+    whole = replace(
+        claim([], []),
+        kind=Kind.ESTIMATE,
+        trajectory=True,
+        measured=lambda _: through_training([5.0, -0.1, 0.3]),
+        bound=lambda _: through_training([0.0, 0.0, 0.0]),
+        premises=(Premise("from there on", "", lambda _: through_training([0.0, 1.0, 1.0])),),
+    )
+    (found,) = judge(joined, [whole])
+    assert (found.checkpoint, found.to_json()["checkpoint"]) == (None, None)
+    assert found.words == "within ×0.79 to ×2"
+    assert found.worst_at == {"moment": "c2"}
+    table = verdict_table([found])
+    assert table[1][2] == "within ×0.79 to ×2 (training)"
+    (never,) = judge(joined, [replace(whole, needs=("not_there",), add="`curvature=1`")])
+    assert (never.checkpoint, never.status) == (None, Status.NOT_MEASURED)
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 import probes
 from probes.checkpoints.checkpoint import read_checkpoint
-from studies.constant import _stages
+from studies.constant import PRESETS as CONSTANTS
+from studies.constant import QUANTITIES, _beside_each_other, _stages
 from studies.depth import PRESETS as DEPTHS
 from studies.euclidean import across, along
 from studies.frame import run_study
 from studies.norms import referees_lars
+from studies.pieces import beside_paper
 from trust.descent import lemma2_step_limit
 
 
@@ -159,22 +163,68 @@ def test_models_of_trust_are_judged_whole(tmp_path: Path) -> None:
 
 def test_the_constant_is_compared_at_equal_accuracy(tmp_path: Path) -> None:
     found = numbers("constant", tmp_path)
-    assert len(found) == 2 * 4 * 10 * 3  # optimisers, stages, quantities, ends
+    assert len(found) == 2 * 4 * 9 * 3  # optimisers, stages, quantities and accuracy, ends
     for optimizer in ("momentum", "fromage"):
-        for stage in ("start", "end"):
-            C, example, cancelled, held = (
-                found[f"2-layer/{optimizer}/{stage}/{part}/low"]
-                for part in ("constant", "mean_example", "cancellation", "residuals")
-            )
-            assert C > 0
-            if math.isfinite(held):  # medians of products are no products, but each seed's are
-                assert (
-                    example * cancelled * held <= found[f"2-layer/{optimizer}/{stage}/constant/high"] * 1.01
+        runs = [probes.load(one / "measurements") for one in sorted(tmp_path.glob(f"runs/*{optimizer}*"))]
+        for stage, place in (("start", 0), ("end", -1)):
+            C, example, cancelled, held, below, breakdown, theorem1b, accuracy = (
+                {end: found[f"2-layer/{optimizer}/{stage}/{part}/{end}"] for end in ("low", "high")}
+                for part in (
+                    *("constant", "mean_example", "cancellation", "residuals", "constant_below"),
+                    *("breakdown", "theorem1b", "accuracy"),
                 )
-    kept = [probes.load(folder / "measurements") for folder in sorted(tmp_path.glob("runs/*fromage*"))]
-    first = [float(one["gradient_change"].isel(checkpoint=0, layer=0).sel(eta=1e-4)) for one in kept]
-    trust = (1 + 1e-4) ** 2 - 1
-    assert found["2-layer/fromage/start/constant/low"] == pytest.approx(min(first) / trust, rel=1e-3)
+            )
+            at = [one.isel(checkpoint=place, layer=0) for one in runs]
+            changes = [float(one["gradient_change"].sel(eta=1e-4)) for one in at]
+            allowed = (1 + 1e-4) ** 2 - 1
+            assert list(breakdown.values()) == pytest.approx([min(changes), max(changes)])
+            # what moved is η to a few roundings of float32 alone
+            assert list(C.values()) == pytest.approx(
+                [min(changes) / allowed, max(changes) / allowed], rel=1e-3
+            )
+            smaller = [float(one["gradient_change"].sel(eta=1e-5)) / 2e-5 for one in at]
+            assert below["high"] == pytest.approx(max(smaller), rel=1e-2)
+            shares = [float(one["accuracy"].sel(eta=0)) for one in at]
+            assert accuracy["low"] == pytest.approx(min(shares), abs=0.5)
+            assert theorem1b["low"] >= 0
+            if math.isfinite(held["low"]):  # a product of ends contains the ends of the product
+                assert example["low"] * cancelled["low"] * held["low"] <= C["high"] * 1.01
+                assert example["high"] * cancelled["high"] * held["high"] >= C["low"] * 0.99
+
+
+def of_seeds(values: list[float]) -> xr.Dataset:
+    """C and C_ex where training reaches the second accuracy, by seed."""
+    value = np.full((len(values), 1, len(QUANTITIES)), np.nan)
+    value[:, 0, 0], value[:, 0, 1] = values, np.array(values) / 2
+    return xr.Dataset(
+        {"value": (("run", "stage", "quantity"), value)},
+        {"stage": ["second"], "quantity": list(QUANTITIES), "seed": ("run", np.arange(len(values)))},
+    )
+
+
+def test_networks_stand_beside_plain_ones_seed_by_seed() -> None:
+    names = ("16-layer", "16-layer-residual", "16-layer-batch-norm")
+    size = replace(CONSTANTS["toy"], epochs=dict.fromkeys(names, 1), optimizers=("momentum", "fromage"))
+    cases = {(name, "momentum"): of_seeds([math.nan, math.nan]) for name in names}
+    cases["16-layer", "fromage"] = of_seeds([10.0, 40.0])
+    cases["16-layer-residual", "fromage"] = of_seeds([5.0, 10.0]).isel(run=[1, 0])  # in any order
+    cases["16-layer-batch-norm", "fromage"] = of_seeds([20.0, math.nan])
+    said = "\n".join(_beside_each_other(size, cases))
+    assert (
+        "residual beside 16-layer, Fromage: C is 0.38 (0.25–0.5) times as large (less in every seed)" in said
+    )
+    assert "batch-norm beside 16-layer, Fromage: C is 2 times as large (more in every seed)" in said
+    assert "1 seeds" not in said
+    assert said.count("cannot be told") == 2 + 3
+
+
+def test_what_the_paper_says_is_counted() -> None:
+    assert (
+        beside_paper("It is so", [True, False, math.nan], "runs") == "It is so: contradicted in 1 of 2 runs."
+    )
+    assert beside_paper("It is so", [True, True], "runs") == "It is so: contradicted in all 2 runs."
+    assert beside_paper("It is so", [False], "runs") == "It is so: contradicted in none of 1 runs."
+    assert "cannot be told" in beside_paper("It is so", [math.nan], "runs")
 
 
 def test_stages_are_the_first_checkpoints_that_get_there() -> None:

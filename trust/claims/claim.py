@@ -84,6 +84,8 @@ class Claim:
         proved: whether a proof under the premises is known: a breach then means a fault in the measurement.
         mended_by: id of the nearest claim that survives, where this one is refuted as restated.
         mend: the premise or change that makes the difference.
+        trajectory: whether it speaks of a whole training run: then what both sides and the premises say of its
+            checkpoints is judged together, and there is one verdict, of no checkpoint.
         form: the claim on one small network, in any arithmetic, so that it can be searched by gradients and
             its counterexamples certified; without it the falsifier uses both sides above.
     """
@@ -106,5 +108,6 @@ class Claim:
     proved: bool = False
     mended_by: str = ""
     mend: str = ""
+    trajectory: bool = False
     form: Form | None = None
     evidence: str | None = None
