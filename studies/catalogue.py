@@ -45,6 +45,7 @@ STUDIES = {
         "studies.euclidean:Euclidean",
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
+    "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
     "alignment": Entry(
         "studies.alignment:Alignment",
         "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
@@ -62,5 +63,4 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
-    "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
 }
