@@ -68,6 +68,10 @@ def test_an_edge_that_is_never_reached_says_how_near_it_came() -> None:
     found = verdict("gd-edge", [1.0, 9.4, 8.0])
     assert found.status is Status.PREMISE_FAILS
     assert found.remark == "the edge is reached: it is ×0.47 all the same"
+    unseen_at_first = verdict(
+        "gd-edge", [NAN, 9.4, 8.0]
+    )  # as Adam's, which has no state before its first step
+    assert unseen_at_first.remark == found.remark
 
 
 def test_cross_entropy_is_judged_up_to_the_goal() -> None:
