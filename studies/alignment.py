@@ -26,7 +26,7 @@ from probes.data.losses import LOSSES
 from probes.evaluation.curvature import HessianOperator, eigenpairs
 from probes.evaluation.evaluator import Evaluator
 from probes.measures.alignment import alignment_of
-from probes.measures.layer_jacobians import layer_jacobians
+from probes.measures.alignment.layer_jacobians import layer_jacobians
 from probes.networks.kinds import build
 from probes.networks.perceptron import PerceptronSpec
 from probes.networks.structure import read_structure

@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from probes.data.batch import Batch
 from probes.errors import InputError
 from probes.evaluation.evaluator import Evaluator
-from probes.measures.leading import LinearMaps
+from probes.measures.alignment.leading import LinearMaps
 from probes.networks.structure import Reading
 from probes.networks.structure.tracing import Results
 from trust.layers import Layer, layers_of

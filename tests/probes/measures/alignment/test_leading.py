@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.measures import leading as module
-from probes.measures.leading import LinearMaps, leading
+from probes.measures.alignment import leading as module
+from probes.measures.alignment.leading import LinearMaps, leading
 
 
 def maps(matrices: Tensor, **more: Any) -> LinearMaps:

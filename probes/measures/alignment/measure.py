@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from probes.errors import InputError, lacks_derivative, mention
-from probes.measures.layer_jacobians import LayerJacobians, layer_jacobians
-from probes.measures.leading import Leading, leading
+from probes.measures.alignment.layer_jacobians import LayerJacobians, layer_jacobians
+from probes.measures.alignment.leading import Leading, leading
 from probes.measures.measure import Floats, Found, Frozen, Measure
 from probes.measures.settings import SliceSettings
 from trust import measurements as variables
