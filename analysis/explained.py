@@ -100,3 +100,14 @@ LABELS = (
     "Shares of the examples of `pattern` whose label did not change, and whose label provably cannot: the margin"
     " exceeds √2 times the smallest of all proved bounds."
 )
+ALIGNMENT = (
+    "How much ∏β‖W_k‖₂ overestimates the Jacobian ‖A_L ··· A_1‖₂, in orders of magnitude (medians over the examples of"
+    " `alignment`): *by gates*, ∏β‖W_k‖₂ over ∏‖A_k‖₂, A_k being layer k at the example (I + F' of a residual block);"
+    " *by alignment*, ∏‖A_k‖₂ over ‖A_L ··· A_1‖₂, which is 0 where each layer passes on what the next stretches most."
+    " Overlaps are |⟨v_1(A_{k+1}), u_1(A_k)⟩|, arbitrary where a layer's two largest singular values are nearly equal."
+)
+SPECTRAL_CONDITION = (
+    "Weights and step beside √(d_k/d_{k−1}), over which the spectral condition wants both to be of one order in all"
+    " layers: from the smallest layer's to the largest's. The step's is per unit of η, along this slice. Stable rank is"
+    " ‖g‖_F²/‖g‖₂²."
+)

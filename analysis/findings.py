@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis import explained, tables, wording
+from analysis.alignment import alignment, alignment_table
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
@@ -18,6 +19,7 @@ from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
+from analysis.spectral_condition import spectral_condition, spectral_condition_table
 from analysis.split import split
 from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
@@ -49,6 +51,7 @@ class Findings:
         curvature: sharpness in every form that was measured; None where none was.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
+        alignment: the product bound's slack taken apart; None where the run did not measure it.
         envelopes: for each claim's id its two sides; without those that the run did not measure, and without twins.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
     """
@@ -65,6 +68,7 @@ class Findings:
     curvature: xr.Dataset | None
     inversions: Sequence[Inversion]
     labels: xr.Dataset | None
+    alignment: xr.Dataset | None
     envelopes: Mapping[str, xr.Dataset]
     history: pd.DataFrame | None
 
@@ -110,6 +114,12 @@ class Findings:
             found.append(("Where the bounds lose their tightness", explained.SLACK, table))
         if self.labels is not None:
             found.append(("Certified labels", explained.LABELS, tables.labels_table(self.labels)))
+        if self.alignment is not None:
+            found.append(("Alignment of layers", explained.ALIGNMENT, alignment_table(self.alignment)))
+        condition = spectral_condition(self.measurements)
+        if condition is not None:
+            table = spectral_condition_table(condition)
+            found.append(("Spectral condition", explained.SPECTRAL_CONDITION, table))
         return found
 
     @property
@@ -159,6 +169,7 @@ def find(
             curvature=curvature_summary(measurements),
             inversions=inversions(measurements, chosen),
             labels=certified_labels(measurements),
+            alignment=alignment(measurements),
             envelopes=find_envelopes(measurements, chosen),
             history=history,
         )

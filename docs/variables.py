@@ -17,6 +17,7 @@ SECTIONS = {
     "split": "### `split`: the gradient's change taken apart (`--split`)",
     "ladder": "### `ladder`: what the bounds are made of (`--ladder`)",
     "pattern": "### `pattern`: which units are active (`--pattern N`)",
+    "alignment": "### `alignment`: neighbouring layers' Jacobians (`--alignment N`)",
     "curvature": "### `curvature`: along the slice (unless `--no-curvature`)",
     "eigenvalues": "### `eigenvalues` (`--curvature K`, `--curvature-lowest K`)",
     "traces": "### `traces` (`--curvature K`, K > 0)",

@@ -46,6 +46,11 @@ STUDIES = {
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
+    "alignment": Entry(
+        "studies.alignment:Alignment",
+        "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
+        " the number of examples?",
+    ),
     "edge-of-stability": Entry(
         "studies.edge_of_stability:EdgeOfStability",
         "Does full-batch training hold the sharpness at the threshold of its optimiser?",

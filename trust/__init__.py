@@ -60,7 +60,7 @@ from trust.distance import (
     log10_deep_relative_trust,
     relative_perturbations,
 )
-from trust.edge import adam_edge, gd_edge, sam_edge
+from trust.edge import adam_edge, gd_edge, ntk_edge, sam_edge
 from trust.function_bounds import (
     agd_step,
     log10_agd_curvature_bound,
@@ -137,6 +137,7 @@ __all__ = [
     "log10_theorem1_constant",
     "loss_rise_bound",
     "modelled_transmission",
+    "ntk_edge",
     "path_vector",
     "pattern_bound",
     "predicted_step_limit",

@@ -30,6 +30,7 @@ CL = ("checkpoint", "layer")
 CR = ("checkpoint", "rank")
 CLR = ("checkpoint", "layer", "rank")
 CX = ("checkpoint", "example")
+CXL = ("checkpoint", "example", "layer")
 CEL = ("checkpoint", "eta", "layer")
 CEX = ("checkpoint", "eta", "example")
 CELX = ("checkpoint", "eta", "layer", "example")
@@ -382,6 +383,37 @@ CERTIFIED_STEP_TRIALS = _pattern(
     "certified_step_trials", C, "how many η off the grid were tried for it", "evaluations"
 )
 
+# How far neighbouring layers are aligned, with `--alignment N`: A_k(x) = ∂h_k/∂h_{k−1} of a chain of layers.
+_alignment = partial(Variable, measure="alignment")
+JACOBIAN_ALIGNMENT = _alignment(
+    "jacobian_alignment",
+    CXL,
+    "log10(‖A_L ··· A_{l+1}‖₂ / ∏_{k>l} ‖A_k‖₂), of what follows layer l; 0 for the last two, of which there is nothing"
+    " to align",
+    long_name="alignment of the following layers' Jacobians",
+)
+SINGULAR_VECTOR_OVERLAP = _alignment(
+    "singular_vector_overlap",
+    CXL,
+    "|⟨v_1(A_{l+1}), u_1(A_l)⟩|; any number where a layer's two largest singular values are nearly equal",
+)
+LAYER_JACOBIAN_NORM = _alignment(
+    "layer_jacobian_norm", CXL, "‖A_l‖₂, its largest singular value; a layer is named by its first weight"
+)
+LAYER_JACOBIAN_SECOND = _alignment(
+    "layer_jacobian_second",
+    CXL,
+    "the second singular value of A_l: where it is near the first, the overlaps on either side are arbitrary",
+    long_name="second singular value of a layer's Jacobian",
+)
+WHOLE_JACOBIAN_ALIGNMENT = _alignment(
+    "whole_jacobian_alignment",
+    CX,
+    "log10(‖A_L ··· A_1‖₂ / ∏_k ‖A_k‖₂), of the whole network; NaN where a layer's Jacobian is zero",
+    long_name="alignment of the layers' Jacobians",
+)
+JACOBIAN_NORM = _alignment("jacobian_norm", CX, "‖A_L ··· A_1‖₂ = ‖∂f/∂x‖₂", "output / input")
+
 # Along the line.
 _curvature = partial(Variable, measure="curvature")
 CURVATURE = _curvature(
@@ -578,6 +610,12 @@ ACTIVATION = Variable(
 STEP = Variable("step", C, "as the checkpoint says; NaN where it does not")
 EPOCH = Variable("epoch", C, "as the checkpoint says; NaN where it does not")
 TRAIN_ACCURACY = Variable("train_accuracy", C, "as the checkpoint says; NaN where it does not")
+FULL_BATCH_SHARPNESS = Variable(
+    "full_batch_sharpness",
+    C,
+    "λ_max of the Hessian of the same network trained on the full batch, at the same time ηt; a study brings it",
+    "loss / weight²",
+)
 LEARNING_RATE = Variable(
     "learning_rate",
     C,

@@ -19,6 +19,7 @@ from trust.structure import Step, Structure
 __all__ = [
     "log10_residual_spectral_bound",
     "log10_residual_telescoped_bound",
+    "log10_structure_lipschitz",
     "log10_structure_spectral_bound",
     "log10_structure_telescoped_bound",
     "stages",
@@ -164,6 +165,28 @@ def log10_structure_spectral_bound(
 
     start = (np.full(shape, -np.inf), np.broadcast_to(_log(x), shape))
     return _where_moved(d, _through(structure, d.shape[-1], start, stage)[0])
+
+
+def log10_structure_lipschitz(structure: Structure, *, norms: Numbers) -> Array:
+    """log10 of a Lipschitz constant of the whole: ∏ β_k‖W_k‖₂ of a chain, ∏ (1 + β_k‖W_k‖₂) of residual blocks.
+
+    It goes as `log10_structure_telescoped_bound` goes from step to step, with 1 at the input and ‖W‖₂ e behind a
+    weight: at each point of the input it is no less than the norm of the Jacobian.
+
+    Args:
+        structure: what the network computes; every stage is used once.
+        norms: ‖W_k‖₂ for each of :func:`stages`, shape (..., stages).
+
+    Returns:
+        Shape (...); +∞ where a step is not understood.
+
+    Raises:
+        ValueError: if a norm is NaN or negative, or the stages differ.
+    """
+    w = layered(norms, name="norms")
+    start = (np.zeros(w.shape[:-1]),)
+    (found,) = _through(structure, w.shape[-1], start, lambda values, k: (_times(values[0], w[..., k]),))
+    return plain(found / LN10)
 
 
 def _through(

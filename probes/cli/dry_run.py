@@ -153,6 +153,7 @@ def _tried(run: PreparedRun) -> xr.Dataset:
         samples=min(settings.samples, few),
         jacobian=min(settings.jacobian, 1),
         pattern=min(settings.pattern, 1),
+        alignment=min(settings.alignment, 1),
         spectra="none",
         split="none",
         limit=False,

@@ -58,6 +58,7 @@ class SliceSettings:
         samples: examples whose output change is kept.
         jacobian: examples whose Jacobian change is measured (0: none).
         pattern: examples whose output is bounded by which units are active (0: none).
+        alignment: examples at which the alignment of neighbouring layers' Jacobians is measured (0: none).
         spectra: ``weights`` for the frozen weights and the direction, ``slice`` for the perturbed weights
             at every η too, ``none`` for neither.
         split: where the gradient's change is taken apart into that of the Jacobians and that of the residuals, a
@@ -95,6 +96,7 @@ class SliceSettings:
     samples: int = 200
     jacobian: int = 0
     pattern: int = 0
+    alignment: int = 0
     spectra: str = "weights"
     split: str = "small"
     split_examples: int = 50
@@ -127,7 +129,7 @@ class SliceSettings:
         for name in ("perturb", "measure"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        for name in ("samples", "jacobian", "pattern", "split_examples", "batch_sharpness"):
+        for name in ("samples", "jacobian", "pattern", "alignment", "split_examples", "batch_sharpness"):
             if getattr(self, name) < 0:
                 raise InputError(f"{mention(name, getattr(self, name))}: must be at least 0")
         for name in ("curvature", "curvature_lowest"):

@@ -68,7 +68,8 @@ def freeze(
     found = [layer for layer in find_layers(evaluator.network, evaluator, reported) if layer.name in reported]
     trainable = [layer.name for layer in found if layer.trainable]
     samples = min(settings.samples, len(evaluator))
-    samples = max(samples, min(max(settings.jacobian, settings.pattern), len(evaluator)))
+    wanted = max(settings.jacobian, settings.pattern, settings.alignment)
+    samples = max(samples, min(wanted, len(evaluator)))
     # before there are gradients to hold
     precision = measure_precision(evaluator, trainable, evaluations=len(settings.etas), together=mixed)
     base = evaluator.evaluate(evaluator.frozen, wanted=trainable, samples=samples)

@@ -306,10 +306,9 @@ def refuse_mixed(settings: SliceSettings, examples: int, chunk: int, share: Shar
             "`batchnorm='batch'`: the statistics are those of all examples at once, so processes cannot share them;"
             " add `shard='checkpoints'`"
         )
-    if settings.jacobian > 0:
-        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `jacobian` out")
-    if settings.pattern > 0:
-        raise InputError("`batchnorm='batch'`: an output depends on all examples; leave `pattern` out")
+    for name in ("jacobian", "pattern", "alignment"):
+        if getattr(settings, name) > 0:
+            raise InputError(f"`batchnorm='batch'`: an output depends on all examples; leave `{name}` out")
     if settings.direction == "adversarial":
         raise InputError(
             "`batchnorm='batch'`: not with `direction='adversarial'`, which looks at some examples only"

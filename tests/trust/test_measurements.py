@@ -12,7 +12,21 @@ import xarray as xr
 from trust import measurements as variables
 from trust.measurements import ALL, Variable
 
-UNITS = {"1", "", "loss", "weight", "loss / weight", "input", "output", "evaluations", "examples"}
+UNITS = {
+    "1",
+    "",
+    "loss",
+    "weight",
+    "loss / weight",
+    "input",
+    "output",
+    "output / input",
+    "loss / weight²",
+    "weight² / loss",
+    "output² / weight²",
+    "evaluations",
+    "examples",
+}
 
 
 def test_every_entry_is_whole() -> None:
@@ -22,7 +36,7 @@ def test_every_entry_is_whole() -> None:
         assert variable == name
         assert variable.long_name
         assert variable.meaning
-        assert set(variable.dims) <= {"checkpoint", "eta", "layer", "example", "quantile"}, name
+        assert set(variable.dims) <= {"checkpoint", "eta", "layer", "example", "quantile", "rank"}, name
         assert len(set(variable.dims)) == len(variable.dims), name
         assert variable.units in UNITS, (name, variable.units)
 

@@ -17,6 +17,7 @@ from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.checkpoints.order import TrainingOrder
+    from probes.measures.settings import SliceSettings
 
 
 @click.command()
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
     "Examples whose output is bounded by which units are active, whose labels are certified and whose loss's step is:"
     " for chains of ReLU, leaky ReLU or linear layers, residual ones too. Takes a singular value an example, eta and"
     " layer.",
+)
+@setting(
+    "alignment",
+    "Examples at which the alignment of neighbouring layers' Jacobians is measured: for chains of layers, residual"
+    " blocks being layers too.",
 )
 @setting(
     "spectra",
@@ -119,11 +125,11 @@ def run(
     if share.rank > 0:
         return
     copy_history(checkpoints, out)
-    _say_what_was_measured(out, orders[0], before, pattern=settings.pattern, wide=wide, as_json=as_json)
+    _say_what_was_measured(out, orders[0], before, settings, wide=wide, as_json=as_json)
 
 
 def _say_what_was_measured(
-    out: Path, order: TrainingOrder, before: int, *, pattern: int, wide: bool, as_json: bool
+    out: Path, order: TrainingOrder, before: int, settings: SliceSettings, *, wide: bool, as_json: bool
 ) -> None:
     from analysis import check_measurements
     from analysis.documents import start_rows
@@ -131,16 +137,23 @@ def _say_what_was_measured(
     from probes.cli.reports import noise_lines, self_check_lines
     from probes.cli.tables import plain
     from probes.runs.results import load
-    from trust.measurements import PATTERN_BOUND
+    from trust.measurements import PATTERN_BOUND, WHOLE_JACOBIAN_ALIGNMENT
 
     measurements = load(out)
     checks = check_measurements(measurements)
     for line in chance_lines(measurements):
         say(f"WARNING: {line}", err=True)
-    if pattern > 0 and PATTERN_BOUND not in measurements:
+    if settings.alignment > 0 and WHOLE_JACOBIAN_ALIGNMENT not in measurements:
+        why = measurements.attrs.get("structure_unknown") or "a weight is used twice, or a step is not known"
         say(
-            f"probe: --pattern {pattern} has no meaning for this network and loss, and was left out: it takes a chain"
-            " of ReLU, leaky ReLU or linear layers, residual ones too, and a loss of (outputs, targets)",
+            f"probe: --alignment {settings.alignment} has no meaning for this network and loss, and was left out: it"
+            f" takes a chain of layers on one input of real numbers, and a loss of (outputs, targets) ({why})",
+            err=True,
+        )
+    if settings.pattern > 0 and PATTERN_BOUND not in measurements:
+        say(
+            f"probe: --pattern {settings.pattern} has no meaning for this network and loss, and was left out: it"
+            " takes a chain of ReLU, leaky ReLU or linear layers, residual ones too, and a loss of (outputs, targets)",
             err=True,
         )
     if as_json:

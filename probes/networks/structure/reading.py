@@ -56,15 +56,22 @@ class Reading:
         why: the reason then.
         batch_norms: those in evaluation mode, by their scale's name.
         norms: kinds of norm layers that were met, ``batch`` or ``layer`` (which stands for all others).
-        activation_calls: which of the calls that give tensors each activation is (for
-            :class:`probes.networks.structure.tracing.Arguments`).
+        calls: for each step which of the calls that give tensors gave its result, and which of the tensors that this
+            call gave it is; (−1, 0) for the input (for :mod:`probes.networks.structure.tracing`).
     """
 
     structure: Structure | None
     why: str = ""
     batch_norms: Mapping[str, BatchNorm] = field(default_factory=dict)
     norms: frozenset[str] = frozenset()
-    activation_calls: tuple[int, ...] = ()
+    calls: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def activation_calls(self) -> tuple[int, ...]:
+        """Which of the calls that give tensors each activation is."""
+        steps = () if self.structure is None else self.structure.steps
+        pairs = zip(steps, self.calls, strict=True)
+        return tuple(call for step, (call, _) in pairs if step.kind == "activation")
 
 
 class _UnreadableError(Exception):
@@ -109,7 +116,7 @@ class _Reader:
         self.batch_norms: dict[str, BatchNorm] = {}
         self.norms: set[str] = set()
         self.count = 0  # calls that gave tensors, so far
-        self.numbers: dict[int, int] = {}  # which of them a step is
+        self.numbers: dict[int, tuple[int, int]] = {}  # which of them a step is, and which of its tensors
 
     def place(self, tensor: Tensor, step: Step | int) -> None:
         """A tensor is the result of a step, an old one or a new one."""
@@ -135,7 +142,7 @@ class _Reader:
         for number, (tensor, version) in enumerate(call.gave):
             step = self._step(call, data, inputs, number)
             if isinstance(step, Step):
-                self.numbers[len(self.steps)] = self.count
+                self.numbers[len(self.steps)] = (self.count, number)
                 self.steps.append(step)
                 step = len(self.steps) - 1
             self.places[id(tensor)] = (step, version)
@@ -246,9 +253,8 @@ class _Reader:
         for k in range(place, 0, -1):
             needed |= set(self.steps[k].inputs) if k in needed else set()
         kept = [(k, self.steps[k]) for k in sorted(needed)]
-        activations = tuple(self.numbers[k] for k, step in kept if step.kind == "activation")
-        structure = Structure(tuple(_folded(_renumbered(kept, {}))))
-        return Reading(structure, "", self.batch_norms, frozenset(self.norms), activations)
+        steps, calls = _folded(_renumbered(kept, {}), [self.numbers.get(k, (-1, 0)) for k, _ in kept])
+        return Reading(Structure(tuple(steps)), "", self.batch_norms, frozenset(self.norms), tuple(calls))
 
 
 def _renumbered(kept: list[tuple[int, Step]], instead: dict[int, int]) -> list[Step]:
@@ -257,8 +263,11 @@ def _renumbered(kept: list[tuple[int, Step]], instead: dict[int, int]) -> list[S
     return [replace(step, inputs=tuple(places[instead.get(k, k)] for k in step.inputs)) for _, step in kept]
 
 
-def _folded(steps: list[Step]) -> list[Step]:
-    """Biases, then batch norms, become part of the weight before them where that has no other taker."""
+def _folded(steps: list[Step], calls: list[tuple[int, int]]) -> tuple[list[Step], list[tuple[int, int]]]:
+    """Biases, then batch norms, become part of the weight before them where that has no other taker.
+
+    A weight's result is then what the last of them gave.
+    """
     for kind in ("bias", "batch norm"):
         takers = [0] * len(steps)
         for step in steps:
@@ -282,5 +291,7 @@ def _folded(steps: list[Step]) -> list[Step]:
             else:
                 continue
             instead[place] = step.inputs[0]
+            calls[step.inputs[0]] = calls[place]
         steps = _renumbered([pair for pair in kept if pair[0] not in instead], instead)
-    return steps
+        calls = [call for place, call in enumerate(calls) if place not in instead]
+    return steps, calls

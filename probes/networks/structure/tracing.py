@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Arguments", "Call", "Watch", "data_uses", "tensors_in"]
+__all__ = ["Arguments", "Call", "Results", "Watch", "data_uses", "tensors_in"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,28 @@ class Arguments(TorchFunctionMode):
         if next(tensors_in(result), None) is not None:
             if given is not None:
                 self.found[self._count] = given
+            self._count += 1
+        return result
+
+
+class Results(TorchFunctionMode, Generic[T]):
+    """Looks at the results of some calls as soon as they are there, before anything changes them in place."""
+
+    def __init__(self, wanted: Iterable[tuple[int, int]], look: Callable[[Tensor], T]) -> None:
+        """Take the numbers of the calls among those that give tensors, and of the tensors in what they give."""
+        super().__init__()
+        self.wanted, self.look = dict(wanted), look
+        self.found, self._count = dict[int, T](), 0
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call it, and look."""
+        result = function(*args, **(kwargs or {}))
+        tensors = list(tensors_in(result))
+        if tensors:
+            if self._count in self.wanted:
+                self.found[self._count] = self.look(tensors[self.wanted[self._count]])
             self._count += 1
         return result
 
