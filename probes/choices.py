@@ -59,6 +59,10 @@ CHOICES: dict[str, dict[str, str]] = {
         "data": "every checkpoint is measured by all processes, each on its part of the examples",
         "checkpoints": "every process measures whole checkpoints, each its own",
     },
+    "initialization": {
+        "torch": "PyTorch's own",
+        "agd": "weight matrices orthogonal, times √(d_out/d_in): where automatic gradient descent starts",
+    },
     "norm": {
         "none": "no norm layers",
         "batch": "batch norm before each activation",
