@@ -23,6 +23,8 @@ __all__ = ["in_short", "network_name"]
 
 _ALONG = {
     "gradient": "against its gradient",
+    "spectral": "along steepest descent under the spectral norm",
+    "sign": "against its gradient's sign",
     "noise": "along Gaussian noise",
     "update": "along the steps of its training",
     "adversarial": "by the worst perturbation found at each η",

@@ -18,6 +18,8 @@ SEEDS = (-(2**63), 2**63 - 1)
 CHOICES: dict[str, dict[str, str]] = {
     "direction": {
         "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
+        "spectral": "steepest descent under the spectral norm, UVᵀ of each layer's gradient (Muon's step)",
+        "sign": "steepest descent under the largest entry, the sign of each layer's gradient (signSGD's step)",
         "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
         "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
         "adversarial": "at each eta of its own the worst perturbation found, every tensor by at most eta of its norm",

@@ -30,7 +30,8 @@ class TrainingSettings:
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.
         optimizer: a name of :data:`probes.runs.optimizers.OPTIMIZERS`.
-        lr: step size of the first epoch; of ``agd`` a factor on its own, 1 as published; of ``flow`` and ``exponential-euler`` the time that a step goes on for.
+        lr: step size of the first epoch; of ``agd`` a factor on its own, 1 as published; of ``flow`` and
+            ``exponential-euler`` the time that a step goes on for.
         lr_decay: factor on the step size after each epoch.
         epochs: how many.
         epoch_steps: steps that count as an epoch (None: one pass over the data).

@@ -10,7 +10,14 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from probes.errors import InputError, mention
-from probes.evaluation.directions import Direction, gradient_direction, noise_direction, update_direction
+from probes.evaluation.directions import (
+    Direction,
+    gradient_direction,
+    noise_direction,
+    sign_direction,
+    spectral_direction,
+    update_direction,
+)
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
@@ -25,6 +32,9 @@ from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
 
 __all__ = ["check_layers", "freeze"]
+
+_STEEPEST = {"gradient": gradient_direction, "spectral": spectral_direction, "sign": sign_direction}
+"""By the direction: steepest descent under the Frobenius norm, the spectral norm and the largest entry."""
 
 
 def check_layers(network: nn.Module, settings: SliceSettings, reported: Mapping[str, str]) -> None:
@@ -137,8 +147,9 @@ def _direction(
     frozen, moving = evaluator.frozen, [layer.name for layer in layers if layer.treatment == PERTURBED]
     if settings.direction == "adversarial":
         return None, math.nan
-    if settings.direction == "gradient":
-        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}, still), math.nan
+    if settings.direction in _STEEPEST:
+        gradients = {name: base.gradients[name] for name in moving}
+        return _STEEPEST[settings.direction](frozen, gradients, still), math.nan
     if settings.direction == "noise":
         return noise_direction(frozen, moving, seed=settings.seed), math.nan
     if following is None:
