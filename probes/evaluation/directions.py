@@ -20,6 +20,7 @@ from probes.evaluation.reductions import norm
 __all__ = [
     "Direction",
     "Multiple",
+    "gaussian",
     "gradient_direction",
     "hash_of",
     "noise_direction",
@@ -184,16 +185,16 @@ def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int
     kept = 0
     for name in names:
         weight = frozen[name]
-        noise = _gaussian(weight, f"{seed}/{name}")
+        noise = gaussian(weight, f"{seed}/{name}")
         part = _relative(weight, noise)
         kept += noise.nbytes
         if kept > _KEPT_NOISE and part.base() is noise:
-            part = Multiple(partial(_gaussian, weight, f"{seed}/{name}"), part.factor)
+            part = Multiple(partial(gaussian, weight, f"{seed}/{name}"), part.factor)
         parts[name] = part
     return Direction(parts)
 
 
-def _gaussian(like: Tensor, key: str) -> Tensor:
+def gaussian(like: Tensor, key: str) -> Tensor:
     """Gaussian noise in a weight's shape and precision."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -30,6 +30,8 @@ from probes.measures.noise_floor import (
 )
 from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
+from probes.slices.levels_path import LevelsPath
+from trust.measurements import WITHOUT_LINE
 
 __all__ = ["check_layers", "freeze"]
 
@@ -90,11 +92,13 @@ def freeze(
     measured = _measured(settings, layers)
     still = without_gradient(base.gradients, precision)
     direction, update_size = _direction(evaluator, settings, base, layers, following, still)
-    path = (
-        AdversarialPath(evaluator, settings, base, layers)
-        if direction is None
-        else PerturbedWeights(evaluator, direction, at_once=settings.etas_at_once or 1)
-    )
+    path: PerturbedWeights | AdversarialPath | LevelsPath
+    if direction is not None:
+        path = PerturbedWeights(evaluator, direction, at_once=settings.etas_at_once or 1)
+    elif settings.levels is not None:
+        path = LevelsPath(evaluator, settings, layers)
+    else:
+        path = AdversarialPath(evaluator, settings, base, layers)
     frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed, still)
     floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples, still=still)
     return frozen, floor, again
@@ -145,7 +149,7 @@ def _direction(
 ) -> tuple[Direction | None, float]:
     """The slice's direction (None where every η has one of its own), and the size of a real update."""
     frozen, moving = evaluator.frozen, [layer.name for layer in layers if layer.treatment == PERTURBED]
-    if settings.direction == "adversarial":
+    if settings.direction in WITHOUT_LINE:
         return None, math.nan
     if settings.direction in _STEEPEST:
         gradients = {name: base.gradients[name] for name in moving}
