@@ -28,19 +28,16 @@ def folder(probe: Probe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+def networks(folder: Path, direction: str) -> list[Path]:
+    """The trained one, and beside it for one direction that at the start, whose levels have η of their own."""
+    files = sorted((folder / "net").glob("*.safetensors"))
+    return files if direction == "quantize" else files[-1:]
+
+
 def reported(probe: Probe, folder: Path, direction: str, *options: object) -> tuple[dict[str, str], str]:
     """The verdicts of a run along that direction at its last checkpoint, and what the report says."""
     out = folder / "-".join([direction, *map(str, options)]).replace("/", "_")
-    nets = sorted((folder / "net").glob("*.safetensors"))
-    done = probe(
-        "run",
-        *(nets if direction == "quantize" else nets[-1:]),
-        "--direction",
-        direction,
-        *options,
-        "--out",
-        out,
-    )
+    done = probe("run", *networks(folder, direction), "--direction", direction, *options, "--out", out)
     assert done.exit_code == 0, done.output
     again = probe("report", out, "--json")
     assert again.exit_code == 0, again.output
@@ -85,8 +82,7 @@ def test_levels(
         np.testing.assert_allclose(r[:, 1:], [[0.01, 0.1]], rtol=1e-4)
     # once more from what it says of itself: nothing is left to do
     files = {path: path.stat().st_mtime_ns for path in out.glob("*.nc")}
-    nets = sorted((folder / "net").glob("*.safetensors"))
-    done = probe("run", *(nets if direction == "quantize" else nets[-1:]), "--config", out / "run.toml")
+    done = probe("run", *networks(folder, direction), "--config", out / "run.toml")
     assert done.exit_code == 0, done.output
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.nc")} == files
 
