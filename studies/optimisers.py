@@ -132,29 +132,17 @@ class Optimisers(Study):
         steps = found["step"].isel(run=0).values
         own = {name: runs_where(found, optimizer=name) for name in _RATES}
         numbers: dict[str, float] = {}
-        rows = [
-            [
-                "optimiser",
-                "rate",
-                "r a step",
-                "angle",
-                "descent over its prediction",
-                "Lemma 1 promises",
-                "accuracy",
-            ],
-        ]
+        heading = f"optimiser | r at {_RATE:g}, steps 1 to {_FIRST} | rate | r | angle | descent over prediction"
+        rows = [[*heading.split(" | "), "Lemma 1 promises", "accuracy"]]
         cells = {name: _cells(one) for name, one in own.items()}
         for name, each in cells.items():
             title, rate = _RATES[name]
+            early = own[name]["early"].median(("layer", "run")).values
             shown = [each["relative"].shown(), f"{each['angle'].shown()}°", each["realised"].shown()]
-            shown += [f"{each['promised'].shown()}", each["accuracy"].shown(3)]
-            rows.append([title, f"{rate:g}", *shown])
+            shown += [each["promised"].shown(), each["accuracy"].shown(3)]
+            rows.append([title, " ".join(number(size, 2) for size in early), f"{rate:g}", *shown])
             numbers |= ends_by_name({f"{name}/{what}": cell for what, cell in each.items()})
-            numbers |= {
-                f"{name}/early/{k + 1}": float(one["early"].isel(early_step=k).median())
-                for one in [own[name]]
-                for k in range(_FIRST)
-            }
+            numbers |= {f"{name}/early/{k + 1}": float(size) for k, size in enumerate(early)}
         panels = _panels(steps, own)
         return Conclusion(_answer(cells, own), numbers, rows, draw_panels(panels), numbers_of_panels(panels))
 
