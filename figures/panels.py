@@ -18,6 +18,8 @@ from figures.legends import gathered_legend
 __all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels"]
 
 _MARKS = "os^DvPX*<>"
+_MOST_COLORS = 8
+"""So many can be told apart, whoever looks."""
 _FEW_TICKS = 5
 """So many names fit beside each other."""
 
@@ -90,10 +92,13 @@ def draw_panels(
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     drawn = [panel for panel in panels if panel is not None]
-    places: dict[str, int] = {}  # each label's in the first panel that shows it
-    for panel in drawn:
-        for k, one in enumerate(panel.series):
-            places.setdefault(one.label, k)
+    labels = list(dict.fromkeys(one.label for panel in drawn for one in panel.series))
+    places = {label: k for k, label in enumerate(labels)}
+    if len(labels) > _MOST_COLORS:  # else each label's in the first panel that shows it
+        places = {}
+        for panel in drawn:
+            for k, one in enumerate(panel.series):
+                places.setdefault(one.label, k)
     lines = list(dict.fromkeys(name for panel in drawn for name in (*panel.levels, *panel.places)))
     width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
     with style.context():
@@ -158,7 +163,7 @@ def numbers_of_panels(panels: Sequence[Panel | None]) -> pd.DataFrame:
     for panel in panels:
         if panel is None:
             continue
-        common = {"panel": panel.title, "x_name": panel.x, "y_name": panel.y}
+        common = {"panel": panel.title.replace("\n", ", "), "x_name": panel.x, "y_name": panel.y}
         for one in panel.series:
             x, middle = np.atleast_1d(one.x), np.atleast_1d(one.middle)
             low = np.full(len(x), np.nan) if one.low is None else np.atleast_1d(one.low)

@@ -401,15 +401,23 @@ def _beside_each_other(size: Preset, cases: Cases) -> list[str]:
     ]
     lines = ["Beside each other at that accuracy, seed by seed:"] if pairs else []
     for text, one, other in pairs:
-        ratios = {part: interval(_ratio(cases[one], cases[other], part)) for part in _PARTS[:2]}
+        ratios = {
+            part: interval(_ratio(cases[one], cases[other], part)) for part in (*_PARTS[:2], "constant_below")
+        }
         if math.isnan(ratios["constant"].middle):
             lines.append(f"* {text}: cannot be told, in no seed do both get there.")
             continue
         known = int(np.isfinite(_ratio(cases[one], cases[other], "constant")).sum())
         over = f"{known} seeds" if known > 1 else "one seed alone"
+        cut_off = any(
+            interval(cases[case]["value"].sel(stage="second", quantity="breakdown")).high >= ORDER_ONE
+            for case in (one, other)
+        )
         lines.append(
-            f"* {text}: C is {ratios['constant'].shown()} times as large ({_verdict(ratios['constant'])}), C_ex"
-            f" {ratios['mean_example'].shown()} times ({_verdict(ratios['mean_example'])}); {over}."
+            f"* {text}: C is {ratios['constant'].shown()} times as large ({_verdict(ratios['constant'])}), at 1e-5"
+            f" {ratios['constant_below'].shown()} times ({_verdict(ratios['constant_below'])}), C_ex"
+            f" {ratios['mean_example'].shown()} times ({_verdict(ratios['mean_example'])}); {over}"
+            f"{', and one of the two may be cut off at η₀' if cut_off else ''}."
         )
     return lines
 

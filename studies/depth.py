@@ -145,8 +145,9 @@ class Depth(Study):
             np.concatenate(beyond),
             "networks",
         )
+        beside = _fromage_beside_others(depths, cells, best)
         return Conclusion(
-            f"{_answer(depths, cells, best, limits, seeds)}\n{paper}",
+            f"{_answer(depths, cells, best, limits, seeds)}\n{beside}\n{paper}",
             numbers,
             _table(depths, cells, best, limits),
             draw_panels(panels, columns=3),
@@ -256,6 +257,29 @@ def _answer(depths: list[int], cells: Cells, best: Best, limits: Limits, seeds: 
         f" {number(_lemma2(depths[0]), 2)}."
     )
     return "\n".join(lines)
+
+
+def _fromage_beside_others(depths: list[int], cells: Cells, best: Best) -> str:
+    """At which depths its best rate is above or below all others' in every seed."""
+    above, below = [], []
+    for depth in depths:
+        own = cells["fromage", best["fromage"][depth], depth]
+        others = [cells[name, best[name][depth], depth] for name in _RATES if name != "fromage"]
+        if own.low > max(one.high for one in others):
+            above.append(str(depth))
+        elif own.high < max(one.low for one in others):
+            below.append(str(depth))
+    edges = [
+        f"{_TITLES[name]} at {', '.join(str(d) for d in depths if best[name][d] in (min(rates), max(rates)))}"
+        for name, rates in _RATES.items()
+        if any(best[name][d] in (min(rates), max(rates)) for d in depths)
+    ]
+    return (
+        "The paper has Fromage train deeper than the others. Its best rate is above both of theirs in every seed at"
+        f" {', '.join(above) or 'no'} hidden layers, and below the better of them in every seed at"
+        f" {', '.join(below) or 'none'}. The best rate is the least or the largest tried, so that a better one may lie"
+        f" beyond, for {'; '.join(edges)}."
+    )
 
 
 def _table(depths: list[int], cells: Cells, best: Best, limits: Limits) -> list[list[str]]:

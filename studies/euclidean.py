@@ -345,6 +345,14 @@ def _answer(
             f"{network}, {optimizer} (to accuracy {accuracy.shown()}): along the slice, {'; '.join(parts)}. Across"
             f" training, from least to most: {best}."
         )
+    worse = [case for case in cases if cells[case, "euclidean"].low > cells[case, "trust"].high]
+    named = " and ".join(f"{name} by {optimizer}" for name, optimizer in worse)
+    where = f" ({named})" if worse else ""
+    lines.append(
+        "Whether Euclidean smoothness is violated: one Euclidean constant for all of training errs more than deep"
+        f" relative trust in every seed in {len(worse)} of {len(cases)} cases{where}; along one slice neither can be"
+        " told from the other in most."
+    )
     errors = [
         own[case]["across"].sel(model=["trust", "euclidean"]).transpose("run", ...).values for case in cases
     ]

@@ -7,6 +7,7 @@ with falling rates, by the full batch and by mini-batches, and their iterates ar
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.runs.training import TrainingSettings, train
-from studies.frame import Conclusion, Study, banded, interval
+from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
 from studies.pieces import ends_by_name, relu_perceptron, runs_where
 
@@ -158,8 +159,26 @@ class FixedPoint(Study):
                 f"With a {title}: the last window's steps are {step.shown()} of the weights, and their net way is"
                 f" {direct.shown()} of their length, which is {way}; norms are {norm.shown()} of the start."
             )
+        rising = [
+            _CASES[case] for case in _CASES if cells[case, _LOSS][-1].low > _rise_from(cells[case, _LOSS])
+        ]
+        shrunk = [_CASES[case] for case in _CASES if ends[case, _NORM].high < 1]
+        lines.append(
+            "So none converges at a constant η: steps stay as long as η says. "
+            + (f"The loss ends above ten times its least with a {' and a '.join(rising)}. " if rising else "")
+            + (
+                f"Iterates shrink with a {' and a '.join(shrunk)}."
+                if shrunk
+                else "None shrinks towards zero."
+            )
+        )
         numbers = ends_by_name({f"{'/'.join(case)}/{name}": one for (case, name), one in ends.items()})
         return Conclusion("\n".join(lines), numbers, table, draw_panels(panels), numbers_of_panels(panels))
+
+
+def _rise_from(losses: Sequence[Interval]) -> float:
+    """Ten times the least median on the way."""
+    return 10 * min(one.middle for one in losses)
 
 
 def _weights(file: Path) -> torch.Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -26,7 +27,7 @@ from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from studies.catalogue import STUDIES
 from studies.grid import Coordinates, Grid, check_cluster, of_users
-from studies.page import page
+from studies.page import Page
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped, unused-ignore]
@@ -46,6 +47,15 @@ __all__ = [
 
 Table: TypeAlias = Sequence[Sequence[str]]
 MOST_SEEDS = 1000
+_PARTS = {
+    "preset": "the preset",
+    "size": "the preset's numbers",
+    "source": "the code that runs",
+    "data": "the data",
+    "data_hash": "what is in the data",
+    "seed": "the seed",
+}
+"""What decides a study's numbers, in words."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +218,8 @@ def run_study(
     identity = _identity(place, preset, size) | {"data": data, "data_hash": made.digest()}
     with of_users(place):
         planned = study.runs(size)
+    if any("seed" in run for run in planned):
+        raise InputError(f"{mention('study', spec)}: seeds are the frame's; let no run of it be named `seed`")
     runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in planned]
     with claim_study(out, study.name, identity):
         each = zip(grid.run(runs, jobs=jobs, dask=dask), runs, strict=True)
@@ -215,12 +227,18 @@ def run_study(
         found = xr.concat(labelled, "run", join="outer")
         with of_users(place):
             end = study.conclude(size, found)
+        if not isinstance(end, Conclusion):
+            raise InputError(
+                f"{mention('study', spec)}: conclude must return a studies.frame.Conclusion, got {type(end).__name__}"
+            )
         figures = save_figure(
             end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
         )
         written = out / f"{study.name}.md"
         given = {"preset": preset, "seeds": str(seeds), "data": data, "out": out.resolve().name}
-        text = page(study.name, study.question, spec, given, end.answer, end.table, study.caveats)
+        figure = f"{study.name}.{'png' if 'png' in formats else formats[0]}"
+        page = Page(study.name, study.question, spec, given, figure, _sizes(size, made))
+        text = page.written(end.answer, end.table, study.caveats)
         write_atomically(written, text.encode())
     return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
 
@@ -242,10 +260,44 @@ def _identity(place: str, preset: str, size: Any) -> dict[str, str]:
             " numbers, text and the like, or a dataclass"
         )
     found = {"preset": preset, "size": repr(size)}
-    file = Path(place.rpartition(":")[0])
-    if file.suffix == ".py":
-        found["source"] = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    file, _, name = place.rpartition(":")
+    if file.endswith(".py"):
+        found["source"] = hashlib.sha256(_what_runs(Path(file), name).encode()).hexdigest()[:16]
     return found
+
+
+def _what_runs(file: Path, name: str) -> str:
+    """A user's file without its comments and without what its study concludes, which may change between runs."""
+    tree = ast.parse(file.read_bytes())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            node.body = [
+                part
+                for part in node.body
+                if not (isinstance(part, ast.FunctionDef) and part.name == "conclude")
+            ]
+    return ast.dump(tree)
+
+
+def _sizes(size: Any, data: DataSet) -> dict[str, str]:
+    """What a preset is, by the names of its fields, and of what data."""
+    found = (
+        {field.name: getattr(size, field.name) for field in fields(size)}
+        if is_dataclass(size)
+        else {"": size}
+    )
+    shown = {name.replace("_", " "): _in_short(value) for name, value in found.items()}
+    return shown | {"data": f"{len(data)} examples of {data.spec}"}
+
+
+def _in_short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{len(value)} from {value.min():g} to {value.max():g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_in_short(one)}" for key, one in value.items())
+    if isinstance(value, (tuple, list)):
+        return ", ".join(_in_short(one) for one in value)
+    return "all" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _labelled(found: xr.Dataset, run: Coordinates) -> xr.Dataset:
@@ -310,7 +362,14 @@ def _refuse_another(out: Path, marker: Path, identity: Mapping[str, Any]) -> Non
         except ValueError:
             existing = None
         if existing != identity:
-            raise InputError(f"{out}: holds another study (its {marker.name} differs); choose another `out`")
+            known = existing if isinstance(existing, dict) else {}
+            other = (
+                ", ".join(_PARTS[name] for name in _PARTS if known.get(name) != identity.get(name))
+                or "something"
+            )
+            raise InputError(
+                f"{out}: holds another study, or this one with {other} other; choose another `out`"
+            )
         return
     if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
         raise InputError(f"{out}: is not empty and holds no study of this name; choose another `out`")

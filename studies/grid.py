@@ -93,9 +93,15 @@ class Grid:
         done = whole - len(runs)
         owner = None if dask is not None or jobs == 1 else os.getpid()
         with _workers(min(jobs, len(runs)), dask) as work:
-            for made in work(joblib.delayed(_one)(self, run, owner) for run in runs):
-                done += 1
-                say(f"[{done}/{whole}] {described(made)}", err=True)
+            try:
+                for made in work(joblib.delayed(_one)(self, run, owner) for run in runs):
+                    done += 1
+                    say(f"[{done}/{whole}] {described(made)}", err=True)
+            except joblib.externals.loky.process_executor.TerminatedWorkerError as error:
+                raise InputError(
+                    f"{self.out}: a process died in the middle of a run, for want of memory perhaps; the same command"
+                    " goes on where it was, with `jobs=1` in this process"
+                ) from error
 
 
 def check_cluster(address: str) -> None:
@@ -166,6 +172,8 @@ def _one(grid: Grid, run: Coordinates, owner: int | None) -> Coordinates:
     try:
         with of_users(grid.study):
             found = study.measure(study.presets[grid.preset], run, folder, _data(grid.data))
+        if not isinstance(found, xr.Dataset):
+            raise InputError(f"measure must return an xarray.Dataset, got {type(found).__name__}")
     except InputError as error:
         raise InputError(f"{described(run)}: {error}") from error
     finally:

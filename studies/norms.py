@@ -82,6 +82,8 @@ class Norms(Study):
         "Without its factor Fromage is what the paper calls LARS (the optimiser `lars`); the LARS of You et al. has a"
         " weight decay besides, with which it can be Fromage.",
         "A relative step is a share of a norm: where norms grow, steps grow with them, and accuracy need not tell.",
+        "Where accuracy falls to chance, units have died, gradients are zero and norms stand still: they say nothing of"
+        " the steps that were left.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:

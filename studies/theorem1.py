@@ -90,6 +90,9 @@ class Theorem1(Study):
         "Each premise is spoiled by itself, of a network that keeps the others at its start; training spoils more than"
         " one, for weights are not orthogonal after it.",
         "The worst example counts, as in the theorem, at one η.",
+        "κ of the theorem as published is the worst of all weights and of all perturbations: here that of the noise (of"
+        " gradients, of deficient rank, infinite), the same whatever the weights, so that several rows say the same. It"
+        " models ReLU by α = β = ½ and stays finite; layer by layer ReLU has its own α = 0, and the bound is infinite.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
@@ -165,8 +168,13 @@ class Theorem1(Study):
             true.sel(rung="theorem1-function") < true.sel(rung=_MEASURED) - ROUNDING,
             "networks, however far the bound is above it",
         )
+        least = gaps[next(iter(_SPOILED)), depths[0], "theorem1-function"]
+        plainly = (
+            f"So it is true and says nothing of the size: where it is nearest, at {depths[0]} layer with all premises,"
+            f" it is {_orders(least)} orders above."
+        )
         return Conclusion(
-            f"{_answer(size, depths, gaps)}\n{paper}",
+            f"{_answer(size, depths, gaps)}\n{plainly}\n{paper}",
             numbers,
             table,
             draw_panels(panels, columns=3),
