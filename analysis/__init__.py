@@ -6,7 +6,8 @@
 * what the theory leaves open: summarise (the effective constants), split (these taken apart, into FACTORS), step_limits
   (side by side), compare_growth (which model of trust explains the slice)
 * the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order;
-  certified_labels, which provably do not change
+  certified_labels, which provably do not change; alignment, what makes the product of norms larger than the Jacobian
+* norms against the spectral condition: spectral_condition
 * for figures: envelope, a claim's two sides; find_envelopes, those of all claims
 * what must hold of any correct measurement: check_measurements
 * the search for counterexamples: falsify, and replay of a witness (they need torch, and import it on first use)
@@ -37,9 +38,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from analysis.alignment import alignment
 from analysis.certified import certified_labels
 from analysis.comparison import comparison_rows, differing_verdicts
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.dataframes import table
 from analysis.envelopes import envelope, find_envelopes
 from analysis.findings import Findings, find
@@ -47,6 +50,7 @@ from analysis.growth import Growth, compare_growth
 from analysis.overview import Overview
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
+from analysis.spectral_condition import spectral_condition
 from analysis.split import FACTORS, split
 from analysis.statuses import Status, Verdict
 from analysis.step_limits import step_limits
@@ -66,10 +70,12 @@ __all__ = [
     "Overview",
     "Status",
     "Verdict",
+    "alignment",
     "certified_labels",
     "check_measurements",
     "compare_growth",
     "comparison_rows",
+    "curvature_summary",
     "differing_verdicts",
     "envelope",
     "falsify",
@@ -79,6 +85,7 @@ __all__ = [
     "judge",
     "replay",
     "slack",
+    "spectral_condition",
     "split",
     "step_limits",
     "summarise",

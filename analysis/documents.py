@@ -20,6 +20,7 @@ from trust.claims.quantities import depth
 __all__ = [
     "claim_rows",
     "comparison_document",
+    "curvature_rows",
     "limit_rows",
     "split_rows",
     "start_rows",
@@ -102,6 +103,23 @@ def limit_rows(measurements: xr.Dataset, limits: xr.Dataset) -> list[dict[str, A
             }
         )
     return found
+
+
+def curvature_rows(curvature: xr.Dataset) -> list[dict[str, Any]]:
+    """Each checkpoint's sharpness in every form; an eigenvalue is null where it is not converged."""
+    rows = []
+    for place, label in enumerate(curvature["checkpoint"].values):
+        one = curvature.isel(checkpoint=place)
+        row: dict[str, Any] = {
+            "checkpoint": str(label),
+            "block_layer": str(one["block_layer"].values) or None,
+        }
+        for name in map(str, one.data_vars):
+            if name != "block_layer" and not name.endswith("_converged"):
+                trusted = bool(one.get(f"{name}_converged", True))
+                row[name] = _finite(float(one[name])) if trusted else None
+        rows.append(row)
+    return rows
 
 
 def comparison_document(

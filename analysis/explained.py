@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     "CHECKS",
     "CONSTANTS",
+    "CURVATURE",
+    "CURVATURE_BRIEFLY",
     "GROWTH",
     "LABELS",
     "LIMITS",
@@ -39,6 +41,17 @@ LIMITS_BRIEFLY = (
 CONSTANTS = (
     "C is the breakdown ‖g̃ − g‖/‖g‖ of a layer's gradient over what deep relative trust allows it, ∏(1 + r_k) − 1 with"
     " r_k = ‖ΔW_k‖/‖W_k‖, at η₀ = 10⁻⁴; the model sets it to 1. The largest of all layers that move is *C at η₀*."
+)
+CURVATURE = (
+    "The largest eigenvalue λ of the Hessian H, of the Gauss-Newton matrix, of the one layer's own block of H where it"
+    " is largest; H's lowest; that of Adam's P⁻¹H; the trace with its standard error; and what the gradient g meets."
+    " *critical* is 2/s with s the smallest plain gradient step that brings the loss back to its start (the critical"
+    " learning rate, in the units of λ: gradient descent is said to ride it at λ = 2/s), and 2/η with the measured step"
+    " limit η (critical sharpness in relative units). Brackets: not converged, the residual is above 1e-4."
+)
+CURVATURE_BRIEFLY = (
+    "λ: largest eigenvalues of the Hessian H and others, in brackets where not converged; 2/s: the critical sharpness,"
+    " s the plain gradient step at which the loss is back at its start; 2/η: the same of the measured step limit."
 )
 GROWTH = (
     "Each model's one constant is fitted to the smaller half of the η; the number is how far off it then is on the"
@@ -86,4 +99,15 @@ SLACK_BRIEFLY = {
 LABELS = (
     "Shares of the examples of `pattern` whose label did not change, and whose label provably cannot: the margin"
     " exceeds √2 times the smallest of all proved bounds."
+)
+ALIGNMENT = (
+    "How much ∏β‖W_k‖₂ overestimates the Jacobian ‖A_L ··· A_1‖₂, in orders of magnitude (medians over the examples of"
+    " `alignment`): *by gates*, ∏β‖W_k‖₂ over ∏‖A_k‖₂, A_k being layer k at the example (I + F' of a residual block);"
+    " *by alignment*, ∏‖A_k‖₂ over ‖A_L ··· A_1‖₂, which is 0 where each layer passes on what the next stretches most."
+    " Overlaps are |⟨v_1(A_{k+1}), u_1(A_k)⟩|, arbitrary where a layer's two largest singular values are nearly equal."
+)
+SPECTRAL_CONDITION = (
+    "Weights and step beside √(d_k/d_{k−1}), over which the spectral condition wants both to be of one order in all"
+    " layers: from the smallest layer's to the largest's. The step's is per unit of η, along this slice. Stable rank is"
+    " ‖g‖_F²/‖g‖₂²."
 )

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from analysis import explained, tables, wording
+from analysis.alignment import alignment, alignment_table
 from analysis.certified import certified_labels
 from analysis.completion import completed
 from analysis.constants import summarise
+from analysis.curvature import curvature_summary
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
+from analysis.spectral_condition import spectral_condition, spectral_condition_table
 from analysis.split import split
 from analysis.start import chance_lines, start_table
 from analysis.statuses import Verdict
@@ -45,8 +48,10 @@ class Findings:
         growth: which model of trust explains the slice.
         slack: what loosens the bounds; None where the run did not measure it.
         split: the effective constant taken apart; None where the run did not measure it.
+        curvature: sharpness in every form that was measured; None where none was.
         inversions: where the bounds' order inverts.
         labels: how many provably do not change; None where the run did not measure it.
+        alignment: the product bound's slack taken apart; None where the run did not measure it.
         envelopes: for each claim's id its two sides; without those that the run did not measure, and without twins.
         history: the training run (step, epoch, loss, accuracy); None where it is not known.
     """
@@ -60,8 +65,10 @@ class Findings:
     growth: Sequence[Growth]
     slack: xr.Dataset | None
     split: xr.Dataset | None
+    curvature: xr.Dataset | None
     inversions: Sequence[Inversion]
     labels: xr.Dataset | None
+    alignment: xr.Dataset | None
     envelopes: Mapping[str, xr.Dataset]
     history: pd.DataFrame | None
 
@@ -97,6 +104,8 @@ class Findings:
             ("What rounding does", explained.ROUNDING, tables.rounding_table(self.measurements)),
             ("Self-checks", explained.CHECKS, tables.checks_table(self.checks)),
         ]
+        if self.curvature is not None:
+            found.append(("Curvature", explained.CURVATURE, tables.curvature_table(self.curvature)))
         if self.split is not None:
             table = tables.split_table(self.split)
             found.append(("The effective constant, taken apart", explained.SPLIT, table))
@@ -105,6 +114,12 @@ class Findings:
             found.append(("Where the bounds lose their tightness", explained.SLACK, table))
         if self.labels is not None:
             found.append(("Certified labels", explained.LABELS, tables.labels_table(self.labels)))
+        if self.alignment is not None:
+            found.append(("Alignment of layers", explained.ALIGNMENT, alignment_table(self.alignment)))
+        condition = spectral_condition(self.measurements)
+        if condition is not None:
+            table = spectral_condition_table(condition)
+            found.append(("Spectral condition", explained.SPECTRAL_CONDITION, table))
         return found
 
     @property
@@ -151,8 +166,10 @@ def find(
             growth=compare_growth(measurements),
             slack=slack(measurements),
             split=split(measurements),
+            curvature=curvature_summary(measurements),
             inversions=inversions(measurements, chosen),
             labels=certified_labels(measurements),
+            alignment=alignment(measurements),
             envelopes=find_envelopes(measurements, chosen),
             history=history,
         )

@@ -22,6 +22,7 @@ __all__ = [
     "Rows",
     "checks_table",
     "constants_table",
+    "curvature_table",
     "growth_table",
     "labels_table",
     "limits_table",
@@ -113,6 +114,58 @@ def limits_table(limits: xr.Dataset) -> Rows:
 def _without(rows: Rows, column: str) -> Rows:
     place = rows[0].index(column)
     return [[*row[:place], *row[place + 1 :]] for row in rows]
+
+
+def curvature_table(curvature: xr.Dataset) -> Rows:
+    """One row a checkpoint, of what was measured; in brackets eigenvalues that are not converged."""
+    rows = [
+        [
+            "checkpoint",
+            "λ of H",
+            "λ of Gauss-Newton",
+            "largest of a layer's block",
+            "lowest λ of H",
+            "λ of P⁻¹H",
+            "trace of H",
+            "gᵀHg/‖g‖²",
+            "2/s, critical",
+            "2/η, critical",
+            "batch sharpness",
+        ]
+    ]
+    for place, label in enumerate(curvature["checkpoint"].values):
+        one = curvature.isel(checkpoint=place)
+        largest, gauss_newton, lowest, preconditioned = (
+            _eigenvalue(float(one[name]), converged=bool(one[f"{name}_converged"]))
+            for name in ("hessian", "gauss_newton", "lowest_hessian", "preconditioned")
+        )
+        layer = str(one["block_layer"].values)
+        rows.append(
+            [
+                str(label),
+                largest,
+                gauss_newton,
+                f"{number(float(one['block']))} ({layer})" if layer else "–",
+                lowest,
+                preconditioned,
+                _with_error(one, variables.HESSIAN_TRACE, variables.HESSIAN_TRACE_ERROR),
+                number(float(one[variables.GRADIENT_SHARPNESS])),
+                number(float(one["critical_sharpness"])),
+                number(float(one["relative_critical_sharpness"])),
+                _with_error(one, variables.BATCH_SHARPNESS, variables.BATCH_SHARPNESS_ERROR),
+            ]
+        )
+    kept = [k for k in range(len(rows[0])) if any(row[k] != "–" for row in rows[1:])]
+    return [[row[k] for k in kept] for row in rows]
+
+
+def _eigenvalue(value: float, *, converged: bool) -> str:
+    return number(value) if converged or math.isnan(value) else f"({number(value)})"
+
+
+def _with_error(one: xr.Dataset, value: str, error: str) -> str:
+    shown = number(float(one[value]))
+    return shown if math.isnan(float(one[error])) else f"{shown} ± {number(float(one[error]), 2)}"
 
 
 def constants_table(summary: xr.Dataset) -> Rows:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.curvature import curvature
 from benchmarks.gradients import gradients
 from benchmarks.jacobians import jacobians
 from benchmarks.ladder import ladder
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "limits": limits,
     "jacobians": jacobians,
     "ladder": ladder,
+    "curvature": curvature,
 }
 
 

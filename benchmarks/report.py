@@ -99,6 +99,8 @@ def times_table(found: dict[str, Any]) -> Rows:
             reached = "" if share is None else f"{share['median']:.0%}"
             counts = case.get("counts", {}).get(name, {})
             asked = ", ".join(f"{count} {what}" for what, count in counts.items())
+            if name in case.get("residuals", {}):
+                asked += f", residual {case['residuals'][name]:.0e}"
             rest: list[dict[str, Any] | None] = [*mine]
             for compared in rest or [None]:
                 if compared is None:

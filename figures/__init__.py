@@ -10,6 +10,7 @@ numbers it draws as a tidy table. One call from measurements to each figure: :mo
 * constants, and step limits: through training and across layers; the constants taken apart
 * comparison: runs side by side
 * panels: small multiples of a study's series, with bands over seeds
+* alignment of layers' Jacobians, through training
 * certified labels: which provably do not change, along the slice
 * files: a figure with its numbers, or all figures of a report
 
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from figures.accuracy import *
+    from figures.alignment import *
     from figures.bounds import *
     from figures.certified import *
     from figures.comparison import *
@@ -65,6 +67,7 @@ _NAMES = {
     "comparison": "draw_compared_breakdown draw_compared_constants draw_compared_limits"
     " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
     "panels": "Panel Series draw_panels numbers_of_panels",
+    "alignment": "draw_alignment numbers_of_alignment",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",
     "steps": "plot_step_limits numbers_of_step_limits",
     "network": "Network",

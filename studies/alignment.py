@@ -8,16 +8,14 @@ Hessian's largest eigenvalue, the alignment of the layers' Jacobians, and the sl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from scipy import stats
 from torch import Tensor, nn
 
 from analysis.wording import number
@@ -36,10 +34,11 @@ from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
 from studies.pieces import ends_by_name, runs_where
+from studies.statistics import power_law, rank_correlation
 from trust import measurements as variables
 from trust.residual_bounds import log10_structure_lipschitz
 
-__all__ = ["PRESETS", "Alignment", "Preset", "before_the_edge", "power_law", "rank_correlation"]
+__all__ = ["PRESETS", "Alignment", "Preset", "rise"]
 
 Floats = npt.NDArray[np.float64]
 _CLASSES = 10
@@ -61,7 +60,7 @@ class Preset:
         base: a size.
         rate: of gradient descent on half the squared distance to the one-hot target.
         steps: of training.
-        checkpoints: that are measured, evenly.
+        checkpoints: that are measured, in equal ratios of steps; fewer where these are one step.
         sample: examples at which Jacobians are taken.
     """
 
@@ -78,8 +77,8 @@ class Preset:
 
 
 PRESETS = {
-    "toy": Preset(7, 6, 3, ("tanh", "relu"), (20, 40, 60), 40, 0.2, 12, 4, 5),
-    "quick": Preset(2, 32, 3, ("tanh", "relu"), (125, 250, 500, 1000, 2000), 500, 0.2, 3000, 31, 50),
+    "toy": Preset(7, 6, 3, ("tanh", "relu"), (20, 40, 60), 40, 0.1, 12, 6, 5),
+    "quick": Preset(2, 32, 3, ("tanh", "relu"), (125, 250, 500, 1000, 2000), 500, 0.1, 3000, 41, 50),
     "paper": Preset(1, 200, 4, ("tanh", "relu"), (312, 625, 1250, 2500, 5000), 5000, 0.02, 20000, 41, 100),
 }
 
@@ -126,7 +125,7 @@ class Alignment(Study):
             lr_decay=1.0,
             epochs=size.steps,
             batch_size=len(own),
-            checkpoints=str(size.checkpoints),
+            checkpoints=",".join(map(str, _steps(size))),
             seed=int(run["seed"]),
         )
         files = train(settings, folder / "checkpoints", data=own)
@@ -160,6 +159,11 @@ class Alignment(Study):
             draw_panels(panels),
             numbers_of_panels(panels),
         )
+
+
+def _steps(size: Preset) -> list[int]:
+    """When checkpoints are kept, an epoch being a step: early ones close to each other."""
+    return sorted({0, *np.geomspace(1, size.steps, size.checkpoints - 1).round().astype(int).tolist()})
 
 
 def _squared(data: DataSet, size: Preset, count: int) -> DataSet:
@@ -214,65 +218,23 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if values.size else math.nan
 
 
-def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike) -> Interval:
-    """Spearman's, with its 95 % bootstrap interval over pairs; NaN where fewer than four are known."""
-    return _resampled(x, y, lambda a, b: float(stats.spearmanr(a, b).statistic))
-
-
-def _resampled(x: npt.ArrayLike, y: npt.ArrayLike, statistic: Callable[[Floats, Floats], float]) -> Interval:
-    pairs = np.array([np.asarray(x, dtype=float).ravel(), np.asarray(y, dtype=float).ravel()])
-    one, other = pairs[:, np.isfinite(pairs).all(0)]
-    if len(one) < 4 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    draws = np.random.default_rng(0).integers(len(one), size=(999, len(one)))
-    # a draw of one point again and again has no correlation
-    values = [
-        statistic(one[draw], other[draw]) for draw in draws if np.ptp(one[draw]) and np.ptp(other[draw])
-    ]
-    low, high = np.quantile(values, (0.025, 0.975))
-    return Interval(float(low), statistic(one, other), float(high))
-
-
-def power_law(sizes: npt.ArrayLike, log10_values: npt.ArrayLike) -> dict[str, float]:
-    """log10 v = a + b log10 n by least squares, with bootstrap intervals over points.
-
-    Returns:
-        ``exponent`` b, ``intercept`` a, ``r2``, and ``exponent/low`` and so on.
-    """
-    x = np.log10(np.asarray(sizes, dtype=float))
-    values = np.asarray(log10_values, dtype=float)
-    known = np.isfinite(values)
-    if np.unique(x[known]).size < 2:
-        return dict.fromkeys(_LAW, math.nan)
-    fit = stats.linregress(x[known], values[known])
-    exponent = _resampled(x, values, lambda a, b: float(stats.linregress(a, b).slope))
-    explained = _resampled(x, values, lambda a, b: float(stats.linregress(a, b).rvalue ** 2))
-    found = (
-        fit.slope,
-        fit.intercept,
-        fit.rvalue**2,
-        exponent.low,
-        exponent.high,
-        explained.low,
-        explained.high,
-    )
-    return dict(zip(_LAW, map(float, found), strict=True))
-
-
-_LAW = ("exponent", "intercept", "r2", "exponent/low", "exponent/high", "r2/low", "r2/high")
-
-
-def before_the_edge(sharpness: Floats, edge: float) -> int:
-    """How many checkpoints there are up to the first at which sharpness has crossed the edge; all if it never does."""
-    crossed = np.flatnonzero(sharpness >= edge)
-    return int(crossed[0]) + 1 if len(crossed) else len(sharpness)
+def rise(sharpness: Floats, edge: float) -> slice:
+    """Where sharpness rises: from its least below the edge to the first checkpoint across it, or to its largest."""
+    below = np.flatnonzero(sharpness < edge)
+    if not len(below):
+        return slice(0, 0)
+    crossed = np.flatnonzero(sharpness[below[0] :] >= edge)
+    end = int(below[0] + crossed[0]) if len(crossed) else len(sharpness) - 1
+    low = int(below[0] + np.nanargmin(sharpness[below[0] : end + 1]))
+    return slice(low, low + int(np.nanargmax(sharpness[low : end + 1])) + 1)
 
 
 _TITLES = {
     "reached": "largest λ_max over 2/η",
-    "sharpness": "λ_max and alignment, rank correlation up to the edge",
     "slack": "slack and alignment, rank correlation",
-    "jacobian": "‖J‖'s growth, orders",
+    "correlation": "λ_max and alignment during the rise",
+    "sharpness": "λ_max's rise, orders",
+    "jacobian": "‖J‖'s",
     "alignment": "of that alignment",
     "layers": "of that ‖A_k‖",
     "start": "alignment at the start",
@@ -281,20 +243,20 @@ _TITLES = {
 
 
 def _through_training(size: Preset, own: xr.Dataset) -> dict[str, Interval]:
-    """What is said of one network, over its seeds; growth is up to the edge, or the largest sharpness before it."""
+    """What is said of one network, over its seeds; growth is that during the rise."""
     edge = _edge(size)
     found: dict[str, list[float]] = {what: [] for what in _TITLES}
     for k in range(own.sizes["run"]):
-        one = {name: own[name].isel(run=k).values for name in (*_MEASURED, "step")}
-        count = before_the_edge(one["sharpness"], edge)
-        last = (
-            int(np.nanargmax(one["sharpness"][:count])) if np.isfinite(one["sharpness"][:count]).any() else 0
-        )
+        one = {name: own[name].isel(run=k).values for name in _MEASURED}
+        part = rise(one["sharpness"], edge)
+        rising = {name: values[part] for name, values in one.items()}
         found["reached"].append(float(np.nanmax(one["sharpness"])) / edge)
-        found["sharpness"].append(rank_correlation(one["sharpness"][:count], one["alignment"][:count]).middle)
+        found["correlation"].append(rank_correlation(rising["sharpness"], rising["alignment"]).middle)
         found["slack"].append(rank_correlation(one["slack"], one["alignment"]).middle)
-        for name in ("jacobian", "alignment", "layers"):
-            found[name].append(float(one[name][last] - one[name][0]))
+        rising["sharpness"] = np.log10(rising["sharpness"])
+        for name in ("sharpness", "jacobian", "alignment", "layers"):
+            values = rising[name]
+            found[name].append(float(values[-1] - values[0]) if len(values) else math.nan)
         found["start"].append(float(one["alignment"][0]))
         found["end"].append(float(one["alignment"][-1]))
     return {what: interval(values) for what, values in found.items()}
@@ -313,7 +275,7 @@ def _law(size: Preset, found: xr.Dataset) -> dict[str, float]:
 def _panels(
     size: Preset, cases: Mapping[str, xr.Dataset], found: xr.Dataset, law: Mapping[str, float]
 ) -> list[Panel]:
-    steps = next(iter(cases.values()))["step"].isel(run=0).values
+    steps = next(iter(cases.values()))["step"].isel(run=0).values + 1  # a log axis has no place for 0
 
     def through(name: str, scale: float = 1.0) -> list[Series]:
         return [
@@ -333,30 +295,28 @@ def _panels(
     first = size.activations[0]
     with_sizes = found.isel(run=np.flatnonzero(found["activation"].values == first))
     sizes = np.array(sorted(size.sizes), dtype=float)
-    ends = [
-        interval(10.0 ** runs_where(with_sizes, examples=n)["alignment"].isel(checkpoint=-1)) for n in sizes
-    ]
-    fitted: Any = 10.0 ** (law["intercept"] + law["exponent"] * np.log10(sizes))
+    ends = [interval(runs_where(with_sizes, examples=n)["alignment"].isel(checkpoint=-1)) for n in sizes]
+    logs = np.log10(sizes)
+    fitted = law["intercept"] + law["exponent"] * logs
     return [
         Panel(
             "sharpness over 2/η",
-            "steps",
+            "1 + steps",
             "λ_max η / 2",
             through("sharpness", _edge(size)),
+            log_x=True,
             levels={"2/η": 1.0},
         ),
-        Panel("alignment", "steps", "log10(‖J‖ / ∏‖A_k‖)", through("alignment")),
+        Panel("alignment", "1 + steps", "log10(‖J‖ / ∏‖A_k‖)", through("alignment"), log_x=True),
         Panel("all checkpoints", "alignment, orders", "slack of ∏β‖W_k‖, orders", scatter),
         Panel(
             f"{first}, at the end",
-            "examples",
-            "‖J‖ / ∏‖A_k‖",
+            "log10(examples)",
+            "log10(‖J‖ / ∏‖A_k‖)",
             [
-                banded(first, sizes, ends, line=""),
-                Series("power law", sizes, fitted, line="--", mark=False),
+                banded(first, logs, ends, line=""),
+                Series("power law", logs, fitted, line="--", mark=False),
             ],
-            log_x=True,
-            log_y=True,
         ),
     ]
 
@@ -368,41 +328,42 @@ def _answer(
     law: Mapping[str, float],
 ) -> str:
     lines = [
-        f"Slack of the product bound and alignment move together: over the checkpoints of all {size.base}-example runs"
-        f" their rank correlation is {pooled.shown()}, in brackets the 95 % bootstrap interval."
+        f"Over the checkpoints of all runs on {size.base} examples the rank correlation of the product bound's slack"
+        f" and alignment is {pooled.shown()}, in brackets its 95 % bootstrap interval."
     ]
     for name, cells in by_case.items():
-        rises, share = cells["sharpness"].low > 0, _share(cells)
         lines.append(
-            f"{name}: λ_max reaches {cells['reached'].shown()} of 2/η. Up to there its rank correlation with alignment is"
-            f" {cells['sharpness'].shown()}, and ‖J‖ grows by {cells['jacobian'].shown()} orders, of which alignment is"
-            f" {cells['alignment'].shown()} and the layers' own norms {cells['layers'].shown()}."
-            + _verdict(name, rises=rises, share=share)
+            f"{name}: λ_max reaches {cells['reached'].shown()} of 2/η. While it rises to there, from its least, by"
+            f" {cells['sharpness'].shown()} orders, its rank correlation with alignment is"
+            f" {cells['correlation'].shown()}, and ‖J‖ grows by {cells['jacobian'].shown()} orders, of which alignment"
+            f" is {cells['alignment'].shown()} and the layers' own norms {cells['layers'].shown()}."
+            f" {_verdict(name, cells)}"
         )
-    r2 = law["r2"]
-    within = _REPORTED[0] <= r2 <= _REPORTED[1]
+    known = {name: number(value, 2) for name, value in law.items()}
+    place = "inside" if _REPORTED[0] <= law["r2"] <= _REPORTED[1] else "outside"
     lines.append(
         f"Against the number of examples, {size.activations[0]}, after {size.steps} steps: ‖J‖/∏‖A_k‖ goes as"
-        f" n^{number(law['exponent'], 2)} (95 % {number(law['exponent/low'], 2)} to {number(law['exponent/high'], 2)}),"
-        f" R² {number(r2, 2)} ({number(law['r2/low'], 2)} to {number(law['r2/high'], 2)}): {'inside' if within else 'outside'}"
-        f" the reported {_REPORTED[0]} to {_REPORTED[1]}."
+        f" n^{known['exponent']} (95 % {known['exponent/low']} to {known['exponent/high']}), R² {known['r2']}"
+        f" ({known['r2/low']} to {known['r2/high']}): {place}"
+        f" the reported {_REPORTED[0]} to {_REPORTED[1]}. With more examples layers are"
+        f" {'more' if law['exponent'] > 0 else 'less'} aligned."
     )
     return "\n".join(lines)
 
 
-def _share(cells: Mapping[str, Interval]) -> float:
-    """Of the Jacobian's growth up to the edge what is alignment, by the medians."""
-    return cells["alignment"].middle / cells["jacobian"].middle if cells["jacobian"].middle > 0 else math.nan
-
-
-def _verdict(name: str, *, rises: bool, share: float) -> str:
-    if not rises:
+def _verdict(name: str, cells: Mapping[str, Interval]) -> str:
+    correlation, jacobian, alignment = cells["correlation"], cells["jacobian"], cells["alignment"]
+    if math.isnan(correlation.middle):
+        return f"For {name} nothing can be told of the claim: sharpness hardly rises."
+    if not (correlation.low > 0 and alignment.low > 0):
         return (
-            f" For {name} the claim does not hold here: alignment does not rise with sharpness in every seed."
+            f"For {name} the claim does not hold here: alignment does not rise with sharpness in every seed."
         )
-    if not share > 0.5:  # NaN too
+    if jacobian.middle <= 0 or alignment.middle <= jacobian.middle / 2:
         return (
-            f" For {name} the claim holds in part: alignment rises with sharpness in every seed, but most of the growth"
+            f"For {name} the claim holds in part: alignment rises with sharpness in every seed, but most of the growth"
             " is the layers' own."
         )
-    return f" For {name} the claim holds: alignment rises with sharpness in every seed, and is {share:.0%} of the growth."
+    share = alignment.middle / jacobian.middle
+    held = f"alignment rises with sharpness in every seed, and is {share:.0%} of the growth."
+    return f"For {name} the claim holds: {held}"

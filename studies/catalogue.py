@@ -54,5 +54,17 @@ STUDIES = {
         "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
         " the number of examples?",
     ),
+    "edge-of-stability": Entry(
+        "studies.edge_of_stability:EdgeOfStability",
+        "Does full-batch training hold the sharpness at the threshold of its optimiser?",
+    ),
+    "stochastic-edge": Entry(
+        "studies.stochastic_edge:StochasticEdge",
+        "Which curvature do small batches hold at 2/η, and how much do they slow sharpening?",
+    ),
+    "lyapunov": Entry(
+        "studies.lyapunov:Lyapunov",
+        "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
+    ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
 }

@@ -31,7 +31,7 @@ from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, beside_paper, ends_by_name, relu_perceptron, runs_where
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import effective_constant
 from trust.measurements import SMALL_ETA
@@ -257,7 +257,7 @@ def _spec(size: Preset, name: str, data: DataSet) -> NetworkSpec:
     if name not in _PERCEPTRONS:
         return NAMED[name](inputs, int(data.y.max()) + 1, "none")
     depth, residual, norm = _PERCEPTRONS[name]
-    return relu_perceptron(data, width=size.width, depth=depth, residual=residual, norm=norm)
+    return perceptron(data, width=size.width, depth=depth, residual=residual, norm=norm)
 
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:

@@ -25,7 +25,7 @@ from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, beside_paper, ends_by_name, relu_perceptron
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron
 from trust import measurements as variables
 from trust.descent import lemma2_step_limit
 from trust.measurements import SMALL_ETA
@@ -172,7 +172,7 @@ def _lemma2(depth: int) -> float:
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
     return TrainingSettings(
-        network=relu_perceptron(data, width=size.width, depth=int(run["depth"]) + 1),
+        network=perceptron(data, width=size.width, depth=int(run["depth"]) + 1),
         data=data.spec,
         examples=size.examples,
         optimizer=str(run["optimizer"]),

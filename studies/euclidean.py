@@ -26,7 +26,7 @@ from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import bare_slice, beside_paper, ends_by_name, relu_perceptron, runs_where
+from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10_trust, perturbed
 
@@ -226,7 +226,7 @@ def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings
     name, optimizer = str(run["network"]), str(run["optimizer"])
     depth, residual = _NETWORKS[name]
     return TrainingSettings(
-        network=relu_perceptron(data, width=size.width, depth=depth, residual=residual),
+        network=perceptron(data, width=size.width, depth=depth, residual=residual),
         data=data.spec,
         optimizer=optimizer,
         lr=size.optimizers[optimizer],

@@ -22,7 +22,7 @@ from probes.data.dataset import DataSet
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import ends_by_name, relu_perceptron, runs_where
+from studies.pieces import ends_by_name, perceptron, runs_where
 
 __all__ = ["PRESETS", "FixedPoint", "Preset"]
 
@@ -96,7 +96,7 @@ class FixedPoint(Study):
         wanted = sorted({int(start) + k for start in starts for k in range(_WINDOW + 1)})
         full, falling = run["batch"] == "full", run["rate"] == "falling"
         settings = TrainingSettings(
-            network=relu_perceptron(few, width=size.width, depth=size.depth),
+            network=perceptron(few, width=size.width, depth=size.depth),
             data=data.spec,
             examples=size.examples,
             lr=size.lr,

@@ -111,12 +111,14 @@ class Study(ABC):
         name: of the study, and of its files.
         question: in a line.
         presets: how large it can be, by name: any objects, which only the study itself reads.
+        data: the data spec that it takes where none is given.
         caveats: what the answer does not say, a sentence or two each.
     """
 
     name: ClassVar[str]
     question: ClassVar[str]
     presets: ClassVar[Mapping[str, Any]]
+    data: ClassVar[str] = "mnist"
     caveats: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
@@ -183,7 +185,7 @@ def run_study(
     out: Path,
     *,
     seeds: int = 3,
-    data: str = "mnist",
+    data: str | None = None,
     formats: tuple[str, ...] = ("png", "pdf"),
     jobs: int | None = None,
     dask: str | None = None,
@@ -195,7 +197,7 @@ def run_study(
         preset: a name of the study's presets.
         out: the folder for everything.
         seeds: how many times each run is made.
-        data: a data spec; ``mnist:FOLDER`` for the full 60,000 images.
+        data: a data spec, ``mnist:FOLDER`` for the full 60,000 images; None: the study's own.
         formats: of the figure.
         jobs: processes that share the runs; None: as many as there are cores.
         dask: the address of a Dask scheduler whose workers share them.
@@ -211,6 +213,7 @@ def run_study(
     check_count("seeds", seeds, 1, MOST_SEEDS)
     if jobs is not None:
         check_count("jobs", jobs, 1, MOST_SEEDS)
+    data = data or study.data
     size, made = study.presets[preset], load_data(data)
     grid = Grid(_absolute(place), preset, data, out.resolve())  # workers may be elsewhere
     if dask is not None:

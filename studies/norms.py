@@ -27,7 +27,7 @@ from probes.networks.kinds import build
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import beside_paper, ends_by_name, relu_perceptron, runs_where
+from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from trust.optim import Fromage
 
 __all__ = ["Norms", "Preset", "referees_lars"]
@@ -134,7 +134,7 @@ class Norms(Study):
 
 def _training(size: Preset, run: Coordinates, data: DataSet) -> TrainingSettings:
     return TrainingSettings(
-        network=relu_perceptron(data, width=size.width, depth=size.depth),
+        network=perceptron(data, width=size.width, depth=size.depth),
         data=data.spec,
         optimizer=str(run["rule"]),
         lr=float(run["lr"]),

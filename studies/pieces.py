@@ -15,20 +15,23 @@ from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import Interval
 
-__all__ = ["bare_slice", "beside_paper", "ends_by_name", "relu_perceptron", "runs_where"]
+__all__ = ["bare_slice", "beside_paper", "ends_by_name", "perceptron", "runs_where"]
 
 
-def relu_perceptron(data: DataSet, *, width: int, depth: int, **kind: Any) -> PerceptronSpec:
-    """A ReLU perceptron with biases for labelled data.
+def perceptron(
+    data: DataSet, *, width: int, depth: int, activation: str = "relu", **kind: Any
+) -> PerceptronSpec:
+    """A perceptron with biases for labelled data.
 
     Args:
         data: gives the inputs and the number of classes.
         width: of the hidden layers.
         depth: weight matrices.
+        activation: of the hidden layers.
         kind: further fields, such as ``residual`` and ``norm``.
     """
     widths = (math.prod(data.x.shape[1:]), *[width] * (depth - 1), int(data.y.max()) + 1)
-    return PerceptronSpec(widths=widths, activation="relu", biases=(True,) * depth, **kind)
+    return PerceptronSpec(widths=widths, activation=activation, biases=(True,) * depth, **kind)
 
 
 def bare_slice(etas: npt.NDArray[np.float64], **more: Any) -> SliceSettings:

@@ -69,25 +69,26 @@ def sam_edge(*, step: Numbers, rho: Numbers, gradient_norm: Numbers) -> Array:
         return plain(4 / eta / (np.sqrt(1 + ratio) + 1))
 
 
-def ntk_edge(*, step: Numbers, batch_size: Numbers, examples: Numbers) -> Array:
-    """2/(η (1/B − 1/N)), the edge of the neural tangent kernel's trace under small batches (arXiv 2404.19261).
+def ntk_edge(*, step: Numbers, batch_size: Numbers, examples: Numbers, outputs: Numbers = 1) -> Array:
+    """2C/(η (1/B − 1/N)), the edge of the neural tangent kernel's trace under small batches (arXiv 2404.19261).
 
-    For tr K/N = Σ_i ‖∂f(x_i)/∂W‖²/N of half the squared error. With a batch of B of N examples drawn anew at every step
-    the residual's power in the kernel's eigendirections, of eigenvalues λ, changes by
-    p ← (1 − ηλ)² p + η² (1/B − 1/N) λ² Σ p where eigenvectors spread evenly over the examples. It stays bounded while
-    η (1/B − 1/N) Σ λ/(2 − ηλ) < 1, which for small ηλ is a bound on Σ λ = tr K/N.
+    For tr K/N = Σ_i ‖∂f(x_i)/∂W‖²/N of half the squared error of C outputs. With a batch of B of N examples drawn anew
+    at every step the residual's power in the kernel's eigendirections, of eigenvalues λ, changes by
+    p ← (1 − ηλ)² p + η² (1/B − 1/N) λ² Σ p/C where eigenvectors spread evenly over examples and outputs. It stays
+    bounded while η (1/B − 1/N) Σ λ/(2 − ηλ) < C, which for small ηλ is a bound on Σ λ = tr K/N.
 
     Args:
         step: η ≥ 0; arguments broadcast. ∞ for 0.
         batch_size: 1 ≤ B ≤ N; ∞ for B = N.
         examples: N.
+        outputs: C ≥ 1.
 
     Raises:
         ValueError: if an argument is NaN or out of its range.
     """
     eta, batch = nonnegative(step, name="step"), nonnegative(batch_size, name="batch_size")
-    count = nonnegative(examples, name="examples")
+    count, width = nonnegative(examples, name="examples"), nonnegative(outputs, name="outputs")
     if (batch < 1).any() or (batch > count).any():
         raise ValueError("batch_size must be from 1 to the number of examples")
     with np.errstate(divide="ignore"):
-        return plain(2 / (eta * (1 / batch - 1 / count)))
+        return plain(2 * width / (eta * (1 / batch - 1 / count)))

@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-__all__ = ["ALL", "SMALL_ETA", "Variable", "small_eta_place"]
+__all__ = ["ALL", "EIGENVALUE_TOLERANCE", "SMALL_ETA", "Variable", "small_eta_place"]
 
 SMALL_ETA = 1e-4
 """η₀, on every grid: what is meant by "at η → 0" is read off there (:func:`trust.claims.quantities.at_small_eta`)."""
+EIGENVALUE_TOLERANCE = 1e-4
+"""The residual ‖Hv − λv‖/|λ| above which an eigenvalue is not converged."""
 
 C = ("checkpoint",)
 CE = ("checkpoint", "eta")

@@ -12,6 +12,7 @@ import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.alignment import draw_alignment, numbers_of_alignment
 from figures.bounds import draw_jacobian_bounds, draw_ladder, numbers_of_jacobian_bounds, numbers_of_ladder
 from figures.certified import draw_certified_labels, numbers_of_certified_labels
 from figures.constants import draw_constants, numbers_of_constants
@@ -55,6 +56,9 @@ _CAPTIONS = {
     " norms are replaced by condition numbers κ and the activation's least slope. One worst κ: the largest κ stands"
     " for every layer's.",
     "labels": "The share of sampled examples whose label did not change (black), and whose label provably cannot.",
+    "alignment": "How far the layers' Jacobians are from aligned through training, of all layers and of those from a"
+    " later one on: 0 is aligned. Beside it the slack of ∏β‖W_k‖₂ over the Jacobian's norm (median; band: 10 % to 90 %"
+    " of the examples), of which alignment is one part.",
     "jacobian": "The relative change of each layer's Jacobian (black; band: median to worst example) beside the bounds"
     " on it.",
 }
@@ -86,8 +90,8 @@ def write_report_figures(
 
     The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG`` and
     ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given), ``slack-SLUG``
-    (where a step is finite) and ``labels-SLUG`` (where these are), ``split-SLUG`` and ``residuals-held-SLUG`` (where
-    the split is, at one η and along the slice), each with its CSV.
+    (where a step is finite), ``labels-SLUG`` and ``alignment-SLUG`` (where these are), ``split-SLUG`` and
+    ``residuals-held-SLUG`` (where the split is, at one η and along the slice), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -126,6 +130,8 @@ def write_report_figures(
             save(f"slack-{slug}", draw_slack, numbers_of_slack, network.slack)
         if network.labels is not None:
             save(f"labels-{slug}", draw_certified_labels, numbers_of_certified_labels, network.labels)
+        if network.alignment is not None:
+            save(f"alignment-{slug}", draw_alignment, numbers_of_alignment, network.alignment)
         if jacobian := about(network.envelopes, "jacobian", layered=True):
             save(f"jacobian-{slug}", draw_jacobian_bounds, numbers_of_jacobian_bounds, jacobian)
     return written

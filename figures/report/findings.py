@@ -48,6 +48,10 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def alignment(self) -> xr.Dataset | None:
+        """As ``draw_alignment`` takes it; None where the run did not measure it."""
+
+    @property
     def alarms(self) -> Sequence[str]:
         """A sentence for each fault of the measurement, which stands above all else."""
 

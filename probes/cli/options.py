@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLAIMS",
+    "CURVATURE",
     "DATA",
     "FORMAT",
     "IGNORE",
@@ -30,7 +31,6 @@ __all__ = [
     "SOURCE",
     "choice",
     "read_count",
-    "read_eigenvalues",
     "setting",
     "settings_of",
     "source_of",
@@ -55,7 +55,7 @@ def read_count(context: click.Context, option: click.Parameter, text: str) -> in
     return int(text)
 
 
-def read_eigenvalues(context: click.Context, option: click.Parameter, text: str) -> int | None:
+def _read_eigenvalues(context: click.Context, option: click.Parameter, text: str) -> int | None:
     """How many eigenvalues; None for ``none``.
 
     Raises:
@@ -225,6 +225,28 @@ MEASURE = _together(
         default="auto",
         callback=read_count,
     ),
+)
+
+
+CURVATURE = _together(
+    click.option(
+        "--no-curvature",
+        "curvature",
+        flag_value="none",
+        default="0",
+        callback=_read_eigenvalues,
+        help="Differentiate nothing twice, not even along the slice.",
+    ),
+    setting(
+        "curvature",
+        "The K largest eigenvalues of Hessian and Gauss-Newton matrix, whole and layer by layer, with traces, sharpness"
+        " under other norms and the critical learning rate; 0 differentiates twice along the slice alone.",
+        default="0",
+        metavar="K",
+        callback=_read_eigenvalues,
+    ),
+    setting("curvature_lowest", "How many of the Hessian's most negative eigenvalues."),
+    setting("batch_sharpness", "Examples in each mini-batch whose sharpness is averaged (0: none)."),
 )
 
 

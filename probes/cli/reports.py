@@ -11,11 +11,19 @@ from typing import Any
 import xarray as xr
 
 from analysis import Findings, explained, find
-from analysis.documents import split_rows, summary_rows, verdict_rows
+from analysis.documents import curvature_rows, split_rows, summary_rows, verdict_rows
 from analysis.in_short import network_name
 from analysis.selfchecks import CheckOutcome
 from analysis.start import start_table
-from analysis.tables import checks_table, limits_table, silent_lines, slack_table, telling, verdict_table
+from analysis.tables import (
+    checks_table,
+    curvature_table,
+    limits_table,
+    silent_lines,
+    slack_table,
+    telling,
+    verdict_table,
+)
 from analysis.wording import alarm_lines, rounding_lines
 from probes.cli.spelling import spelled, spelled_in
 from probes.cli.tables import headings, paragraph, plain
@@ -26,6 +34,7 @@ from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim
 
 __all__ = [
+    "curvature_shown",
     "findings_in",
     "judging",
     "limits_shown",
@@ -98,6 +107,7 @@ def terminal_summary(findings: Findings, width: int | None = None) -> str:
         "",
         limits_shown(findings.limits, width),
         "",
+        *([] if findings.curvature is None else [curvature_shown(findings.curvature, width), ""]),
         plain(start_table(findings.measurements), width),
         "",
     ]
@@ -124,6 +134,14 @@ def limits_shown(limits: xr.Dataset, width: int | None = None) -> str:
     return "\n".join([plain(table, width, spare=_SPARE_LIMITS), paragraph(explained.LIMITS_BRIEFLY, width)])
 
 
+def curvature_shown(curvature: xr.Dataset, width: int | None = None) -> str:
+    """Sharpness as a table, and what its columns are."""
+    table = curvature_table(curvature if width is None else _with_short_names(curvature))
+    return "\n".join(
+        [plain(table, width, spare=_SPARE_CURVATURE), paragraph(explained.CURVATURE_BRIEFLY, width)]
+    )
+
+
 def noise_lines(measurements: xr.Dataset, width: int | None = None) -> list[str]:
     """What rounding does, to the gradient at η = 0 and further out."""
     return [paragraph(line, width, indent=2) for line in rounding_lines(measurements)]
@@ -139,6 +157,7 @@ def _alarms(lines: Iterable[str], width: int | None) -> list[str]:
 
 _SPARE_VERDICTS = ("why", "constant", "kind", "worst measured / bound")
 _SPARE_LIMITS = ("cos θ", "certified", "slice curvature", "calibrated")
+_SPARE_CURVATURE = ("gᵀHg/‖g‖²", "trace of H", "largest of a layer's block", "lowest λ of H")
 _SPARE_SLACK = ("published bound", "total")
 """The columns that a narrow terminal can do without, in the order in which they go."""
 
@@ -157,6 +176,12 @@ def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> di
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
+        "curvature": [
+            row | ({"network": one.title} if len(findings) > 1 else {})
+            for one in findings
+            if one.curvature is not None
+            for row in curvature_rows(one.curvature)
+        ],
         "warnings": [line for one in findings for line in (*one.unfinished, *one.warnings)],
         "figures": [str(path) for path in figures],
     }

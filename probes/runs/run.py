@@ -31,6 +31,7 @@ from probes.runs.estimate import WORTH_SAYING, about, seconds_per_slice
 from probes.runs.folder import RunFolder, slice_files
 from probes.runs.results import join
 from probes.runs.source import Paths, Prepared, Source, prepare
+from probes.runs.trained_by import adam_of, trained_by
 from probes.slices.freezing import check_layers
 from probes.slices.slice import (
     evaluations_per_slice,
@@ -46,9 +47,6 @@ from probes.system.terminal import has_terminal, say
 __all__ = ["PreparedRun", "measure", "measure_run", "prepare_run", "slices", "versions"]
 
 
-_LONGEST_NAME = 100  # letters of an optimizer's
-
-
 @dataclass(frozen=True)
 class PreparedRun(Prepared):
     """A run before it begins.
@@ -57,11 +55,13 @@ class PreparedRun(Prepared):
         settings: what to measure, with the device and the chunk settled.
         records: the networks that are measured; the last one has no update to follow.
         identity: everything that decides the numbers, as :meth:`probes.runs.folder.RunFolder.open` takes it.
+        key: where several state_dicts are in one file, the name of that which is measured.
     """
 
     settings: SliceSettings
     records: Sequence[NetworkRecord]
     identity: dict[str, Any]
+    key: str | None = None
 
     def seconds(self) -> float:
         """About how long one checkpoint takes one process."""
@@ -107,7 +107,9 @@ def prepare_run(
     }
     if out is not None:
         share.first(lambda: RunFolder(out).check(identity))
-    return PreparedRun(**vars(prepared), settings=settings, records=records, identity=identity)
+    return PreparedRun(
+        **vars(prepared), settings=settings, records=records, identity=identity, key=source.key
+    )
 
 
 def _settled(
@@ -210,6 +212,7 @@ def slices(
                 names=record.names,
                 label=record.label,
                 following=_following(run.networks, place, settings.direction),
+                adam=adam_of(record, run.key) if settings.curvature else None,
                 progress=bar.update,
                 share=share,
             )
@@ -240,22 +243,12 @@ def _described(dataset: xr.Dataset, record: NetworkRecord, prepared: Prepared) -
         "data_note": prepared.data.note,
         "converted": f"{record.converted} to float32" if record.converted else "",
         "noise_floor": float(dataset["noise_floor"].max()),
-        **_trained_by(details),
+        **trained_by(details),
         "versions": versions(),
         "command": shown(" ".join(sys.argv)),
         "threads": torch.get_num_threads(),
     }
     return dataset
-
-
-def _trained_by(details: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """The optimizer and what it was given, as the checkpoint says; what it does not say is left out."""
-    said = {name: details.get(name) for name in ("optimizer", "batch_size", "rho", "beta1")}
-    return {
-        name: shown(value[:_LONGEST_NAME]) if isinstance(value, str) else value
-        for name, value in said.items()
-        if isinstance(value, str if name == "optimizer" else (int, float)) and not isinstance(value, bool)
-    }
 
 
 def versions() -> str:

@@ -14,6 +14,7 @@ from torch import nn
 
 from benchmarks import (
     cases,
+    curvature,
     gradients,
     jacobians,
     ladder,
@@ -190,6 +191,18 @@ def test_curvlinops_has_the_same_gradients(kind: str) -> None:
     found = gradients.compare(tiny(kind), 1)
     assert set(found["seconds"]) == {"probes", "curvlinops"}
     assert len(found["same"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "conv", "transformer"])
+def test_eigenvalues_are_those_of_curvlinops_where_it_is_there(kind: str) -> None:
+    """Its Hessian of layer norms is no Hessian, with this PyTorch; the Gauss-Newton matrix is one."""
+    found = curvature.compare(tiny(kind), "GGN" if kind == "transformer" else "Hessian", 1)
+    both = peers.peer(peers.CURVLINOPS) is not None
+    assert len(found["seconds"]) == 2 + both
+    assert len(found["same"]) == 2 * both
+    assert all(found["residuals"][name] <= 1e-4 for name in found["counts"] if name.startswith("probes"))
+    text = report.section(measure.described("curvature", [found]), markdown=False)
+    assert "products, residual" in text
 
 
 @pytest.mark.parametrize("kind", ["perceptron", "conv", "transformer"])

@@ -159,6 +159,17 @@ def sliced(share: Share, **settings: Any) -> Arrays:
     return {str(name): array.values for name, array in found.data_vars.items()}
 
 
+def curved(share: Share) -> Arrays:
+    """Eigenvalues, traces and all that is searched for by products."""
+    x, y = make_data(10)
+    settings = {"etas": np.array([0.0, 0.01]), "dtype": "float64", "chunk": 4, "samples": 2}
+    more = {"ladder": False, "limit": False, "split": "none", "spot_check": False}
+    chosen = SliceSettings(**settings, **more, curvature=2, curvature_lowest=1, batch_sharpness=3)  # type: ignore[arg-type]
+    found = measure_slice(make(seed=1, activation="tanh"), x, y, settings=chosen, share=share)
+    # a residual is what an iteration was ended at, by its rounding
+    return {str(n): array.values for n, array in found.data_vars.items() if not n.endswith("residual")}
+
+
 CASES: dict[str, Callable[[Share], Arrays]] = {
     "uneven": lambda share: evaluated(share, make(), examples(20), samples=9),
     "fewer examples than processes": lambda share: evaluated(share, make(), examples(2)),
@@ -169,6 +180,7 @@ CASES: dict[str, Callable[[Share], Arrays]] = {
     "no second derivative": lambda share: evaluated(share, seeded(Square), examples(2)),
     "worst output": lambda share: worst(share, "output"),
     "worst breakdown": lambda share: worst(share, "breakdown"),
+    "curvature": curved,
     "slice": lambda share: sliced(share),
     "slice, noise": lambda share: sliced(share, direction="noise"),
 }

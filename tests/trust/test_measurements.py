@@ -21,6 +21,9 @@ UNITS = {
     "input",
     "output",
     "output / input",
+    "loss / weight²",
+    "weight² / loss",
+    "output² / weight²",
     "evaluations",
     "examples",
 }

@@ -14,6 +14,7 @@ from trust import activation, log10_spectral_product_bound, log10_telescoped_bou
 from trust.residual_bounds import (
     log10_residual_spectral_bound,
     log10_residual_telescoped_bound,
+    log10_structure_lipschitz,
     log10_structure_spectral_bound,
     log10_structure_telescoped_bound,
 )
@@ -256,3 +257,17 @@ def test_never_below_the_change_whatever_the_steps(data: st.DataObject, seed: in
     noise = 1e3 * 2.0**-52 * largest * 10.0**2
     assert (measured <= 10.0**telescoped * (1 + 1e-9) + noise).all()
     assert (telescoped <= spectral + 1e-9).all()
+
+
+def test_the_lipschitz_constant_is_the_product_of_the_layers() -> None:
+    norms = RNG.uniform(0.5, 2, (5, 3))
+    plain = log10_structure_lipschitz(blocks(list("abc"), "tanh", [False] * 3), norms=norms)
+    np.testing.assert_allclose(plain, np.log10(norms).sum(1), atol=1e-12)
+    mixed = log10_structure_lipschitz(blocks(list("abc"), "tanh", [True, False, True]), norms=norms)
+    np.testing.assert_allclose(
+        mixed, np.log10((1 + norms[:, 0]) * norms[:, 1] * (1 + norms[:, 2])), atol=1e-12
+    )
+    unknown = Structure((Step("input"), Step("weight", (0,), "a"), Step("normalisation", (1,))))
+    assert log10_structure_lipschitz(unknown, norms=[1.0]) == np.inf
+    with pytest.raises(ValueError, match="1 stages"):
+        log10_structure_lipschitz(unknown, norms=[1.0, 2.0])

@@ -131,8 +131,10 @@ def test_batches_have_their_own_edge_if_they_are_the_trainings() -> None:
 
 
 def test_the_kernels_trace_has_an_edge() -> None:
-    edge = float(ntk_edge(step=0.1, batch_size=10, examples=100))
-    assert edge == pytest.approx(2 / (0.1 * 0.09))
+    edge = float(
+        ntk_edge(step=0.1, batch_size=10, examples=100, outputs=3)
+    )  # of the last of two 3 × 3 matrices
+    assert edge == pytest.approx(3 * 2 / (0.1 * 0.09))
     found = verdict("stochastic-edge-ntk", [0.0] * 2, ntk_trace=[100.0, 100 * 1.1 * edge], batch_size=10)
     assert found.words == "×1.1"
     whole = verdict("stochastic-edge-ntk", [0.0] * 2, ntk_trace=[100.0, 110.0])
@@ -149,6 +151,8 @@ def test_sharpening_is_held_against_the_full_batchs() -> None:
 def test_alignment_explains_what_rises_with_its_square() -> None:
     found = verdict("jacobian-alignment", [2.0, 8.0, 20.0], alignment=[-2.0, -2 + np.log10(2), -1.5])
     assert found.words == "×1"
+    level = verdict("jacobian-alignment", [2.0, 3.0], alignment=[-2.0, -1.0])
+    assert (level.status, level.premises["the sharpness has risen"]) == (Status.PREMISE_FAILS, False)
 
 
 def test_the_kernels_edge_is_where_a_linear_model_leaves() -> None:

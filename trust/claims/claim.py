@@ -80,7 +80,7 @@ class Claim:
         trivial: log10 of what the triangle inequality alone says of the left side: a bound above it is useless.
         number: place in lists.
         subject: what the left side speaks of: ``function`` for the relative change of the output (drawn on the
-            ladder), ``jacobian``, ``gradient``, ``loss``, ``input`` or ``step``.
+            ladder), ``jacobian``, ``gradient``, ``loss``, ``input``, ``step`` or ``weights``.
         proved: whether a proof under the premises is known: a breach then means a fault in the measurement.
         mended_by: id of the nearest claim that survives, where this one is refuted as restated.
         mend: the premise or change that makes the difference.

@@ -20,10 +20,15 @@ from trust.claims.quantities import (
     uses,
 )
 from trust.measurements import Variable
-from trust.residual_bounds import log10_structure_spectral_bound, log10_structure_telescoped_bound, stages
+from trust.residual_bounds import (
+    log10_structure_lipschitz,
+    log10_structure_spectral_bound,
+    log10_structure_telescoped_bound,
+    stages,
+)
 from trust.structure import Step, Structure
 
-__all__ = ["KNOWN_STEPS", "RESIDUAL_SPECTRAL", "RESIDUAL_TELESCOPED"]
+__all__ = ["KNOWN_STEPS", "RESIDUAL_SPECTRAL", "RESIDUAL_TELESCOPED", "log10_lipschitz"]
 
 _READABLE = "a network whose forward pass can be followed (docs/other-networks.md)"
 
@@ -65,6 +70,31 @@ def _norm(own: Measurements, plain: Variable, folded: Variable) -> Callable[[Ste
         return values if name in own else xr.full_like(values, np.nan)
 
     return of_stage
+
+
+def log10_lipschitz(measurements: Measurements) -> xr.DataArray:
+    """log10 of ∏β‖W_k‖₂, or what it is of another structure (checkpoint); NaN where it is not known.
+
+    Without the ladder's norms a matrix has its spectral norm; a convolution or a batch norm has none.
+    """
+    found = structure(measurements)
+    unknown = xr.full_like(measurements["checkpoint"], np.nan, dtype=float).reset_coords(drop=True)
+    if found is None or found.repeats or not stages(found):
+        return unknown
+    if variables.OPERATOR_NORM in measurements:
+        norm = _norm(measurements, variables.OPERATOR_NORM, variables.STAGE_NORM)
+    else:
+
+        def norm(stage: Step) -> xr.DataArray:
+            matrix = stage.kind == "weight" and not stage.norm and stage.form in ("vector", "positions")
+            if not matrix or variables.SPECTRAL_NORM not in measurements:
+                return unknown
+            return measurements[variables.SPECTRAL_NORM].sel(layer=stage.name)
+
+    return along_layers(
+        lambda norms: log10_structure_lipschitz(found, norms=norms),
+        _of_stages(measurements, found, norm),
+    )
 
 
 def _response(own: Measurements) -> Callable[[Step], xr.DataArray]:

@@ -16,7 +16,7 @@ import xarray as xr
 from trust import measurements as variables
 from trust.claims.claim import Claim, Kind, Measurements, Premise, Quantity
 from trust.claims.premises import told
-from trust.claims.quantities import log10
+from trust.claims.quantities import log10, weights
 from trust.edge import adam_edge, gd_edge, ntk_edge, sam_edge
 
 __all__ = [
@@ -34,7 +34,7 @@ CONVERGED = 1e-3
 """‖Hv − λv‖/|λ| up to which an eigenvalue counts: λ itself is then known to this relative error at least."""
 _GOAL = 0.99
 """The share classified rightly at which training by cross-entropy has done what it was for."""
-_SAME = 1e-6
+_RISE = 2.0
 
 
 def converged_top(measurements: Measurements, name: str, residual: str) -> xr.DataArray:
@@ -96,8 +96,10 @@ def ntk_threshold(measurements: Measurements) -> xr.DataArray:
     batch, examples = (measurements.attrs.get(name, np.nan) for name in ("batch_size", "number_of_examples"))
     if not float(batch) < float(examples):
         return _step(measurements) * np.nan
+    outputs = int(weights(measurements)[variables.ROWS].values[-1])
     return _where_known(
-        lambda step: ntk_edge(step=step, batch_size=batch, examples=examples), step=_step(measurements)
+        lambda step: ntk_edge(step=step, batch_size=batch, examples=examples, outputs=outputs),
+        step=_step(measurements),
     )
 
 
@@ -274,9 +276,9 @@ STOCHASTIC_EDGE = _edge(
 )
 STOCHASTIC_EDGE_NTK = _edge(
     "stochastic-edge-ntk",
-    "Agarwala and Pennington, arXiv 2404.19261, in the form of small ηλ: (η/2)(1/B − 1/N) tr K/N is 1",
+    "Agarwala and Pennington, arXiv 2404.19261, in the form of small ηλ: (η/2)(1/B − 1/N) tr K/(N C) is 1",
     "with small batches the neural tangent kernel's trace, once it has risen there, stays near its own edge",
-    "Σ_i ‖∂f(x_i)/∂W‖²/N, against 2/(η (1/B − 1/N))",
+    "Σ_i ‖∂f(x_i)/∂W‖²/N, against 2C/(η (1/B − 1/N)), C outputs",
     _ntk_mean,
     ntk_threshold,
     (_optimizer("sgd"), MINI_BATCH, SQUARE_LOSS),
@@ -315,6 +317,17 @@ def _by_alignment(measurements: Measurements) -> xr.DataArray:
     return _since_start(2 * mean)
 
 
+def _risen(measurements: Measurements) -> xr.DataArray:
+    rise = _since_start(log10(sharpness(measurements)))
+    return (rise >= np.log10(_RISE)).astype(float).where(rise.notnull())
+
+
+RISEN = Premise(
+    "the sharpness has risen",
+    f"λ_max is at least {_RISE:g} times its first: else there is no rise to explain",
+    _risen,
+    needs=_EIGENVALUES,
+)
 JACOBIAN_ALIGNMENT = Claim(
     id="jacobian-alignment",
     source="Lowell and Kastner, arXiv 2406.00127, restated: the Gauss-Newton matrix has ∂f/∂x twice in it",
@@ -323,6 +336,7 @@ JACOBIAN_ALIGNMENT = Claim(
     measured=_by_alignment,
     bound=lambda measurements: _since_start(log10(sharpness(measurements))),
     kind=Kind.ESTIMATE,
+    premises=(RISEN,),
     needs=(*_EIGENVALUES, variables.WHOLE_JACOBIAN_ALIGNMENT),
     add="`curvature=1` and `alignment=N`",
     number=116,

@@ -10,7 +10,7 @@ import click
 from probes.choices import CHOICES
 from probes.cli.config import CONFIG
 from probes.cli.documents import JSON, print_json
-from probes.cli.options import MEASURE, OUT, SOURCE, choice, read_eigenvalues, setting, settings_of, source_of
+from probes.cli.options import CURVATURE, MEASURE, OUT, SOURCE, choice, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.cli.tables import WIDE, room
 from probes.system.terminal import say
@@ -66,24 +66,7 @@ if TYPE_CHECKING:
 )
 @setting("split_examples", "Examples that the split looks at one by one.")
 @setting("limit", "Search for the measured step limit.")
-@click.option(
-    "--no-curvature",
-    "curvature",
-    flag_value="none",
-    default="0",
-    callback=read_eigenvalues,
-    help="Differentiate nothing twice, not even along the slice.",
-)
-@setting(
-    "curvature",
-    "The K largest eigenvalues of Hessian and Gauss-Newton matrix, whole and layer by layer, with traces, sharpness"
-    " under other norms and the critical learning rate; 0 differentiates twice along the slice alone.",
-    default="0",
-    metavar="K",
-    callback=read_eigenvalues,
-)
-@setting("curvature_lowest", "How many of the Hessian's most negative eigenvalues.")
-@setting("batch_sharpness", "Examples in each mini-batch whose sharpness is averaged (0: none).")
+@CURVATURE
 @setting("spot_check", "Check a few examples' gradients at up to three eta in float64.")
 @setting("ladder", "Measure on the sampled examples what the bounds on the output are made of.")
 @setting(

@@ -39,9 +39,8 @@ _HELP = [
 )
 @click.option(
     "--data",
-    default="mnist",
-    show_default=True,
-    help="mnist (5,000 embedded images) or mnist:FOLDER (the full 60,000).",
+    help="mnist (5,000 embedded images), mnist-14x14 (the same, pooled) or mnist:FOLDER (the full 60,000) [default:"
+    " mnist, or the study's own].",
 )
 @click.option("--jobs", type=int, help="Processes of one thread that share the runs (default: one a core).")
 @click.option(
@@ -57,7 +56,7 @@ def study(
     study: str,
     preset: str,
     seeds: int,
-    data: str,
+    data: str | None,
     jobs: int | None,
     dask: str | None,
     formats: tuple[str, ...],

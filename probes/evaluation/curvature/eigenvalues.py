@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.errors import InputError, mention
 from probes.evaluation.curvature.operators import Operator, led
+from trust.measurements import EIGENVALUE_TOLERANCE
 
 __all__ = ["Eigenpairs", "Which", "eigenpairs"]
 
@@ -23,7 +24,7 @@ Which = Literal["largest", "smallest"]
 
 _DENSE = 32
 """Up to so many dimensions the matrix is formed, which takes a product each."""
-_BASIS = 7
+_BASIS = 9
 """Lanczos vectors beyond the wanted eigenvalues; ARPACK's own 20 take more products than they save."""
 _NOISE = 0.1
 """Random part of a given start: one in an invariant subspace would hide all that is outside of it."""
@@ -69,7 +70,7 @@ def eigenpairs(
     *,
     which: Which = "largest",
     start: Tensor | None = None,
-    tolerance: float = 1e-4,
+    tolerance: float = EIGENVALUE_TOLERANCE,
     ncv: int | None = None,
     seed: int = 0,
 ) -> Eigenpairs:
@@ -150,10 +151,12 @@ class _Search:
 
     def lanczos(self, k: int, first: Floats, ncv: int) -> Eigenpairs:
         """By Lanczos iteration, looser each time that it does not converge."""
+        first = first / np.linalg.norm(first)
         image = self.product(first)
-        scale = float(np.linalg.norm(image) / np.linalg.norm(first))
+        scale = float(np.linalg.norm(image))
         if scale == 0:  # a random vector is in the kernel: so is everything
             return self.found(np.zeros(k), np.eye(self.operator.size, k), np.zeros((self.operator.size, k)))
+        self.known = first, image
         tolerance = self.tolerance
         while True:
             # with the matrix shifted by this, ‖Hv − λv‖ ≤ tolerance·|λ| + what rounding leaves in any case
@@ -171,11 +174,13 @@ class _Search:
     def once(self, k: int, first: Floats, ncv: int, tolerance: float, shift: float) -> tuple[Floats, Floats]:
         """One call of eigsh."""
         shift *= self.sign
-        matrix = LinearOperator(
-            (self.operator.size,) * 2,
-            matvec=lambda v: self.product(v) + shift * v.reshape(-1),
-            dtype=np.float64,
-        )
+
+        def shifted(v: Floats) -> Floats:
+            start, image = self.known  # with which ARPACK begins
+            v = v.reshape(-1)
+            return (image if np.allclose(v, start, rtol=1e-12, atol=0) else self.product(v)) + shift * v
+
+        matrix = LinearOperator((self.operator.size,) * 2, matvec=shifted, dtype=np.float64)
         end = "LA" if self.sign > 0 else "SA"
         restarts = max(_MOST // max(ncv - k, 1), 1)
         values, vectors = eigsh(matrix, k=k, which=end, v0=first, ncv=ncv, tol=tolerance, maxiter=restarts)

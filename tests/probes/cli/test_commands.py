@@ -36,6 +36,26 @@ def test_train_saves_checkpoints_that_say_what_they_are(trained: Path) -> None:
     assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
 
 
+def test_train_on_the_full_batch(probe: Probe, data: Path, tmp_path: Path) -> None:
+    shape = ("train", "--data", data, "--depth", 2, "--width", 4, "--optimizer", "sgd", "--epochs", 3)
+    full = (*shape, "--batch-size", "all", "--loss", "half-square", "--checkpoints", 2)
+    result = probe(*full, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    files = sorted((tmp_path / "run").glob("*.safetensors"))
+    assert [read_checkpoint(file).details["step"] for file in files] == [0, 3]  # an epoch is a step
+    assert read_checkpoint(files[0]).details["batch_size"] == len(np.load(data)["y"])
+    assert probe("run", tmp_path / "run", "--out", tmp_path / "results").exit_code == 0
+    assert probes.load(tmp_path / "results").attrs["loss"] == "half-square"
+    result = probe(*shape, "--batch-size", "most", "--out", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "'most' is neither a number nor all" in result.stderr
+    one_line(probe(*shape, "--rho", 0.1, "--out", tmp_path / "none"), "--rho 0.1: only --optimizer sam")
+    y = np.load(data)["y"]
+    np.savez(tmp_path / "more.npz", x=np.load(data)["x"], y=np.where(y == 0, 7, y))
+    more = probe("run", tmp_path / "run", "--data", tmp_path / "more.npz", "--out", tmp_path / "none")
+    one_line(more, "labels run from")
+
+
 def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     measurements = probes.load(measured)
     assert dict(measurements.sizes) | {"example": 60} == {
@@ -49,7 +69,7 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"summary", "verdicts", "split", "warnings", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "curvature", "warnings", "figures"}
     (short,) = document["summary"]
     assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
     assert (short["network"], short["alarms"]) == ("3 layers", [])

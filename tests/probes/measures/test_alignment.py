@@ -20,7 +20,8 @@ from tests.probes.measures.problems import linear
 from tests.support.reference import make, make_data
 
 N = 4
-LEAN: dict[str, Any] = dict.fromkeys(("curvature", "spot_check", "ladder"), False) | {
+LEAN: dict[str, Any] = dict.fromkeys(("spot_check", "ladder"), False) | {
+    "curvature": None,
     "etas": np.array([0.0, 1e-3]),
     "split": "none",
     "spectra": "none",

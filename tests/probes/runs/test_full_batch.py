@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import probes
 from probes import InputError
+from probes.checkpoints.adam import adam_state
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.networks.perceptron import PerceptronSpec
 from probes.runs.run import measure_run
@@ -161,6 +162,38 @@ def test_checkpoints_say_what_the_edge_depends_on(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["learning_rate"], [0.01, 0.01, 0.005, 0.005, 0.005])
     assert (found.attrs["optimizer"], found.attrs["batch_size"], found.attrs["beta1"]) == ("adam", 30, 0.9)
     assert "rho" not in found.attrs
+
+
+def test_adams_own_curvature_is_measured_where_its_state_is_known(tmp_path: Path) -> None:
+    settings = replace(FULL, optimizer="adam", lr=0.01, epochs=3, checkpoints="4")
+    train(settings, tmp_path / "run", data=toy())
+    np.savez(tmp_path / "toy.npz", x=toy().x, y=toy().y)
+    source = Source(str(tmp_path / "run"), data=str(tmp_path / "toy.npz"))
+    wanted = bare_slice(np.array([0.0, 0.1]), samples=1, curvature=2, dtype="float64")
+    measure_run(source, tmp_path / "found", settings=wanted)
+    found = probes.load(tmp_path / "found")["preconditioned_eigenvalue"]
+    assert np.isnan(found[0]).all()  # before the first step
+    for k, file in enumerate(sorted((tmp_path / "run").glob("*.safetensors"))[1:], 1):
+        state = adam_state(file)
+        assert state is not None
+        weights = weights_of(file)
+        sizes = [one.numel() for one in weights.values()]
+
+        def loss(
+            flat: Tensor, weights: Weights = weights, sizes: list[int] = sizes, file: Path = file
+        ) -> Tensor:
+            parts = zip(flat.split(sizes), weights.items(), strict=True)
+            w = {name: part.view_as(one) for part, (name, one) in parts}
+            h = torch.tanh(toy().x.double() @ w["layers.0.weight"].T + w["layers.0.bias"])
+            outputs = h @ w["layers.1.weight"].T + w["layers.1.bias"]
+            return ((outputs - nn.functional.one_hot(toy().y, 3)) ** 2).sum() / 2 / 30
+
+        hessian = torch.autograd.functional.hessian(
+            loss, torch.cat([one.flatten() for one in weights.values()])
+        )
+        P = torch.cat([state.preconditioner()[name].flatten() for name in weights])
+        top = torch.linalg.eigvalsh(hessian / P.sqrt()[:, None] / P.sqrt()[None]).flip(0)[:2]
+        np.testing.assert_allclose(found[k], top, rtol=1e-6)
 
 
 def test_options_added_later_leave_old_folders_theirs(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def test_a_dead_network_proves_nothing() -> None:
     unknown = ("gradient_cosine", "perturbation_cosine")
     dead = measured(ETAS, loss=2.3, **dict.fromkeys(zero, 0.0), **dict.fromkeys(unknown, np.nan))
     for found in judge(dead):
+        if found.claim.startswith("spectral-condition"):
+            continue  # of weights and steps as they stand, whatever the gradients
         assert found.status in (Status.NOT_MEASURED, Status.PREMISE_FAILS), found
     limits = {v.claim: v for v in judge(dead)}
     assert limits["lemma2-limit"].premises["descent direction"] is False

@@ -47,6 +47,8 @@ def test_the_claims_are_there_in_order() -> None:
         "agd-majorisation",
         "residual-telescoped",
         "residual-spectral",
+        "spectral-condition",
+        "spectral-condition-step",
         "gd-edge",
         "adam-edge",
         "sam-edge",
@@ -63,7 +65,7 @@ def test_the_claims_are_there_in_order() -> None:
         Kind.LEMMA: {"lemma1", "lemma2", "certified-step"},
         Kind.MODEL: {"deep-relative-trust", "deep-relative-trust-fitted", "euclidean-trust"},
         Kind.RULE: {"lemma2-limit", "lemma2-with-constant", "lemma2-calibrated"},
-        Kind.ESTIMATE: {"slice-curvature", "predicted-limit"}
+        Kind.ESTIMATE: {"slice-curvature", "predicted-limit", "spectral-condition", "spectral-condition-step"}
         | {name for name, claim in CLAIMS.items() if claim.trajectory},
     }
     for name, claim in CLAIMS.items():
