@@ -24,7 +24,7 @@ from probes.networks.kinds import build
 from probes.runs.optimizers import LOOKING, make_optimizer, rate_of
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
-from studies.pieces import ends_by_name, relu_perceptron, runs_where
+from studies.pieces import ends_by_name, perceptron, runs_where
 from trust.descent import lemma1_bound
 from trust.optim import agd_initialisation_
 
@@ -152,7 +152,7 @@ class _Training:
 
     def __init__(self, name: str, rate: float, size: Preset, seed: int, data: DataSet) -> None:
         spec = replace(
-            relu_perceptron(data, width=size.width, depth=size.depth), biases=(False,) * size.depth
+            perceptron(data, width=size.width, depth=size.depth), biases=(False,) * size.depth
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
