@@ -44,6 +44,8 @@ _RATES: dict[str, tuple[str, float]] = {
     "sam": ("SAM", 0.1),
 }
 """The names in figures, and the rates in training: as published where the optimiser's authors name one."""
+_DASHED = ("lars", "sam")
+"""Beside Fromage, which covers it, and of SGD's colour, since there are ten."""
 _OPTIONS: dict[str, dict[str, float]] = {"sam": {"rho": 0.05}}
 _FIRST = 10
 """Steps at one rate for all."""
@@ -132,7 +134,9 @@ class Optimisers(Study):
         steps = found["step"].isel(run=0).values
         own = {name: runs_where(found, optimizer=name) for name in _RATES}
         numbers: dict[str, float] = {}
-        heading = f"optimiser | r at {_RATE:g}, steps 1 to {_FIRST} | rate | r | angle | descent over prediction"
+        heading = (
+            f"optimiser | r at {_RATE:g}, steps 1 to {_FIRST} | rate | r | angle | descent over prediction"
+        )
         rows = [[*heading.split(" | "), "Lemma 1 promises", "accuracy"]]
         cells = {name: _cells(one) for name, one in own.items()}
         for name, each in cells.items():
@@ -151,9 +155,7 @@ class _Training:
     """One network under one optimiser, step by step, with its mini-batches."""
 
     def __init__(self, name: str, rate: float, size: Preset, seed: int, data: DataSet) -> None:
-        spec = replace(
-            perceptron(data, width=size.width, depth=size.depth), biases=(False,) * size.depth
-        )
+        spec = replace(perceptron(data, width=size.width, depth=size.depth), biases=(False,) * size.depth)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = build(spec)
@@ -249,7 +251,13 @@ def _panels(steps: np.ndarray, own: Mapping[str, xr.Dataset]) -> list[Panel]:
     def lines(values: Callable[[xr.Dataset], xr.DataArray], x: np.ndarray) -> list[Series]:
         """Of each optimiser, a number a run and place along x."""
         return [
-            banded(_RATES[name][0], x, [interval(one) for one in values(found).values.T], mark=False)
+            banded(
+                _RATES[name][0],
+                x,
+                [interval(one) for one in values(found).values.T],
+                mark=False,
+                line="--" if name in _DASHED else "-",
+            )
             for name, found in own.items()
         ]
 
