@@ -45,6 +45,7 @@ STUDIES = {
         "studies.euclidean:Euclidean",
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
+    "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
     "optimisers": Entry(
         "studies.optimisers:Optimisers",
         "How far, which way and how well do optimisers step, in the units of deep relative trust?",
@@ -66,5 +67,4 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
-    "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
 }

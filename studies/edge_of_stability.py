@@ -249,6 +249,7 @@ class Row:
         threshold: (run, point).
         judged: ``crossed`` (the step; NaN for seeds that never do), ``ratio`` since, ``highest``, ``last``,
             ``loss`` and ``accuracy`` at the end.
+        arrived: how many seeds crossed it, and of how many.
     """
 
     case: str
@@ -257,6 +258,7 @@ class Row:
     curvature: Floats
     threshold: Floats
     judged: Mapping[str, Interval]
+    arrived: tuple[int, int]
 
     @classmethod
     def of(cls, case: str, lr: float, size: Preset, own: xr.Dataset) -> Row:
@@ -282,7 +284,8 @@ class Row:
             "loss": interval(own["loss"].values[:, -1]),
             "accuracy": interval(own["accuracy"].values[:, -1]),
         }
-        return cls(case, lr, own, curvature, threshold, judged)
+        arrived = sum(not math.isnan(one.step) for one in crossings), len(crossings)
+        return cls(case, lr, own, curvature, threshold, judged, arrived)
 
 
 def _without_nan(values: Floats, of: object) -> float:
@@ -351,7 +354,9 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
                 where = f"{j['ratio'].shown(3)} from step {j['crossed'].shown(3)} on"
                 if made.goal is not None:
                     where += f", then down to {j['last'].shown()}"
-            parts.append(f"η = {row.lr:g}: {where}")
+            some, seeds = row.arrived
+            few = f"in {some} of {seeds} seeds " if 0 < some < seeds else ""
+            parts.append(f"η = {row.lr:g}: {few}{where}")
         what = "Preconditioned sharpness" if made.optimizer == "adam" else "Sharpness"
         lines.append(f"{made.title}: {what.lower()} over {made.edge}, {'; '.join(parts)}.")
     ends = {name: _solver_ends(solved, name) for name in SOLVERS}
@@ -372,13 +377,23 @@ def _percent(share: Interval) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[list[str]]:
-    heading = ["trained by", "η", "crossed at step", "over the edge since", "highest", "last", "accuracy"]
+    heading = [
+        "trained by",
+        "η",
+        "seeds that cross",
+        "at step",
+        "over the edge since",
+        "highest",
+        "last",
+        "accuracy",
+    ]
     return [
         heading,
         *(
             [
                 CASES[row.case].title,
                 f"{row.lr:g}",
+                "{} of {}".format(*row.arrived),
                 *(row.judged[name].shown(3) for name in ("crossed", "ratio", "highest", "last", "accuracy")),
             ]
             for row in rows

@@ -29,6 +29,8 @@ __all__ = ["Lyapunov", "Preset", "exponents"]
 
 Floats = npt.NDArray[np.float64]
 _EXPONENT, _LOSS = "exponent", "loss"
+_PER = 1000
+"""Steps that exponents are told for."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Lyapunov(Study):
         numbers = {
             f"{_named(case)}/{name}": one for case, ranked in ranks.items() for name, one in ranked.items()
         }
-        heading = ["network", "η", "exponent, early", "exponent, last", "loss, last"]
+        heading = ["network", "η", "exponent per 1,000 steps, early", "last", "loss, last"]
         heading += [
             f"rank correlation with the last loss: {what}" for what in ("early exponent", "early loss")
         ]
@@ -183,8 +185,8 @@ def _ranks(size: Preset, own: xr.Dataset) -> dict[str, Interval]:
     early = own[_EXPONENT].isel(window=slice(size.early)).mean("window", skipna=False).values
     last = own[_LOSS].values[:, -1]
     return {
-        "early": interval(early),
-        "late": interval(own[_EXPONENT].values[:, -1]),
+        "early": interval(_PER * early),
+        "late": interval(_PER * own[_EXPONENT].values[:, -1]),
         _LOSS: interval(last),
         _EXPONENT: rank_correlation(early, last),
         "baseline": rank_correlation(own[_LOSS].values[:, size.early - 1], last),
@@ -198,12 +200,12 @@ def _panels(size: Preset, own: Mapping[tuple[str, float], xr.Dataset]) -> list[P
     for case, one in own.items():
         ends = one["window"].values.astype(float)
         title, lr = _titles(case)
-        lines = [interval(one[_EXPONENT].values[:, k]) for k in range(len(ends))]
+        lines = [interval(_PER * one[_EXPONENT].values[:, k]) for k in range(len(ends))]
         above.append(
             Panel(
                 f"{title}, η = {lr}",
                 "steps",
-                "exponent a step" if not above else "",
+                "exponent per 1,000 steps" if not above else "",
                 [
                     banded("of all networks", ends, lines, mark=False),
                     Series("no growth", ends, np.zeros(len(ends)), line=":", mark=False, shade=0.0),
@@ -233,9 +235,9 @@ def _panels(size: Preset, own: Mapping[tuple[str, float], xr.Dataset]) -> list[P
         below.append(
             Panel(
                 "",
-                f"exponent, first {size.early * size.window} steps",
+                "early exponent",
                 "last loss" if not below else "",
-                [Series("a network", early, last, line="")],
+                [Series("a network", _PER * early, last, line="")],
             )
         )
     return [*above, *middle, *below]

@@ -30,6 +30,7 @@ class Network:
     slack: xr.Dataset | None
     split: xr.Dataset | None
     labels: xr.Dataset | None
+    alignment: xr.Dataset | None
     alarms: tuple[str, ...] = ()
     in_short: tuple[tuple[str, str], ...] = ()
     introduction: tuple[str, ...] = ()
@@ -122,7 +123,14 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
         },
         {**along, "eta": ETAS[1:], "rung": ["pattern-telescoped", "telescoped"]},
     )
-    return Network(title, measurements, summary, limits, history, envelopes, slack, split, labels)
+    aligned = xr.Dataset(
+        {
+            "through": (("checkpoint", "suffix"), -rng.uniform(0, 1, (checkpoints, 3))),
+            "orders": (("part", "quantile", "checkpoint"), rng.uniform(0, 1, (3, 3, checkpoints))),
+        },
+        {**along, "suffix": [1, 2, 3], "part": ["slack", "gates", "alignment"], "quantile": [0.1, 0.5, 0.9]},
+    )
+    return Network(title, measurements, summary, limits, history, envelopes, slack, split, labels, aligned)
 
 
 FACTORS = ["single examples", "cancellation", "residuals"]

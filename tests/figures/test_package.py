@@ -36,7 +36,16 @@ PLOTS = {
 
 def everything_missing(n):
     """``n`` with no value known."""
-    for data in (n.measurements, n.summary, n.limits, n.slack, n.split, n.labels, *n.envelopes.values()):
+    for data in (
+        n.measurements,
+        n.summary,
+        n.limits,
+        n.slack,
+        n.split,
+        n.labels,
+        n.alignment,
+        *n.envelopes.values(),
+    ):
         for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
             if data[name].dtype == float:
                 data[name][:] = np.nan
@@ -56,6 +65,7 @@ def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
         (n.slack, before.slack),
         (n.split, before.split),
         (n.labels, before.labels),
+        (n.alignment, before.alignment),
     ):
         xr.testing.assert_identical(now, then)
     for claim, envelope in n.envelopes.items():

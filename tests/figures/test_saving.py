@@ -94,12 +94,14 @@ def test_report_has_every_figure_that_there_is_data_for(tmp_path):
         "ladder-2-layers",
         "slack-2-layers",
         "labels-2-layers",
+        "alignment-2-layers",
         "jacobian-2-layers",
         "constants-16-layers-residual",
         "split-16-layers-residual",
         "ladder-16-layers-residual",
         "slack-16-layers-residual",
         "labels-16-layers-residual",
+        "alignment-16-layers-residual",
     ]
     assert all(path.exists() and path.suffix == ".csv" for path in written)
     with pytest.raises(ValueError, match="different titles"):

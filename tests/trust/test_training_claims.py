@@ -68,6 +68,10 @@ def test_an_edge_that_is_never_reached_says_how_near_it_came() -> None:
     found = verdict("gd-edge", [1.0, 9.4, 8.0])
     assert found.status is Status.PREMISE_FAILS
     assert found.remark == "the edge is reached: it is ×0.47 all the same"
+    unseen_at_first = verdict(
+        "gd-edge", [NAN, 9.4, 8.0]
+    )  # as Adam's, which has no state before its first step
+    assert unseen_at_first.remark == found.remark
 
 
 def test_cross_entropy_is_judged_up_to_the_goal() -> None:
@@ -131,10 +135,9 @@ def test_batches_have_their_own_edge_if_they_are_the_trainings() -> None:
 
 
 def test_the_kernels_trace_has_an_edge() -> None:
-    edge = float(
-        ntk_edge(step=0.1, batch_size=10, examples=100, outputs=3)
-    )  # of the last of two 3 × 3 matrices
-    assert edge == pytest.approx(3 * 2 / (0.1 * 0.09))
+    width = int(measured()["rows"].values[-1])
+    edge = float(ntk_edge(step=0.1, batch_size=10, examples=100, outputs=width))
+    assert edge == pytest.approx(width * 2 / (0.1 * 0.09))
     found = verdict("stochastic-edge-ntk", [0.0] * 2, ntk_trace=[100.0, 100 * 1.1 * edge], batch_size=10)
     assert found.words == "×1.1"
     whole = verdict("stochastic-edge-ntk", [0.0] * 2, ntk_trace=[100.0, 110.0])

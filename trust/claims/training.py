@@ -108,14 +108,13 @@ def _ntk_mean(measurements: Measurements) -> xr.DataArray:
 
 
 def _reached(value: Quantity, threshold: Quantity) -> Quantity:
-    """From the first checkpoint on at which the threshold is reached; NaN as long as that is not known."""
+    """From the first checkpoint on at which the threshold is seen to be reached; NaN where it cannot be seen."""
 
     def check(measurements: Measurements) -> xr.DataArray:
         over = value(measurements) >= threshold(measurements)
         known = value(measurements).notnull() & threshold(measurements).notnull()
         since = np.maximum.accumulate(over.values)
-        unknown = np.maximum.accumulate(~known.values)  # what was not seen may have been the first
-        return over.copy(data=np.where(since, 1.0, np.where(unknown, np.nan, 0.0)))
+        return over.copy(data=np.where(since, 1.0, np.where(known.values, 0.0, np.nan)))
 
     return check
 

@@ -24,9 +24,9 @@ Which = Literal["largest", "smallest"]
 
 _DENSE = 32
 """Up to so many dimensions the matrix is formed, which takes a product each."""
-_BASIS = 9
+_BASIS = 7
 """Lanczos vectors beyond the wanted eigenvalues; ARPACK's own 20 take more products than they save."""
-_NOISE = 0.1
+_NOISE = 0.01
 """Random part of a given start: one in an invariant subspace would hide all that is outside of it."""
 _FLOOR = 10.0
 """Units of the precision, times the largest eigenvalue, below which no residual can fall."""
