@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from trust.claims.remembering import once
-from trust.measurements import ALL
+from trust.measurements import ALL, LEVEL
 
 __all__ = ["completed"]
 
@@ -18,6 +18,7 @@ _ALWAYS = ("breakdown", "spectra", "curvature")
 def completed(measurements: xr.Dataset) -> xr.Dataset:
     """The same dataset, with NaN for each variable of these measures that it lacks: unknown, like any other NaN.
 
+    The coordinate ``level`` is left out: it stands beside η, and of quantities at one η each there would be another.
     Examples' changes are made up only beside other measures of examples, which would be read with them.
 
     Raises:
@@ -28,6 +29,7 @@ def completed(measurements: xr.Dataset) -> xr.Dataset:
             f"{str(measurements)[:60]!r}: is a {type(measurements).__name__} without measurements; give the dataset"
             " that probes.load or probes.measure_slice returns"
         )
+    measurements = measurements.drop_vars(LEVEL, errors="ignore")
     beside = any(variable in measurements for variable in ALL.values() if variable.measure == "ladder")
     lacking = [
         variable

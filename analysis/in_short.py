@@ -23,8 +23,13 @@ __all__ = ["in_short", "network_name"]
 
 _ALONG = {
     "gradient": "against its gradient",
+    "spectral": "along steepest descent under the spectral norm",
+    "sign": "against its gradient's sign",
     "noise": "along Gaussian noise",
     "update": "along the steps of its training",
+    "quantize": "by rounding its weights to fewer and fewer bits",
+    "prune": "by pruning more and more of its weights",
+    "filter-noise": "by more and more noise on its output channels",
     "adversarial": "by the worst perturbation found at each η",
 }
 _NORMS = {"batch": "batch norm", "layer": "layer norm", "batch layer": "batch and layer norm"}

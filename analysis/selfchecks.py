@@ -75,7 +75,7 @@ def check_measurements(measurements: xr.Dataset) -> list[CheckOutcome]:
     measurements = completed(measurements)
     labels = [str(label) for label in measurements["checkpoint"].values]
     measured = measurements[variables.SLOPE].notnull().any("eta").values
-    along = measurements.attrs.get("direction") != "adversarial"
+    along = measurements.attrs.get("direction") not in variables.WITHOUT_LINE
     why = Outcome.NOT_MEASURED if along else Outcome.NO_SLICE
     unmeasured = {
         check: [CheckOutcome(check, label, why, np.nan, 0.0) for label in labels] for check in CHECKS

@@ -26,7 +26,7 @@ ROUNDING = 1e-9  # in log10: what float64 arithmetic on both sides can do
 
 def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
     """Whether a claim about steps along a line meets perturbations that lie on none."""
-    return claim.subject in ("step", "loss") and measurements.attrs.get("direction") == "adversarial"
+    return claim.subject in ("step", "loss") and measurements.attrs.get("direction") in variables.WITHOUT_LINE
 
 
 def judge(

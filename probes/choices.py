@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from probes.errors import InputError, mention
 
-__all__ = ["CHOICES", "MOST_CHECKPOINTS", "SEEDS", "check_choice", "check_count"]
+__all__ = ["CHOICES", "LEVELS", "MOST_CHECKPOINTS", "SEEDS", "check_choice", "check_count"]
 
 MOST_CHECKPOINTS = 10_000
 """Of a run or a training, whose files are numbered with four digits."""
@@ -18,9 +18,18 @@ SEEDS = (-(2**63), 2**63 - 1)
 CHOICES: dict[str, dict[str, str]] = {
     "direction": {
         "gradient": "against the full-batch gradient, every tensor by its own norms (the paper's slice)",
+        "spectral": "steepest descent under the spectral norm, UVᵀ of each layer's gradient (Muon's step)",
+        "sign": "steepest descent under the largest entry, the sign of each layer's gradient (signSGD's step)",
         "noise": "layerwise Gaussian noise, every tensor scaled to its weight's norm",
         "update": "the real update to the next checkpoint, scaled so that the matrix moving most moves by eta",
+        "quantize": "at each level of bits, rounded to that many",
+        "prune": "at each level of percent, that share of every tensor's smallest entries set to zero",
+        "filter-noise": "at each level of percent, noise of that size relative to each output channel",
         "adversarial": "at each eta of its own the worst perturbation found, every tensor by at most eta of its norm",
+    },
+    "granularity": {
+        "tensor": "one scale for each tensor",
+        "channel": "one for each output channel of a weight matrix",
     },
     "spectra": {
         "weights": "singular values of the frozen weights and of the direction",
@@ -59,6 +68,10 @@ CHOICES: dict[str, dict[str, str]] = {
         "data": "every checkpoint is measured by all processes, each on its part of the examples",
         "checkpoints": "every process measures whole checkpoints, each its own",
     },
+    "initialization": {
+        "torch": "PyTorch's own",
+        "agd": "weight matrices orthogonal, times √(d_out/d_in): where automatic gradient descent starts",
+    },
     "norm": {
         "none": "no norm layers",
         "batch": "batch norm before each activation",
@@ -66,6 +79,13 @@ CHOICES: dict[str, dict[str, str]] = {
     },
 }
 """By the setting's name: the choices in the order in which they are shown."""
+
+LEVELS: dict[str, tuple[float, ...]] = {
+    "quantize": (16, 12, 10, 8, 7, 6, 5, 4, 3, 2),
+    "prune": (10, 20, 30, 40, 50, 60, 70, 80, 90),
+    "filter-noise": (1, 2, 5, 10, 20, 50, 100),
+}
+"""By the directions that have levels: their levels by default, the mildest first."""
 
 
 def check_choice(setting: str, value: str) -> None:

@@ -46,6 +46,10 @@ STUDIES = {
         "Do trainable deep networks violate Euclidean smoothness, and which model predicts the slice?",
     ),
     "theorem1": Entry("studies.theorem1:Theorem1", "Where does Theorem 1 say something, and what spoils it?"),
+    "optimisers": Entry(
+        "studies.optimisers:Optimisers",
+        "How far, which way and how well do optimisers step, in the units of deep relative trust?",
+    ),
     "alignment": Entry(
         "studies.alignment:Alignment",
         "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"

@@ -11,7 +11,7 @@
 * paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, the curvature's, and one predicted from a gradient
 * edge: the curvature at which gradient descent, Adam and SAM leave a quadratic's minimum
-* optim: the Fromage optimiser (the only part that needs torch, imported on first use)
+* optim: the optimisers Fromage, Nero, Madam and AGD (the only part that needs torch, imported on first use)
 
 Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
 result has no axes left it is a NumPy scalar. Bounds that multiply constants are in log10. Infinite means

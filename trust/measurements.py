@@ -41,6 +41,10 @@ _ROUNDING = 1e-9
 """Relative: an η that a grid's arithmetic rounded is still η₀."""
 
 
+WITHOUT_LINE = ("quantize", "prune", "filter-noise", "adversarial")
+"""Directions of a run under which every η has a perturbation of its own, so that there is no slope and no step."""
+
+
 def small_eta_place(etas: Sequence[float]) -> int:
     """The place of the η that speaks for η → 0 in an increasing grid: of η₀, or the first above it.
 
@@ -585,6 +589,11 @@ ADVERSARIAL_VALUE = _adversarial(
 
 # Coordinates.
 ETA = Variable("eta", ("eta",), "the strength η of W + η d", long_name="perturbation strength η")
+LEVEL = Variable(
+    "level",
+    ("eta",),
+    "of `--direction quantize` bits, of `prune` and `filter-noise` percent; NaN for the frozen network",
+)
 IS_WEIGHT = Variable(
     "is_weight",
     L,

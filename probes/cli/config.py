@@ -68,7 +68,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 def _wanted(option: click.Parameter) -> str:
     if isinstance(option, click.Option) and option.is_flag:
         return "true or false"
-    if option.name == "etas":
+    if option.name in ("etas", "levels"):
         return "text or a list of numbers"
     if isinstance(option.type, type(click.INT)):
         return "a whole number"

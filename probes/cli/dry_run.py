@@ -54,7 +54,7 @@ class DryRun:
 
     def lines(self) -> list[str]:
         """For reading."""
-        run, settings, etas = self.run, self.run.settings, self.run.settings.etas
+        run, settings = self.run, self.run.settings
         order = run.order.lines() if len(run.networks) > 1 else [f"checkpoint {run.order.paths[0]}"]
         known = f", {self.measured.count(True)} measured already" if any(self.measured) else ""
         return [
@@ -62,7 +62,7 @@ class DryRun:
             *order,
             f"{self.perturbed} of {self.parameters} parameters are perturbed; L = {self.weights} weight matrices,"
             f" {self.perturbed_weights} of them perturbed",
-            f"direction {settings.direction}, {len(etas)} etas: 0 and from {etas[1]:g} to {etas[-1]:g}",
+            f"direction {settings.direction}, {_grid(settings)}",
             f"{len(run.data)} examples of {run.data.spec}, {run.loss.name}, {settings.dtype} on"
             f" {settings.device}, {settings.chunk} at once",
             f"{self.remaining} of {len(self.measured)} checkpoints to measure into {self.out}{known}",
@@ -94,7 +94,8 @@ class DryRun:
             "weight_matrices": self.weights,
             "weight_matrices_perturbed": self.perturbed_weights,
             "direction": settings.direction,
-            "etas": settings.etas.tolist(),
+            "etas": settings.etas.tolist() if settings.levels is None else None,
+            "levels": settings.levels,
             "data": run.data.spec,
             "examples": len(run.data),
             "loss": run.loss.name,
@@ -142,6 +143,14 @@ def _measured_already(run: PreparedRun, out: Path) -> list[bool]:
     return [folder.has_slice(place) for place in range(len(run.records))]
 
 
+def _grid(settings: SliceSettings) -> str:
+    """What is measured along the direction, in words."""
+    if settings.levels is not None:
+        return f"{len(settings.levels)} levels: {', '.join(f'{level:g}' for level in settings.levels)}"
+    etas = settings.etas
+    return f"{len(etas)} etas: 0 and from {etas[1]:g} to {etas[-1]:g}"
+
+
 def _tried(run: PreparedRun) -> xr.Dataset:
     """The first checkpoint's slice at one η, on few examples unless all belong together."""
     settings, few = run.settings, len(run.data)
@@ -150,6 +159,7 @@ def _tried(run: PreparedRun) -> xr.Dataset:
     trial = replace(
         settings,
         etas=settings.etas[:2].astype(np.float64),
+        levels=None if settings.levels is None else settings.levels[:1],
         samples=min(settings.samples, few),
         jacobian=min(settings.jacobian, 1),
         pattern=min(settings.pattern, 1),

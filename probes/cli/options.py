@@ -185,8 +185,9 @@ PERTURB = _together(
 MEASURE = _together(
     setting(
         "direction",
-        "Against the full-batch gradient, layerwise Gaussian noise, the real step to the next checkpoint, or at"
-        " each eta the worst perturbation that projected ascent finds.",
+        "Against the full-batch gradient; steepest descent under the spectral norm or the largest entry (sign);"
+        " layerwise Gaussian noise; the real step to the next checkpoint; weights quantized, pruned or with noise by"
+        " output channel, level by level; or at each eta the worst perturbation that projected ascent finds.",
     ),
     PERTURB,
     setting(
@@ -194,7 +195,7 @@ MEASURE = _together(
         "Batch norm by its running statistics, or by those of all examples at once (without updating any);"
         " dropout is off either way.",
     ),
-    setting("seed", "Seed of the noise direction and of the search's restarts."),
+    setting("seed", "Seed of the noise and of the search's restarts."),
     setting("dtype", "Working precision."),
     setting(
         "precision",

@@ -20,9 +20,12 @@ from probes.evaluation.reductions import norm
 __all__ = [
     "Direction",
     "Multiple",
+    "gaussian",
     "gradient_direction",
     "hash_of",
     "noise_direction",
+    "sign_direction",
+    "spectral_direction",
     "update_direction",
 ]
 
@@ -127,22 +130,71 @@ def gradient_direction(
     return Direction(parts).times(-1.0)
 
 
+def sign_direction(
+    frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor], still: Collection[str] = ()
+) -> Direction:
+    """d_l = −‖W_l‖_F sign(g_l) / ‖sign(g_l)‖_F, steepest descent under max_ij |d_ij|: signSGD's.
+
+    A tensor whose weight or gradient is zero stays put, and so does an entry whose gradient is.
+
+    Args:
+        frozen: the network's tensors.
+        gradients: of those that move.
+        still: names of those whose gradient is zero but for rounding.
+    """
+    parts = {
+        name: _resting(frozen[name]) if name in still else _relative(frozen[name], gradient.sign())
+        for name, gradient in gradients.items()
+    }
+    return Direction(parts).times(-1.0)
+
+
+def spectral_direction(
+    frozen: Mapping[str, Tensor], gradients: Mapping[str, Tensor], still: Collection[str] = ()
+) -> Direction:
+    """d_l = −‖W_l‖_F UVᵀ / ‖UVᵀ‖_F where g_l = UΣVᵀ, steepest descent under the spectral norm: Muon's and Shampoo's.
+
+    Tensors are read as matrices (out, everything else), a convolution as (out, in·kh·kw); a vector is a matrix of one
+    column, whose direction is the gradient's own. Singular values up to max(m, n)·ε·σ_max count as zero, with ε of the
+    gradient's precision: only those above have a direction. A tensor whose weight or gradient is zero stays put.
+
+    Args:
+        frozen: the network's tensors.
+        gradients: of those that move.
+        still: names of those whose gradient is zero but for rounding.
+    """
+    parts = {
+        name: _resting(frozen[name]) if name in still else _relative(frozen[name], _polar_factor(gradient))
+        for name, gradient in gradients.items()
+    }
+    return Direction(parts).times(-1.0)
+
+
+def _polar_factor(gradient: Tensor) -> Tensor:
+    """UVᵀ over the singular values that are not zero, of a tensor as a matrix (out, everything else)."""
+    matrix = gradient.reshape(len(gradient), -1) if gradient.ndim > 0 else gradient.reshape(1, 1)
+    u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
+    kept = sigma > max(matrix.shape) * torch.finfo(matrix.dtype).eps * sigma[:1]
+    factor: Tensor = (u * kept) @ vh
+    return factor.reshape(gradient.shape)
+
+
 def noise_direction(frozen: Mapping[str, Tensor], names: list[str], *, seed: int) -> Direction:
     """d_l = ‖W_l‖_F ξ_l / ‖ξ_l‖_F with ξ_l Gaussian; the same noise for the same seed, name and shape."""
     parts: dict[str, Multiple] = {}
     kept = 0
     for name in names:
         weight = frozen[name]
-        noise = _gaussian(weight, f"{seed}/{name}")
+        noise = gaussian(weight, f"{seed}/{name}")
         part = _relative(weight, noise)
         kept += noise.nbytes
         if kept > _KEPT_NOISE and part.base() is noise:
-            part = Multiple(partial(_gaussian, weight, f"{seed}/{name}"), part.factor)
+            part = Multiple(partial(gaussian, weight, f"{seed}/{name}"), part.factor)
         parts[name] = part
     return Direction(parts)
 
 
-def _gaussian(like: Tensor, key: str) -> Tensor:
+def gaussian(like: Tensor, key: str) -> Tensor:
     """Gaussian noise in a weight's shape and precision."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") >> 1
     noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

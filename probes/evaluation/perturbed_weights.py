@@ -22,6 +22,8 @@ class PerturbedWeights:
         at_once: how many η are best evaluated together; 1 once that has failed.
     """
 
+    etas = None
+
     def __init__(self, evaluator: Evaluator, direction: Direction, *, at_once: int = 1) -> None:
         """Take the network, its data and loss, the direction, and how many η to evaluate together."""
         self.evaluator, self.direction = evaluator, direction

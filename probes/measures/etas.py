@@ -1,8 +1,10 @@
-"""Grids of the relative perturbation strength η."""
+"""Grids of the relative perturbation strength η, and of levels."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,7 @@ from probes.errors import InputError, mention
 from probes.measures.settings import MOST_ETAS
 from trust.measurements import SMALL_ETA
 
-__all__ = ["parse_etas", "read_etas"]
+__all__ = ["parse_etas", "read_etas", "read_levels"]
 
 _LOG_GRID = np.concatenate([[0.0], np.geomspace(SMALL_ETA, 1.0, 20)])
 
@@ -82,6 +84,38 @@ def read_etas(grid: str | npt.ArrayLike) -> npt.NDArray[np.float64]:
     if not np.all(np.diff(etas) > 0) or not np.isfinite(etas[-1]):
         raise InputError("`etas`: the grid must increase strictly and stay finite, such as [0, 0.001, 0.01]")
     return etas
+
+
+def read_levels(levels: Any, *, direction: str) -> tuple[float, ...]:
+    """The levels of a direction that has some, the mildest first.
+
+    Args:
+        levels: numbers, or text with commas between them.
+        direction: ``quantize`` (bits), ``prune`` or ``filter-noise`` (percent).
+
+    Raises:
+        InputError: they are none of that direction, or not in that order.
+    """
+    least, most, wanted = {
+        "quantize": (2.0, 24.0, "whole numbers of bits from 24 down to 2, such as 8,4,2"),
+        "prune": (0.0, 100.0, "rising percentages between 0 and 100, such as 10,50,90"),
+        "filter-noise": (0.0, 1e6, "rising percentages above 0, such as 1,10,100"),
+    }[direction]
+    bits = direction == "quantize"
+    try:
+        parts = levels.split(",") if isinstance(levels, str) else levels
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        numbers = []
+    order = numbers[::-1] if bits else numbers
+    rising = all(first < second for first, second in itertools.pairwise(order))
+    inside = all(
+        least <= number <= most and number.is_integer() if bits else least < number < most
+        for number in numbers
+    )
+    if not (numbers and rising and inside and len(numbers) < MOST_ETAS):
+        raise InputError(f"{mention('levels', levels)}: give {wanted}")
+    return tuple(numbers)
 
 
 def _with_small_eta(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -37,7 +37,16 @@ Found: TypeAlias = Mapping[Variable, npt.ArrayLike]
 
 
 class PerturbedPath(Protocol):
-    """The perturbed weights at each η: on a line W + η d, or each η's own."""
+    """The perturbed weights at each η: on a line W + η d, or each η's own.
+
+    Attributes:
+        etas: the grid, 0 first, where it is this network's own; None: the settings'.
+    """
+
+    @property
+    def etas(self) -> Floats | None:
+        """See the class."""
+        ...
 
     def at(self, eta: float) -> Mapping[str, Tensor]:
         """The network's tensors at η, good until the next call."""
@@ -88,8 +97,8 @@ class Frozen:
 
     @property
     def etas(self) -> Floats:
-        """The grid, 0 first."""
-        return self.settings.etas
+        """The grid, 0 first: the path's own, where only the weights tell what it is."""
+        return self.settings.etas if self.path.etas is None else self.path.etas
 
     @property
     def samples(self) -> int:

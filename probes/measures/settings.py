@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, overload
 
-from probes.choices import CHOICES, SEEDS, check_choice, check_count
+from probes.choices import CHOICES, LEVELS, SEEDS, check_choice, check_count
 from probes.errors import InputError, mention
 
 if TYPE_CHECKING:  # the command reads its defaults here, before it loads any library
@@ -53,6 +53,9 @@ class SliceSettings:
         etas: an increasing grid with 0 first, as an array or list, or text that
             :func:`probes.measures.etas.parse_etas` reads: ``log``, ``paper``, ``a:b:n`` or ``0.001,0.01``.
         direction: what the slice is along, a name of :data:`probes.choices.CHOICES`.
+        levels: of a direction that has levels, the mildest first: bits, or percent (None: as
+            :data:`probes.choices.LEVELS` says). Then ``etas`` only numbers them: each network has η of its own.
+        granularity: what one scale of ``quantize`` is for.
         perturb: globs over reported names, or one: which tensors are perturbed. Frozen and unused ones never are.
         layers: whose gradients are measured: ``all``, ``first`` or a glob over names.
         samples: examples whose output change is kept.
@@ -77,7 +80,7 @@ class SliceSettings:
         ladder: whether the bounds' ingredients (layer inputs, operator norms, paths, …) are measured on the sample.
         measure: names of measures, or ``file.py:Name`` of one's own, or one of either; ``default`` are those that the
             other settings ask for.
-        seed: of the noise direction, and of the adversarial search's restarts.
+        seed: of the directions ``noise`` and ``filter-noise``, and of the adversarial search's restarts.
         objective: what the direction ``adversarial`` makes as large as possible: ``output`` or ``breakdown``.
         ascent_steps: points that each of its ascents tries.
         restarts: how many ascents start from noise.
@@ -91,6 +94,8 @@ class SliceSettings:
 
     etas: _Grid = _Grid()
     direction: str = "gradient"
+    levels: tuple[float, ...] | None = None
+    granularity: str = "tensor"
     perturb: tuple[str, ...] = ("*",)
     layers: str = "all"
     samples: int = 200
@@ -158,6 +163,31 @@ class SliceSettings:
         if self.precision == "tf32" and not self.device.startswith(("cuda", "auto")):
             raise InputError(f"`precision='tf32'`: is of NVIDIA GPUs; on {self.device} use full or bfloat16")
         self.ascent()
+        self._settle_levels()
+
+    def _settle_levels(self) -> None:
+        """Number the levels, where there are any.
+
+        Raises:
+            InputError: they do not fit the direction, or η are given for one that has levels.
+        """
+        if self.direction not in LEVELS:
+            if self.levels is not None:
+                raise InputError(
+                    f"{mention('levels', self.levels)}: is for the directions {', '.join(LEVELS)}"
+                )
+            return
+        from probes.measures.etas import parse_etas, read_levels
+
+        levels = LEVELS[self.direction] if self.levels is None else self.levels
+        levels = read_levels(levels, direction=self.direction)
+        numbers = [float(number) for number in range(len(levels) + 1)]
+        if self.etas.tolist() not in (parse_etas("log").tolist(), numbers):
+            raise InputError(
+                f"`etas`: {mention('direction', self.direction)} has levels instead; give `levels` alone"
+            )
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "etas", numbers)
 
     @classmethod
     def of(cls, settings: SliceSettings | None) -> SliceSettings:

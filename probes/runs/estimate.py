@@ -17,6 +17,7 @@ from probes.measures.curvature.norms import ASCENTS
 from probes.measures.curvature.traces import TRACE_SAMPLES
 from probes.measures.settings import SliceSettings
 from probes.measures.spot_check import checked_rows, spot_check_examples
+from trust.measurements import WITHOUT_LINE
 
 __all__ = ["WORTH_SAYING", "about", "gradients_per_slice", "seconds_per_slice"]
 
@@ -44,7 +45,7 @@ def gradients_per_slice(settings: SliceSettings, examples: int, matrices: int = 
     if settings.direction == "adversarial":
         tried = etas * (3 + settings.restarts) * (1 + settings.ascent_steps)
         count += tried * (sample if settings.objective == "output" else _TWICE * examples)
-    else:
+    elif settings.direction not in WITHOUT_LINE:
         count += _TWICE * examples * ((settings.curvature is not None) + 2 * settings.limit)
     count += _TWICE * examples * _products(settings, matrices)
     if settings.batch_sharpness:

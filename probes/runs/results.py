@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from probes.errors import InputError
 from probes.runs.folder import read_manifest, read_slice, slice_files
+from trust import measurements as variables
 
 __all__ = ["join", "load"]
 
@@ -45,7 +47,13 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def join(parts: list[xr.Dataset]) -> xr.Dataset:
-    """The measurements of several checkpoints of one run as one Dataset, in the order given."""
+    """The measurements of several checkpoints of one run as one Dataset, in the order given.
+
+    Of levels, whose η are each network's own, the mean over checkpoints stands for η.
+    """
+    if all(variables.LEVEL in part for part in parts):
+        etas = np.mean([part["eta"].values for part in parts], axis=0)
+        parts = [part.assign_coords(eta=("eta", etas, part["eta"].attrs)) for part in parts]
     joined = xr.concat(
         parts, dim="checkpoint", data_vars="minimal", coords="minimal", compat="equals", join="exact"
     )

@@ -98,6 +98,7 @@ def prepare_run(
     settings = replace(settings, **settled)
     identity: dict[str, Any] = {**asdict(settings), "etas": settings.etas.tolist()}
     identity |= {"perturb": list(settings.perturb), "measure": list(settings.measure)}
+    identity["levels"] = None if settings.levels is None else list(settings.levels)
     identity |= {
         "checkpoints": [record.digest for record in records],
         "data": prepared.data.digest(),

@@ -36,6 +36,7 @@ from probes.system.json_files import read_json
 from probes.system.locks import FolderLock, claim_folder
 from probes.system.seals import sealed, unsealed
 from probes.system.terminal import has_terminal, say
+from trust.optim import agd_initialisation_
 
 __all__ = ["DivergedError", "TrainingSettings", "train"]
 _STATE = ".training-state"
@@ -213,6 +214,10 @@ def _begin(settings: TrainingSettings, data: DataSet, loss: ExampleLoss) -> _Sta
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(settings.seed)
         model = build(settings.network)
+        if settings.initialization == "agd":
+            for tensor in model.parameters():
+                if tensor.ndim >= 2:
+                    agd_initialisation_(tensor)
     given: dict[str, Any] = settings.options()
     if settings.optimizer == "exponential-euler":
         given["evaluator"] = Evaluator(model, data.batches, None, loss)

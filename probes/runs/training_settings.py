@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from probes.choices import SEEDS, check_count
+from probes.choices import SEEDS, check_choice, check_count
 from probes.errors import InputError, mention
 from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, check_installed
@@ -30,7 +30,8 @@ class TrainingSettings:
         examples: train on only that many examples.
         loss: a loss of :data:`probes.data.losses.LOSSES`; None: cross-entropy for labels.
         optimizer: a name of :data:`probes.runs.optimizers.OPTIMIZERS`.
-        lr: step size of the first epoch; of ``flow`` and ``exponential-euler`` the time that a step goes on for.
+        lr: step size of the first epoch; of ``agd`` a factor on its own, 1 as published; of ``flow`` and
+            ``exponential-euler`` the time that a step goes on for.
         lr_decay: factor on the step size after each epoch.
         epochs: how many.
         epoch_steps: steps that count as an epoch (None: one pass over the data).
@@ -39,6 +40,7 @@ class TrainingSettings:
         checkpoints: see :func:`probes.runs.schedule.checkpoint_steps`.
         seed: of the initial weights and of the order of the data.
         rho: how far up the gradient ``sam`` looks, a distance in weight space (None: 0.05); of no other optimizer.
+        initialization: of the weights, ``torch`` or ``agd`` (:func:`trust.optim.agd_initialisation_`).
         eigenpairs: along how many of the Hessian's top eigenvectors ``exponential-euler`` is exact (None: 10).
     """
 
@@ -56,6 +58,7 @@ class TrainingSettings:
     seed: int = 0
     rho: float | None = None
     eigenpairs: int | None = None
+    initialization: str = "torch"
 
     def __post_init__(self) -> None:
         """Refuse what cannot train.
@@ -68,6 +71,7 @@ class TrainingSettings:
                 f"{mention('optimizer', self.optimizer)}: unknown; known are {', '.join(OPTIMIZERS)}"
             )
         check_installed(self.optimizer)
+        check_choice("initialization", self.initialization)
         for option, (optimizer, _) in _OPTIONS.items():
             value = getattr(self, option)
             if value is not None and self.optimizer != optimizer:
@@ -95,8 +99,9 @@ class TrainingSettings:
 
     def identity(self) -> dict[str, Any]:
         """What tells this run from another; options that were added later are in it where they are given alone."""
-        return {name: value for name, value in asdict(self).items() if name not in _OPTIONS} | {
-            name: getattr(self, name) for name in _OPTIONS if getattr(self, name) is not None
+        later = dict.fromkeys(_OPTIONS) | {"initialization": "torch"}
+        return {
+            name: value for name, value in asdict(self).items() if name not in later or value != later[name]
         }
 
     def options(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ __all__ = ["AdversarialPath"]
 class AdversarialPath:
     """A path whose every η > 0 is searched for anew, so that η must come in the grid's order, each once."""
 
+    etas = None
+
     def __init__(
         self, evaluator: Evaluator, settings: SliceSettings, base: Evaluation, layers: Sequence[Layer]
     ) -> None:

@@ -16,6 +16,7 @@ from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.noise_floor import NoiseFloor
 from probes.networks.kinds import spec_of
 from probes.slices.adversarial_path import AdversarialPath
+from probes.slices.levels_path import LevelsPath
 from trust import measurements as variables
 from trust.measurements import Variable
 
@@ -85,12 +86,13 @@ def _coordinates(frozen: Frozen, label: str) -> dict[str, Any]:
         variables.COLUMNS: np.array([columns for _, columns in shapes], dtype=np.int32),
         variables.ACTIVATION: _activations(frozen),
     }
+    by_eta = {variables.LEVEL: frozen.path.levels} if isinstance(frozen.path, LevelsPath) else {}
     return {
         "checkpoint": [label],
         "eta": ("eta", frozen.etas, variables.ETA.attributes),
         "layer": [layer.reported for layer in layers],
         "example": np.arange(frozen.samples, dtype=np.int32),
-        **{str(name): (name.dims, values, name.attributes) for name, values in by_layer.items()},
+        **{str(name): (name.dims, values, name.attributes) for name, values in (by_layer | by_eta).items()},
     }
 
 
@@ -128,6 +130,8 @@ def _attributes(frozen: Frozen) -> dict[str, Any]:
     moved = any(layer.name in frozen.moving and not layer.is_weight for layer in frozen.layers)
     adversarial = isinstance(frozen.path, AdversarialPath)
     worst = frozen.path.change if isinstance(frozen.path, AdversarialPath) else None
+    if isinstance(frozen.path, LevelsPath):
+        worst = frozen.path.at(float(frozen.etas[-1]))
     return {
         **_form(frozen),
         "biases_moved": str(moved).lower(),
@@ -136,6 +140,7 @@ def _attributes(frozen: Frozen) -> dict[str, Any]:
         "direction": settings.direction,
         "direction_hash": hash_of(worst if worst is not None else frozen.direction or {}),
         "objective": settings.objective if adversarial else "",
+        "granularity": settings.granularity if settings.direction == "quantize" else "",
         "layers": settings.layers,
         "measures": " ".join(settings.measure),
         "dtype": settings.dtype,

@@ -10,7 +10,14 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from probes.errors import InputError, mention
-from probes.evaluation.directions import Direction, gradient_direction, noise_direction, update_direction
+from probes.evaluation.directions import (
+    Direction,
+    gradient_direction,
+    noise_direction,
+    sign_direction,
+    spectral_direction,
+    update_direction,
+)
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.measures.layers import PERTURBED, Layer, find_layers, treated
@@ -23,8 +30,13 @@ from probes.measures.noise_floor import (
 )
 from probes.measures.settings import SliceSettings
 from probes.slices.adversarial_path import AdversarialPath
+from probes.slices.levels_path import LevelsPath
+from trust.measurements import WITHOUT_LINE
 
 __all__ = ["check_layers", "freeze"]
+
+_STEEPEST = {"gradient": gradient_direction, "spectral": spectral_direction, "sign": sign_direction}
+"""By the direction: steepest descent under the Frobenius norm, the spectral norm and the largest entry."""
 
 
 def check_layers(network: nn.Module, settings: SliceSettings, reported: Mapping[str, str]) -> None:
@@ -80,11 +92,13 @@ def freeze(
     measured = _measured(settings, layers)
     still = without_gradient(base.gradients, precision)
     direction, update_size = _direction(evaluator, settings, base, layers, following, still)
-    path = (
-        AdversarialPath(evaluator, settings, base, layers)
-        if direction is None
-        else PerturbedWeights(evaluator, direction, at_once=settings.etas_at_once or 1)
-    )
+    path: PerturbedWeights | AdversarialPath | LevelsPath
+    if direction is not None:
+        path = PerturbedWeights(evaluator, direction, at_once=settings.etas_at_once or 1)
+    elif settings.levels is not None:
+        path = LevelsPath(evaluator, settings, layers)
+    else:
+        path = AdversarialPath(evaluator, settings, base, layers)
     frozen = Frozen(evaluator, settings, base, layers, measured, direction, path, update_size, mixed, still)
     floor, again = measure_noise_floor(evaluator, base, precision, measured, samples=samples, still=still)
     return frozen, floor, again
@@ -135,10 +149,11 @@ def _direction(
 ) -> tuple[Direction | None, float]:
     """The slice's direction (None where every η has one of its own), and the size of a real update."""
     frozen, moving = evaluator.frozen, [layer.name for layer in layers if layer.treatment == PERTURBED]
-    if settings.direction == "adversarial":
+    if settings.direction in WITHOUT_LINE:
         return None, math.nan
-    if settings.direction == "gradient":
-        return gradient_direction(frozen, {name: base.gradients[name] for name in moving}, still), math.nan
+    if settings.direction in _STEEPEST:
+        gradients = {name: base.gradients[name] for name in moving}
+        return _STEEPEST[settings.direction](frozen, gradients, still), math.nan
     if settings.direction == "noise":
         return noise_direction(frozen, moving, seed=settings.seed), math.nan
     if following is None:

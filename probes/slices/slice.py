@@ -34,6 +34,7 @@ from probes.slices.dataset import assembled, collected
 from probes.slices.freezing import freeze
 from probes.system.memory import keep_freed_memory
 from probes.system.processes import ALONE, Share
+from trust.measurements import WITHOUT_LINE
 
 __all__ = ["evaluations_per_slice", "measure_slice", "refuse_mixed", "settled_at_once", "settled_route"]
 
@@ -146,7 +147,7 @@ def settled_at_once(
     if settings.etas_at_once is not None:
         return settings.etas_at_once
     gradients = any(one.gradients and one.records(settings) for one in chosen_measures(settings))
-    if settings.direction == "adversarial" or len(settings.etas) * slices < _MANY_ETAS or not gradients:
+    if settings.direction in WITHOUT_LINE or len(settings.etas) * slices < _MANY_ETAS or not gradients:
         return 1
     with (
         uncompiled(network) as network,
@@ -205,14 +206,14 @@ def evaluations_per_slice(settings: SliceSettings) -> int:
     looks = sum(
         any(one.records(settings) for one in classes if one.gradients is kind) for kind in (True, False)
     )
-    return len(settings.etas) * (min(looks, 1) if settings.direction == "adversarial" else looks)
+    return len(settings.etas) * (min(looks, 1) if settings.direction in WITHOUT_LINE else looks)
 
 
 def _visit(frozen: Frozen, measures: list[Measure], report: Progress) -> None:
     """Feed the measures at every η; those with gradients have recorded the frozen network, at 0, before.
 
     On a line gradients come first; when they are let go of, what looks closer at each η has the memory. Where
-    every η is searched for, all is measured while it is there.
+    every η has a perturbation of its own, all is measured while it is there.
     """
     with_gradients = [one for one in measures if one.gradients]
     closer = [one for one in measures if not one.gradients]

@@ -46,11 +46,12 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
     from probes.cli.reports import curvature_shown, limits_shown, noise_lines
     from probes.cli.spelling import spelled
     from probes.cli.tables import plain
+    from trust.measurements import WITHOUT_LINE
 
     with share_of(options["device"]) as share:
-        if options["direction"] == "adversarial":
+        if options["direction"] in WITHOUT_LINE:
             raise InputError(
-                "--direction adversarial: has no step limit, since every eta has a step of its own"
+                f"--direction {options['direction']}: has no step limit, since every eta has a step of its own"
             )
         measurements = _measured(source_of(checkpoints, options), options, share)
     if share.rank > 0:

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 )
 @MEASURE
 @setting(
+    "levels",
+    "Instead of etas, of the directions quantize (bits, falling), prune and filter-noise (percent, rising), with commas"
+    " between them [default: 16 to 2, 10 to 90, 1 to 100].",
+    type=click.UNPROCESSED,  # text, or numbers from a file
+    show_default=False,
+)
+@setting("granularity", "What quantize has one scale for.")
+@setting(
     "layers",
     "Whose gradients are measured: all, first, or a glob over parameter names. --perturb says which move.",
 )

@@ -14,7 +14,7 @@ from probes.cli.options import OUT, choice
 from probes.errors import InputError
 from probes.networks.named import NAMED
 from probes.networks.specs import LARGEST_WIDTH, MOST_LAYERS
-from probes.runs.optimizers import OPTIMIZERS
+from probes.runs.optimizers import OPTIMIZERS, rate_of
 from probes.system.terminal import say
 
 if TYPE_CHECKING:
@@ -72,16 +72,15 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     type=choice(OPTIMIZERS),
     default="fromage",
     show_default=True,
-    help="Fromage; lars: it without its factor; torch's SGD, with momentum 0.9 or without, or Adam; sam:"
-    " sharpness-aware SGD; flow: Runge-Kutta on the gradient flow; exponential-euler: exact along the"
-    " Hessian's top eigenvectors.",
+    help="Fromage; lars: it without its factor; torch's SGD, with momentum 0.9 or without, or Adam; signsgd, lamb;"
+    " nero, madam; agd: automatic gradient descent; muon: torch's on matrices, Adam on the rest; sam: sharpness-aware"
+    " SGD; flow: Runge-Kutta on the gradient flow; exponential-euler: exact along the Hessian's top eigenvectors.",
 )
 @click.option(
     "--lr",
     type=float,
-    default=0.01,
-    show_default=True,
-    help="Step size of the first epoch; of flow and exponential-euler the time that a step goes on for.",
+    help="Step size of the first epoch; of agd a factor on its own; of flow and exponential-euler the time that a step"
+    " goes on for [default: 0.01; of agd 1].",
 )
 @click.option("--rho", type=float, help="Of sam: how far up the gradient it looks [default: 0.05].")
 @click.option("--eigenpairs", type=int, help="Of exponential-euler: how many [default: 10].")
@@ -101,6 +100,13 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 )
 @click.option("--data", help="As for probe run [default: mnist; text for char-transformer].")
 @click.option("--examples", type=int, help="Train on only the first N examples.")
+@click.option(
+    "--initialization",
+    type=choice(CHOICES["initialization"]),
+    default="torch",
+    show_default=True,
+    help="Of the weights: torch's own, or agd: orthogonal times √(d_out/d_in).",
+)
 @click.option("--loss", help="cross-entropy, mse, half-square or bce-with-logits [default: by the labels].")
 @click.option(
     "--checkpoints",
@@ -125,6 +131,8 @@ def train(out: Path, as_json: bool, network: str, **options: Any) -> None:
     check_count("width", shape["width"], 1, LARGEST_WIDTH)
     options["data"] = options["data"] or ("text" if network == "char-transformer" else "mnist")
     data = load_data(options["data"], examples=options["examples"])
+    if options["lr"] is None:
+        options["lr"] = rate_of(options["optimizer"])
     settings = TrainingSettings(network=_described(network, shape, data), **options)
     files = train_network(settings, out, data=data)
     if as_json:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch.optim.optimizer import ParamsT
+
+from trust.optim._stepping import Stepping, check_step_size, norm
 
 _OPTIONS = ("lr", "p_bound", "prefactor")
 
 
-class Fromage(Optimizer):
+class Fromage(Stepping):
     """W ← (1/√(1 + η²)) · [W − η (‖W‖_F / ‖g‖_F) g], tensor by tensor.
 
     The step is a share η of the tensor's own norm, so that η is (but for the factor) the relative
@@ -48,52 +49,22 @@ class Fromage(Optimizer):
         Raises:
             ValueError: as the class.
         """
-        lr = param_group.get("lr", self.defaults["lr"])
+        check_step_size(param_group.get("lr", self.defaults["lr"]))
         p_bound = param_group.get("p_bound", self.defaults["p_bound"])
-        if not 0 <= lr < math.inf:
-            raise ValueError(f"lr must be finite and not negative, got {lr}")
         if p_bound is not None and not 0 < p_bound < math.inf:
             raise ValueError(f"p_bound must be positive and finite, or None, got {p_bound}")
         super().add_param_group(param_group)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step; tensors without a gradient stay put.
-
-        Args:
-            closure: evaluates the loss and its gradients again, and returns the loss.
-
-        Returns:
-            What the closure returned, None without one.
-
-        Raises:
-            RuntimeError: if a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._update(parameter, parameter.grad, **{name: group[name] for name in _OPTIONS})
-        return loss
+    def _move(self) -> None:
+        for group, tensor, gradient in self._moving():
+            self._update(tensor, gradient, **{name: group[name] for name in _OPTIONS})
 
     def _update(
         self, W: torch.Tensor, gradient: torch.Tensor, *, lr: float, p_bound: float | None, prefactor: bool
     ) -> None:
-        if gradient.layout != torch.strided:
-            raise RuntimeError("Fromage does not take sparse gradients: use a dense one (sparse=False)")
-        W_norm, g_norm = _norm(W), _norm(gradient)
+        W_norm, g_norm = norm(W), norm(gradient)
         if p_bound is not None and "initial_norm" not in self.state[W]:
-            # In the tensor's own dtype, to which loading a state dict would cast it.
-            self.state[W]["initial_norm"] = W_norm.to(W.dtype)
+            self.state[W]["initial_norm"] = W_norm
 
         # torch.where rather than a branch: the norms are never brought to the CPU.
         relative = (W_norm > 0) & (g_norm > 0)
@@ -105,15 +76,7 @@ class Fromage(Optimizer):
             W.mul_(1 / math.sqrt(1 + lr**2))
 
         if p_bound is not None:
-            initial_norm = self.state[W]["initial_norm"].to(W_norm.dtype)
-            now = _norm(W)
+            initial_norm = self.state[W]["initial_norm"]
+            now = norm(W)
             excess = (initial_norm > 0) & (now > p_bound * initial_norm)
             W.mul_(torch.where(excess, p_bound * initial_norm / torch.where(excess, now, one), one))
-
-
-def _norm(tensor: torch.Tensor) -> torch.Tensor:
-    """The Frobenius norm, in float32 at least: half precision overflows at 65504."""
-    norm: torch.Tensor = torch.linalg.vector_norm(
-        tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)
-    )
-    return norm

@@ -1,0 +1,26 @@
+"""Optimisers whose steps are relative to what they move; this room alone in `trust` needs torch.
+
+* Fromage: each tensor's step relative to its norm (deep relative trust)
+* Nero: each neuron's weights turn on a sphere, balanced after every step
+* Madam: each weight is multiplied, so that none changes its sign
+* AGD: automatic gradient descent, whose step follows from depth, widths and gradients
+
+The mathematics of a step is a function of tensors beside each. All take dense gradients of any floating-point
+precision, compute in float32 at least, and go on identically from a saved state.
+"""
+
+from trust.optim.agd import AGD, agd_initialisation_
+from trust.optim.fromage import Fromage
+from trust.optim.madam import Madam, madam_step
+from trust.optim.nero import Nero, balanced, nero_step
+
+__all__ = [
+    "AGD",
+    "Fromage",
+    "Madam",
+    "Nero",
+    "agd_initialisation_",
+    "balanced",
+    "madam_step",
+    "nero_step",
+]
