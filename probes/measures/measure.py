@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from probes.evaluation.curvature import AdamState
+from probes.checkpoints.adam import AdamState
 from probes.evaluation.directions import Direction
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.reductions import compare, norm

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from probes.checkpoints.adam import adam_state
+from probes.checkpoints.adam import AdamState, adam_state
 from probes.checkpoints.state_dict import renamed_to_fit
 from probes.errors import shown
-from probes.evaluation.curvature import AdamState
 from probes.networks.series import NetworkRecord
 
 __all__ = ["adam_of", "trained_by"]
@@ -42,9 +42,8 @@ def adam_of(record: NetworkRecord, key: str | None) -> AdamState | None:
     state = adam_state(record.path, key=key)
     if state is None:
         return None
-    bias = 1 - state.beta2**state.step
     modules = {reported: own for own, reported in record.names.items()}
-    second = {modules.get(name, name): moment / bias for name, moment in state.second_moments.items()}
+    second = {modules.get(name, name): moment for name, moment in state.second_moments.items()}
     second = renamed_to_fit(second, record.names)
     known = all(name in second and second[name].shape == record.shapes[name] for name in record.names)
-    return AdamState(second, state.eps, state.beta1, state.step) if known else None
+    return replace(state, second_moments=second) if known else None

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from probes.checkpoints.adam import AdamState
 from probes.data.batches import Batches
 from probes.data.dataset import data_of
 from probes.data.losses import Loss, ModelLoss, as_loss, resolve_loss
@@ -19,7 +20,6 @@ from probes.errors import InputError, mention
 from probes.evaluation.at_once import fastest_count
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.compiled import uncompiled, uncompiled_names
-from probes.evaluation.curvature import AdamState
 from probes.evaluation.devices import resolved_device
 from probes.evaluation.evaluator import Evaluation, Evaluator
 from probes.evaluation.frozen_state import mixes_examples, probing

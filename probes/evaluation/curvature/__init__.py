@@ -12,11 +12,10 @@ from probes.evaluation.curvature.operators import (
     LossOperator,
     Operator,
 )
-from probes.evaluation.curvature.preconditioning import AdamState, Preconditioned, adam_diagonal
+from probes.evaluation.curvature.preconditioning import Preconditioned, adam_diagonal
 from probes.evaluation.curvature.traces import hutchinson_trace
 
 __all__ = [
-    "AdamState",
     "Eigenpairs",
     "GaussNewtonOperator",
     "HessianOperator",

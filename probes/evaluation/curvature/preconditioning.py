@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from probes.checkpoints.adam import AdamState
 from probes.errors import InputError
 from probes.evaluation.curvature.operators import LossOperator, Operator
 
-__all__ = ["AdamState", "Preconditioned", "adam_diagonal"]
+__all__ = ["Preconditioned", "adam_diagonal"]
 
 
 class Preconditioned:
@@ -38,44 +36,14 @@ class Preconditioned:
         return self.scale * self.operator.product(scaled)
 
 
-def adam_diagonal(second: Tensor, *, epsilon: float, beta1: float, step: int) -> Tensor:
-    """Adam's preconditioner P = (1 − β₁^t)(√v̂ + ε), by which the edge of stability is judged.
+def adam_diagonal(state: AdamState, operator: LossOperator) -> Tensor:
+    """Adam's preconditioner P = (1 − β₁^t)(√v̂ + ε) on an operator's tensors (n,), by which its edge is judged.
 
-    Args:
-        second: v̂, the second moment with its bias corrected, in any shape.
-        epsilon: ε.
-        beta1: β₁.
-        step: t, the number of steps taken, at least 1.
+    Raises:
+        InputError: a tensor has no second moment, or one of another shape.
     """
-    return (1 - beta1**step) * (second.double().sqrt() + epsilon)
-
-
-@dataclass(frozen=True)
-class AdamState:
-    """What Adam's preconditioner is made of.
-
-    Attributes:
-        second: v̂ by the parameters' names: the second moments with their bias corrected.
-        epsilon: ε.
-        beta1: β₁.
-        step: t, the number of steps taken.
-    """
-
-    second: Mapping[str, Tensor]
-    epsilon: float
-    beta1: float
-    step: int
-
-    def diagonal(self, operator: LossOperator) -> Tensor:
-        """P (n,) of an operator's tensors.
-
-        Raises:
-            InputError: a tensor has no second moment, or one of another shape, or no step was taken.
-        """
-        if self.step < 1:
-            raise InputError("Adam's state: no step was taken yet")
-        for name, shape in zip(operator.names, operator.shapes, strict=True):
-            if name not in self.second or self.second[name].shape != shape:
-                raise InputError(f"Adam's state: no second moment of {name} with its shape {tuple(shape)}")
-        flat = torch.cat([self.second[name].detach().double().reshape(-1) for name in operator.names])
-        return adam_diagonal(flat, epsilon=self.epsilon, beta1=self.beta1, step=self.step)
+    parts = state.preconditioner()
+    for name, shape in zip(operator.names, operator.shapes, strict=True):
+        if name not in parts or parts[name].shape != shape:
+            raise InputError(f"Adam's state: no second moment of {name} with its shape {tuple(shape)}")
+    return torch.cat([parts[name].detach().reshape(-1) for name in operator.names])

@@ -12,6 +12,7 @@ from probes.evaluation.curvature import (
     HessianOperator,
     LossOperator,
     Preconditioned,
+    adam_diagonal,
     eigenpairs,
 )
 from probes.measures.measure import Floats, Found, Frozen, Measure
@@ -58,7 +59,7 @@ class Eigenvalues(Measure):
         self.gauss_newton = GaussNewtonOperator(frozen.evaluator) if with_outputs else None
         self.adam = None
         if frozen.adam is not None and self.largest:
-            self.adam = Preconditioned(self.hessian, frozen.adam.diagonal(self.hessian))
+            self.adam = Preconditioned(self.hessian, adam_diagonal(frozen.adam, self.hessian))
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:

@@ -16,9 +16,11 @@ from torch.autograd import functional
 from torch.func import functional_call, jacrev
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from probes.checkpoints.adam import AdamState
 from probes.data.batch import Batch
 from probes.data.batches import Batches
 from probes.data.losses import resolve_loss
+from probes.evaluation.curvature.operators import LossOperator
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.images import ConvSpec
 from probes.networks.transformer import TransformerSpec
@@ -26,6 +28,12 @@ from tests.probes.networks.examples import made, toy
 from tests.support.reference import make, make_data
 
 EXACT = torch.float64
+
+
+def adam_state(operator: LossOperator, second: Tensor, *, step: int) -> AdamState:
+    """One whose v̂ is given, flattened, with β₁ = 0.9 and ε = 1e-3."""
+    moments = operator.unflatten(second * (1 - 0.99**step))
+    return AdamState(moments, step=step, beta1=0.9, beta2=0.99, eps=1e-3)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from probes.evaluation.curvature import (
 )
 from probes.evaluation.curvature.eigenvalues import Which
 from probes.system.processes import ALONE, Share
-from tests.probes.evaluation.curvature.matrices import EXACT, PROBLEMS, perceptron
+from tests.probes.evaluation.curvature.matrices import EXACT, PROBLEMS, adam_state, perceptron
 
 
 class Known:
@@ -55,7 +55,7 @@ def test_both_ends_are_those_of_the_dense_matrix(name: str, kind: str) -> None:
         operator, matrix = HessianOperator(evaluator), problem.hessian()
     if kind == "preconditioned":
         second = torch.rand(operator.size, generator=torch.Generator().manual_seed(0), dtype=EXACT)
-        p = adam_diagonal(second, epsilon=1e-2, beta1=0.9, step=7)
+        p = adam_diagonal(adam_state(operator, second, step=7), operator)
         operator, matrix = Preconditioned(operator, p), matrix / torch.sqrt(torch.outer(p, p))
     expected = np.linalg.eigvalsh(matrix.numpy())
     top = eigenpairs(operator, 3, tolerance=1e-9)

@@ -17,7 +17,7 @@ from probes.data.losses import ModelLoss, resolve_loss
 from probes.evaluation.curvature import GaussNewtonOperator, HessianOperator, Preconditioned, adam_diagonal
 from probes.evaluation.curvature.operators import LossOperator, Operator
 from probes.evaluation.evaluator import Evaluator
-from tests.probes.evaluation.curvature.matrices import EXACT, PROBLEMS, Problem, perceptron
+from tests.probes.evaluation.curvature.matrices import EXACT, PROBLEMS, Problem, adam_state, perceptron
 from tests.support.reference import make_data
 
 EXACTLY: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
@@ -57,7 +57,7 @@ def test_a_preconditioned_matrix() -> None:
     problem = perceptron()
     operator = HessianOperator(problem.evaluator())
     second = torch.rand(operator.size, generator=torch.Generator().manual_seed(0), dtype=EXACT)
-    p = adam_diagonal(second, epsilon=1e-3, beta1=0.9, step=3)
+    p = adam_diagonal(adam_state(operator, second, step=3), operator)
     torch.testing.assert_close(p, (1 - 0.9**3) * (second**0.5 + 1e-3))
     expected = torch.diag(p**-0.5) @ problem.hessian() @ torch.diag(p**-0.5)
     torch.testing.assert_close(formed(Preconditioned(operator, p)), expected, rtol=1e-9, atol=1e-10)
