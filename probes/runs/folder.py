@@ -207,7 +207,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one that probe run wrote")
     if not path.is_file():
-        raise InputError(f"{folder}: holds no results of probe run (no run.json in it)")
+        inside = sorted(entry for entry in folder.iterdir() if (entry / "run.json").is_file())
+        hint = f"; {inside[0]} does" if inside else ""
+        raise InputError(f"{folder}: holds no results of probe run (no run.json in it){hint}")
     try:
         content = read_json(path)
         schema = content["schema"]

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -67,8 +68,21 @@ def user_code(option: str, spec: str, *, passing: tuple[type[Exception], ...] = 
             raise
         if is_out_of_memory(error) or (isinstance(error, RuntimeError) and lacks_derivative(error)):
             raise
-        said = f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {error}{_line_of(error, spec)}"
         raise InputError(f"{mention(option, spec)}: calling it failed with {said}") from error
+
+
+def _line_of(error: Exception, spec: str) -> str:
+    """Where in the user's own file it was raised, or whence that was called."""
+    file = spec.rpartition(":")[0]
+    if not file.endswith(".py"):
+        return ""
+    own = [
+        frame.lineno
+        for frame in extract_tb(error.__traceback__)
+        if Path(frame.filename).name == Path(file).name
+    ]
+    return f" ({Path(file).name}, line {own[-1]})" if own else ""
 
 
 def load_callable(spec: str, *, option: str) -> Callable[..., Any]:

@@ -185,7 +185,12 @@ def test_a_failure_of_the_users_own_is_one_line(probe: Probe, tmp_path: Path) ->
     found = probe("study", SQUARES, "--seeds", 2, "--jobs", 2, "--out", tmp_path)
     assert found.exit_code == 2
     assert re.search(r"number \d, seed \d: ", found.stderr)
-    assert "calling it failed with ZeroDivisionError: no number is that large" in found.stderr
+    raised = (
+        MINE.read_text().splitlines().index('            raise ZeroDivisionError("no number is that large")')
+        + 1
+    )
+    said = f"ZeroDivisionError: no number is that large (mine.py, line {raised})"
+    assert f"calling it failed with {said}" in found.stderr
     assert "Traceback" not in found.stderr
 
 
