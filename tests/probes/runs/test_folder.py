@@ -62,6 +62,8 @@ def test_folders_that_hold_no_run(tmp_path: Path, parts: list[xr.Dataset]) -> No
     (tmp_path / "run" / "measurements").mkdir()
     (tmp_path / "run" / "measurements" / "run.json").touch()
     refused(f"(no run.json in it); {tmp_path / 'run' / 'measurements'} does")
+    (tmp_path / "run" / "measurements" / "run.json").unlink()
+    (tmp_path / "run" / "measurements").rmdir()
     for content in ("", "{", "[]", "{}", '{"schema": 1}', '{"schema": "x", "identity": {}}', "\x80"):
         (tmp_path / "run" / "run.json").write_text(content)
         refused("damaged")
