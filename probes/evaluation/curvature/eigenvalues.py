@@ -166,10 +166,63 @@ class _Search:
                 break
             except ArpackNoConvergence:
                 tolerance = min(_LOOSER * tolerance, 0.9)
-        order = np.argsort(-self.sign * values)
-        vectors = vectors[:, order]
+        vectors = vectors[:, np.argsort(-self.sign * values)]
         images = np.stack([self.product(vector) for vector in vectors.T], axis=1)
-        return self.found(np.einsum("nk,nk->k", vectors, images), vectors, images)
+        return self.found(*self.with_copies(vectors, images, tolerance, shift))
+
+    def with_copies(
+        self, vectors: Floats, images: Floats, tolerance: float, shift: float
+    ) -> tuple[Floats, Floats, Floats]:
+        """Values, vectors and images with those eigenvalues that stood beyond the last one and were not found.
+
+        From one start Lanczos iteration sees a repeated eigenvalue once, but for rounding. So what is left without the
+        vectors found is searched again, until nothing there is beyond the last.
+        """
+        values = np.einsum("nk,nk->k", vectors, images)
+        k = len(values)
+        for _ in range(k if k > 1 else 0):
+            fresh = self.left(values, vectors, tolerance, shift)
+            if fresh is None:
+                break
+            image = self.product(fresh)
+            value = float(fresh @ image)
+            if self.sign * value <= self.sign * values[-1] + tolerance * (abs(values[-1]) + shift):
+                break
+            values = np.append(values, value)
+            order = np.argsort(-self.sign * values)[:k]
+            vectors = np.column_stack([vectors, fresh])[:, order]
+            images = np.column_stack([images, image])[:, order]
+            values = values[order]
+        return values, vectors, images
+
+    def left(self, values: Floats, vectors: Floats, tolerance: float, shift: float) -> Floats | None:
+        """The eigenvector of the extreme eigenvalue of what is left without some (n,); None where it is not found."""
+        away = self.sign * 2 * float(np.abs(values).max())
+
+        def deflated(v: Floats) -> Floats:
+            v = v.reshape(-1)
+            along = vectors.T @ v
+            image = self.product(v - vectors @ along) + self.sign * shift * v
+            return image - vectors @ (vectors.T @ image) - away * (vectors @ along)
+
+        noise = np.random.default_rng(1).standard_normal(len(vectors))
+        noise -= vectors @ (vectors.T @ noise)
+        matrix = LinearOperator((self.operator.size,) * 2, matvec=deflated, dtype=np.float64)
+        try:
+            _, found = eigsh(
+                matrix,
+                k=1,
+                which="LA" if self.sign > 0 else "SA",
+                v0=noise / np.linalg.norm(noise),
+                ncv=1 + _BASIS,
+                tol=tolerance,
+                maxiter=_MOST // _BASIS,
+            )
+        except ArpackNoConvergence:
+            return None
+        fresh = found[:, 0] - vectors @ (vectors.T @ found[:, 0])
+        length = float(np.linalg.norm(fresh))
+        return fresh / length if length > 0.5 else None
 
     def once(self, k: int, first: Floats, ncv: int, tolerance: float, shift: float) -> tuple[Floats, Floats]:
         """One call of eigsh."""

@@ -90,6 +90,23 @@ def test_the_residual_is_of_the_pair_that_is_returned() -> None:
         assert float(torch.linalg.vector_norm(vector)) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+@pytest.mark.parametrize("dtype", [EXACT, torch.float32])
+@pytest.mark.parametrize("k", [2, 3, 6])
+def test_repeated_eigenvalues_are_found_as_often_as_they_are_there(
+    k: int, dtype: torch.dtype, which: Any
+) -> None:
+    """As those of a linear output layer's block under a square loss, I_C ⊗ hhᵀ."""
+    sign = 1.0 if which == "largest" else -1.0
+    values = sign * np.repeat([0.2726, 0.2399, 0.2017, 0.1], 4)
+    matrix = Known(with_spectrum(values.tolist(), 48).matrix.to(dtype))
+    found = eigenpairs(matrix, k, which=which)
+    np.testing.assert_allclose(found.values, values[:k], rtol=1e-4)
+    assert found.converged.all()
+    gram = (found.vectors.T @ found.vectors).numpy()
+    np.testing.assert_allclose(gram, np.eye(k), atol=1e-2)
+
+
 def test_a_start_nearby_takes_fewer_products() -> None:
     values = [float(v) for v in np.geomspace(10, 1e-3, 150)]
     matrix = with_spectrum(values, 200)
