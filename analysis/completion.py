@@ -29,7 +29,8 @@ def completed(measurements: xr.Dataset) -> xr.Dataset:
             f"{str(measurements)[:60]!r}: is a {type(measurements).__name__} without measurements; give the dataset"
             " that probes.load or probes.measure_slice returns"
         )
-    measurements = measurements.drop_vars(LEVEL, errors="ignore")
+    if LEVEL in measurements.variables:
+        measurements = measurements.drop_vars(LEVEL)
     beside = any(variable in measurements for variable in ALL.values() if variable.measure == "ladder")
     lacking = [
         variable

@@ -145,11 +145,16 @@ def _orders(value: float) -> str:
     return f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "−").replace("inf", "∞")
 
 
+_NEAR = math.log10(1.1)
+
+
 def _factor(exponent: float) -> str:
     if math.isinf(exponent):
         return "∞" if exponent > 0 else "0"
     if 2 <= exponent < 4:
         return f"{10.0**exponent:.0f}"
+    if abs(exponent) < _NEAR:
+        return f"{10.0**exponent:.3g}"  # where ×1 would not say on which side
     return f"{10.0**exponent:.2g}" if abs(exponent) < 4 else f"10^{exponent:.0f}".replace("-", "−")
 
 

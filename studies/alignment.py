@@ -345,19 +345,35 @@ def _answer(
         f"Against the number of examples, {size.activations[0]}, after {size.steps} steps: ‖J‖/∏‖A_k‖ goes as"
         f" n^{known['exponent']} (95 % {known['exponent/low']} to {known['exponent/high']}), R² {known['r2']}"
         f" ({known['r2/low']} to {known['r2/high']}): {place}"
-        f" the reported {_REPORTED[0]} to {_REPORTED[1]}. With more examples layers are"
-        f" {'more' if law['exponent'] > 0 else 'less'} aligned."
+        f" the reported {_REPORTED[0]} to {_REPORTED[1]}. {_trend(law)}"
     )
     return "\n".join(lines)
+
+
+_RISE = 0.05
+"""Orders that the sharpness must rise by before anything is said of what rises with it."""
+
+
+def _trend(law: Mapping[str, float]) -> str:
+    if law["exponent/low"] > 0:
+        return "With more examples layers are more aligned."
+    if law["exponent/high"] < 0:
+        return "With more examples layers are less aligned."
+    return "Whether more examples align layers more or less cannot be told."
 
 
 def _verdict(name: str, cells: Mapping[str, Interval]) -> str:
     correlation, jacobian, alignment = cells["correlation"], cells["jacobian"], cells["alignment"]
     if math.isnan(correlation.middle):
         return f"For {name} nothing can be told of the claim: sharpness hardly rises."
+    if cells["sharpness"].high < _RISE:
+        return f"For {name} nothing can be told of the claim: sharpness hardly rises."
     if not (correlation.low > 0 and alignment.low > 0):
         return (
-            f"For {name} the claim does not hold here: alignment does not rise with sharpness in every seed."
+            f"For {name} the claim does not hold here: alignment does not rise with sharpness in every seed, and most"
+            " of the growth is the layers' own."
+            if alignment.middle <= jacobian.middle / 2
+            else f"For {name} the claim does not hold here: alignment does not rise with sharpness in every seed."
         )
     if jacobian.middle <= 0 or alignment.middle <= jacobian.middle / 2:
         return (

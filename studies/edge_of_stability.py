@@ -353,7 +353,8 @@ def _answer(size: Preset, rows: Sequence[Row], solved: xr.Dataset) -> str:
             else:
                 where = f"{j['ratio'].shown(3)} from step {j['crossed'].shown(3)} on"
                 if made.goal is not None:
-                    where += f", then down to {j['last'].shown()}"
+                    fallen = j["last"].high < j["ratio"].low
+                    where += f", then {'down to' if fallen else 'at the end'} {j['last'].shown()}"
             some, seeds = row.arrived
             few = f"in {some} of {seeds} seeds " if 0 < some < seeds else ""
             parts.append(f"η = {row.lr:g}: {few}{where}")

@@ -248,7 +248,7 @@ def _answer(size: Preset, ranks: Mapping[tuple[str, float], dict[str, Interval]]
     for case, own in ranks.items():
         title, lr = _titles(case)
         one = own[_EXPONENT]
-        told = "predicts" if one.low > 0 or one.high < 0 else "does not predict"
+        told = "predicts" if one.low > 0 or one.high < 0 else "is not seen to predict"
         lines.append(
             f"{title}, η = {lr}: the exponent of the first {size.early * size.window} steps {told} the loss after"
             f" {size.windows * size.window} (rank correlation {one.shown()} over {networks} networks); the loss at that"

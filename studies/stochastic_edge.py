@@ -225,6 +225,9 @@ def _panels(size: Preset, cells: dict[tuple[int, float], dict[str, Floats]]) -> 
     return panels
 
 
+_AT_EDGE = (0.9, 1.1)
+
+
 def _answer(
     size: Preset, ends: dict[tuple[int, float], dict[str, Interval]], order: Mapping[float, Sequence[float]]
 ) -> str:
@@ -243,6 +246,18 @@ def _answer(
     lines.append(
         f"Sharpening is slower with smaller batches in {agree} of {len(ranks)} comparisons of a step and a seed (rank"
         f" correlation of batch size and growth, median {number(float(np.median(ranks)) if ranks else np.nan, 2)})."
+    )
+    held = [
+        (f"batches of {batch} at η = {lr:g}", what)
+        for lr in size.rates
+        for batch in size.batch_sizes
+        for what, name in (("batch sharpness", "batch_sharpness"), ("sharpness", "sharpness"))
+        if _AT_EDGE[0] <= ends[batch, lr][name].low and ends[batch, lr][name].high <= _AT_EDGE[1]
+    ]
+    at = "; ".join(f"{what} with {where}" for where, what in held)
+    lines.append(
+        f"So what is at 2/η in every seed, within {_AT_EDGE[0]:g} to {_AT_EDGE[1]:g} of it, is {at or 'nothing'}."
+        " Whether the rest would get there with more steps is not known."
     )
     small = size.batch_sizes[0]
     noise = ", ".join(f"{ends[small, lr]['noise'].shown()} at η = {lr:g}" for lr in size.rates)

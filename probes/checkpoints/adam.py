@@ -121,7 +121,7 @@ def keep_adam_state(
     write_atomically(path, save(moments, {ADAM: json.dumps(described, sort_keys=True)}))
 
 
-def adam_state(path: Path, *, key: str | None = None) -> AdamState | None:
+def adam_state(path: str | Path, *, key: str | None = None) -> AdamState | None:
     """Adam's state at a checkpoint, from beside one of ``probe train``, or from inside a file of ``torch.save``.
 
     In such a file moments go to tensors by the names in the optimizer's groups, or else by their order, where number
@@ -138,6 +138,7 @@ def adam_state(path: Path, *, key: str | None = None) -> AdamState | None:
     Raises:
         InputError: the checkpoint cannot be read, or there is a state that Adam cannot have had.
     """
+    path = Path(path)
     with open_tree(path) as found:
         if found.digest is not None:
             shapes = {name: leaf.shape for name, leaf in found.tree.items()}

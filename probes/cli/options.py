@@ -61,7 +61,7 @@ def _read_eigenvalues(context: click.Context, option: click.Parameter, text: str
     Raises:
         InputError: it is neither.
     """
-    if text == "none":
+    if text.lower() == "none":
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise InputError(f"--curvature {text}: give how many eigenvalues, 0, or none")

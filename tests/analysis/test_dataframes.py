@@ -19,11 +19,9 @@ def test_a_row_is_a_verdict(measured: Path) -> None:
     found = table(verdicts)
     assert len(found) == len(verdicts) > 30
     for verdict, (_, row) in zip(verdicts, found.iterrows(), strict=True):
-        assert (row.claim, row.kind, row.checkpoint) == (
-            verdict.claim,
-            verdict.kind.value,
-            verdict.checkpoint,
-        )
+        assert (row.claim, row.kind) == (verdict.claim, verdict.kind.value)
+        # of a whole training run there is none
+        assert pd.isna(row.checkpoint) if verdict.checkpoint is None else row.checkpoint == verdict.checkpoint
         assert (row.status, row.words, row.remark) == (verdict.status.value, verdict.words, verdict.remark)
         for name in (
             "holds_fraction",

@@ -77,15 +77,15 @@ def test_an_edge_that_is_never_reached_says_how_near_it_came() -> None:
 def test_cross_entropy_is_judged_up_to_the_goal() -> None:
     sharp, right = [1.0, 21.0, 20.0, 2.0, 0.1], [0.1, 0.5, 0.99, 1.0, 1.0]
     found = verdict("gd-edge", sharp, loss="cross-entropy", accuracy=right)
-    assert found.words == "within ×1 to ×1.1"
-    assert verdict("gd-edge", sharp, accuracy=right).words == "within ×0.005 to ×1.1"
+    assert found.words == "within ×1 to ×1.05"
+    assert verdict("gd-edge", sharp, accuracy=right).words == "within ×0.005 to ×1.05"
 
 
 def test_what_has_not_converged_is_not_known() -> None:
     found = verdict("gd-edge", [1.0, 21.0, 40.0], residual=np.array([[0.0], [0.0], [0.5]]))
-    assert found.words == "×1.1"
+    assert found.words == "×1.05"
     unseen = verdict("gd-edge", [1.0, 21.0, 22.0], residual=np.array([[0.5], [0.0], [0.0]]))
-    assert unseen.words == "within ×1.1 to ×1.1"
+    assert unseen.words == "within ×1.05 to ×1.1"
 
 
 @pytest.mark.parametrize(

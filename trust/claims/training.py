@@ -218,6 +218,7 @@ def _edge(
         premises=(*premises, reached, BEFORE_GOAL),
         needs=(*needs, variables.LEARNING_RATE),
         add=add,
+        evidence=f"{add}, and {_KNOWN_TRAINING}",
         number=number,
         subject="training",
         trajectory=True,

@@ -94,7 +94,7 @@ def test_the_residual_is_of_the_pair_that_is_returned() -> None:
 @pytest.mark.parametrize("dtype", [EXACT, torch.float32])
 @pytest.mark.parametrize("k", [2, 3, 6])
 def test_repeated_eigenvalues_are_found_as_often_as_they_are_there(
-    k: int, dtype: torch.dtype, which: Any
+    k: int, dtype: torch.dtype, which: Which
 ) -> None:
     """As those of a linear output layer's block under a square loss, I_C ⊗ hhᵀ."""
     sign = 1.0 if which == "largest" else -1.0
