@@ -32,6 +32,7 @@ def test_a_number_that_is_none_is_refused_in_one_line(probe: Probe, trained: Pat
     one_line(probe("run", trained, "--alignment", -1, "--out", out), "--alignment -1", "at least 0")
     assert not out.exists()
     one_line(probe("run", trained, "--alignment", 10**6, "--out", out), "--alignment 1000000", "at most")
+    assert not out.exists()
     one_line(probe("run", trained, "--measure", "alignment", "--out", out), "add --alignment N")
 
 
