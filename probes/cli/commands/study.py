@@ -28,7 +28,7 @@ _HELP = [
     default="quick",
     show_default=True,
     help="quick: minutes, the effect on a small scale. paper: the published size, hours. toy: seconds, to see that"
-    " it runs.",
+    " it runs. A study may have more: depths is constant's, of eight perceptrons.",
 )
 @click.option(
     "--seeds",
