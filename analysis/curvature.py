@@ -36,7 +36,8 @@ def curvature_summary(measurements: xr.Dataset) -> xr.Dataset | None:
         ``preconditioned``, the first eigenvalue of each, with ``…_converged``; ``block``, the largest eigenvalue of a
         layer's own block of the Hessian, and ``block_layer``, which; the trace, gᵀHg/‖g‖² and batch sharpness under
         the variables' names; ``critical_sharpness`` 2/s of the critical learning rate s, in the units of the
-        eigenvalues, and ``relative_critical_sharpness`` 2/η of the measured step limit η.
+        eigenvalues, and ``relative_critical_sharpness`` 2/η of the measured step limit η; ``edge``, 2/η of the step
+        size that plain descent trained with.
     """
     kinds = (variables.HESSIAN_EIGENVALUE, variables.LOWEST_HESSIAN_EIGENVALUE, variables.BATCH_SHARPNESS)
     if not any(kind in measurements for kind in kinds):
@@ -53,6 +54,9 @@ def curvature_summary(measurements: xr.Dataset) -> xr.Dataset | None:
     found |= {str(name): measurements.get(name, unknown) for name in _NUMBERS}
     found["critical_sharpness"] = 2 / measurements.get(variables.GRADIENT_STEP_LIMIT, unknown)
     found["relative_critical_sharpness"] = 2 / measurements.get(variables.STEP_LIMIT, unknown)
+    rate = measurements.get(variables.LEARNING_RATE, unknown).astype(float)
+    # of plain descent alone: others have edges of their own (trust.edge)
+    found["edge"] = 2 / rate if measurements.attrs.get("optimizer") == "sgd" else unknown
     return xr.Dataset(found)
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from figures.certified import *
     from figures.comparison import *
     from figures.constants import *
+    from figures.curvature import *
     from figures.figure1 import *
     from figures.network import *
     from figures.panels import *
@@ -68,6 +69,7 @@ _NAMES = {
     " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
     "panels": "Panel Series draw_panels numbers_of_panels",
     "alignment": "draw_alignment numbers_of_alignment",
+    "curvature": "draw_curvature numbers_of_curvature",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",
     "steps": "plot_step_limits numbers_of_step_limits",
     "network": "Network",

@@ -16,6 +16,7 @@ from figures.alignment import draw_alignment, numbers_of_alignment
 from figures.bounds import draw_jacobian_bounds, draw_ladder, numbers_of_jacobian_bounds, numbers_of_ladder
 from figures.certified import draw_certified_labels, numbers_of_certified_labels
 from figures.constants import draw_constants, numbers_of_constants
+from figures.curvature import draw_curvature, numbers_of_curvature
 from figures.envelopes import about
 from figures.figure1 import draw_figure1, numbers_of_figure1
 from figures.legends import gathered_legend
@@ -56,6 +57,9 @@ _CAPTIONS = {
     " norms are replaced by condition numbers κ and the activation's least slope. One worst κ: the largest κ stands"
     " for every layer's.",
     "labels": "The share of sampled examples whose label did not change (black), and whose label provably cannot.",
+    "curvature": "The largest eigenvalues of the Hessian, the Gauss-Newton matrix and any layer's own block through"
+    " training, batch sharpness, and the critical sharpness 2/s that a plain gradient step of length s tells; dotted,"
+    " where the checkpoints say by which step size plain descent trained them, its edge 2/η.",
     "alignment": "How far the layers' Jacobians are from aligned through training, of all layers and of those from a"
     " later one on: 0 is aligned. Beside it the slack of ∏β‖W_k‖₂ over the Jacobian's norm (median; band: 10 % to 90 %"
     " of the examples), of which alignment is one part.",
@@ -90,8 +94,8 @@ def write_report_figures(
 
     The files are ``figure1``, ``limits``, and for each network ``constants-SLUG``, ``ladder-SLUG`` and
     ``jacobian-SLUG`` (where envelopes of claims about the function and about Jacobians are given), ``slack-SLUG``
-    (where a step is finite), ``labels-SLUG`` and ``alignment-SLUG`` (where these are), ``split-SLUG`` and
-    ``residuals-held-SLUG`` (where the split is, at one η and along the slice), each with its CSV.
+    (where a step is finite), ``labels-SLUG``, ``curvature-SLUG`` and ``alignment-SLUG`` (where these are),
+    ``split-SLUG`` and ``residuals-held-SLUG`` (where the split is, at one η and along the slice), each with its CSV.
 
     Args:
         folder: where to; made if it is missing.
@@ -130,6 +134,8 @@ def write_report_figures(
             save(f"slack-{slug}", draw_slack, numbers_of_slack, network.slack)
         if network.labels is not None:
             save(f"labels-{slug}", draw_certified_labels, numbers_of_certified_labels, network.labels)
+        if network.curvature is not None:
+            save(f"curvature-{slug}", draw_curvature, numbers_of_curvature, network.curvature)
         if network.alignment is not None:
             save(f"alignment-{slug}", draw_alignment, numbers_of_alignment, network.alignment)
         if jacobian := about(network.envelopes, "jacobian", layered=True):

@@ -48,6 +48,10 @@ class Findings(Network, Protocol):
         """
 
     @property
+    def curvature(self) -> xr.Dataset | None:
+        """As ``draw_curvature`` takes it; None where the run did not measure it."""
+
+    @property
     def alignment(self) -> xr.Dataset | None:
         """As ``draw_alignment`` takes it; None where the run did not measure it."""
 

@@ -64,3 +64,13 @@ def test_some_of_it_is_enough(left: list[str]) -> None:
 
 def test_nothing_is_nothing() -> None:
     assert curvature_summary(measured()[["step_limit"]]) is None
+
+
+def test_the_edge_is_that_of_plain_descent() -> None:
+    data = measured().assign_coords(learning_rate=("checkpoint", [0.1] * measured().sizes["checkpoint"]))
+    found = curvature_summary(data.assign_attrs(optimizer="sgd"))
+    assert found is not None
+    np.testing.assert_allclose(found["edge"], 20.0)
+    other = curvature_summary(data.assign_attrs(optimizer="adam"))
+    assert other is not None
+    assert other["edge"].isnull().all()

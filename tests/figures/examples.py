@@ -31,6 +31,7 @@ class Network:
     split: xr.Dataset | None
     labels: xr.Dataset | None
     alignment: xr.Dataset | None
+    curvature: xr.Dataset | None = None
     alarms: tuple[str, ...] = ()
     in_short: tuple[tuple[str, str], ...] = ()
     introduction: tuple[str, ...] = ()
@@ -130,7 +131,11 @@ def network(title: str = "3 layers", *, checkpoints: int = 3, steps: bool = True
         },
         {**along, "suffix": [1, 2, 3], "part": ["slack", "gates", "alignment"], "quantile": [0.1, 0.5, 0.9]},
     )
-    return Network(title, measurements, summary, limits, history, envelopes, slack, split, labels, aligned)
+    forms = ("hessian", "gauss_newton", "block", "batch_sharpness", "critical_sharpness", "edge")
+    curvature = xr.Dataset({name: ("checkpoint", numbers(checkpoints)) for name in forms}, along)
+    return Network(
+        title, measurements, summary, limits, history, envelopes, slack, split, labels, aligned, curvature
+    )
 
 
 FACTORS = ["single examples", "cancellation", "residuals"]

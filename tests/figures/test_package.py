@@ -44,6 +44,7 @@ def everything_missing(n):
         n.split,
         n.labels,
         n.alignment,
+        n.curvature,
         *n.envelopes.values(),
     ):
         for name in (*data, *(key for key in data.coords if key == "train_accuracy")):
@@ -66,6 +67,7 @@ def test_the_given_axes_come_back_and_inputs_stay_as_they_were(name):
         (n.split, before.split),
         (n.labels, before.labels),
         (n.alignment, before.alignment),
+        (n.curvature, before.curvature),
     ):
         xr.testing.assert_identical(now, then)
     for claim, envelope in n.envelopes.items():

@@ -94,6 +94,7 @@ def test_report_has_every_figure_that_there_is_data_for(tmp_path):
         "ladder-2-layers",
         "slack-2-layers",
         "labels-2-layers",
+        "curvature-2-layers",
         "alignment-2-layers",
         "jacobian-2-layers",
         "constants-16-layers-residual",
@@ -101,6 +102,7 @@ def test_report_has_every_figure_that_there_is_data_for(tmp_path):
         "ladder-16-layers-residual",
         "slack-16-layers-residual",
         "labels-16-layers-residual",
+        "curvature-16-layers-residual",
         "alignment-16-layers-residual",
     ]
     assert all(path.exists() and path.suffix == ".csv" for path in written)
