@@ -221,6 +221,10 @@ def run_study(
     identity = _identity(place, preset, size) | {"data": data, "data_hash": made.digest()}
     with of_users(place):
         planned = study.runs(size)
+    if not planned or not all(isinstance(run, Mapping) for run in planned):
+        raise InputError(
+            f"{mention('study', spec)}: runs must return one mapping a run at least, such as [{{'depth': 2}}]"
+        )
     if any("seed" in run for run in planned):
         raise InputError(f"{mention('study', spec)}: seeds are the frame's; let no run of it be named `seed`")
     runs: list[Coordinates] = [{**run, "seed": seed} for seed in range(seeds) for run in planned]

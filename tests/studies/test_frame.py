@@ -256,6 +256,8 @@ def test_a_conclusion_may_be_mended_without_running_again(tmp_path: Path) -> Non
         ),
         ("return Conclusion(", "return str(", "Conclusion"),
         ('return [{"number": number}', 'return [{"number": number, "seed": 3}', "seeds are the frame's"),
+        ('return [{"number": number}', "return [str(number)", "one mapping a run"),
+        ('return [{"number": number}', 'return [] and [{"number": number}', "one mapping a run"),
     ],
 )
 def test_what_a_study_must_not_do_is_told(line: str, instead: str, text: str, tmp_path: Path) -> None:
