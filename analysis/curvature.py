@@ -9,6 +9,7 @@ import xarray as xr
 
 from analysis.completion import completed
 from trust import measurements as variables
+from trust.claims.training import gd_threshold
 from trust.measurements import EIGENVALUE_TOLERANCE
 
 __all__ = ["curvature_summary"]
@@ -54,9 +55,9 @@ def curvature_summary(measurements: xr.Dataset) -> xr.Dataset | None:
     found |= {str(name): measurements.get(name, unknown) for name in _NUMBERS}
     found["critical_sharpness"] = 2 / measurements.get(variables.GRADIENT_STEP_LIMIT, unknown)
     found["relative_critical_sharpness"] = 2 / measurements.get(variables.STEP_LIMIT, unknown)
-    rate = measurements.get(variables.LEARNING_RATE, unknown).astype(float)
     # of plain descent alone: others have edges of their own (trust.edge)
-    found["edge"] = 2 / rate if measurements.attrs.get("optimizer") == "sgd" else unknown
+    plain = measurements.attrs.get("optimizer") == "sgd" and variables.LEARNING_RATE in measurements.variables
+    found["edge"] = gd_threshold(measurements) if plain else unknown
     return xr.Dataset(found)
 
 

@@ -16,7 +16,8 @@ from probes.checkpoints.adam import adam_state
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.data.losses import resolve_loss
-from probes.evaluation.curvature import HessianOperator, Preconditioned, eigenpairs
+from probes.evaluation.curvature import HessianOperator, Preconditioned, adam_diagonal, eigenpairs
+from probes.evaluation.curvature.batches import gradient_sharpness
 from probes.evaluation.curvature.traces import tangent_kernel_trace
 from probes.evaluation.evaluator import Evaluator
 from probes.networks.kinds import build
@@ -71,7 +72,7 @@ class Follower:
             "preconditioned": math.nan,
         }
         if state is not None:
-            diagonal = self.operator.flatten(state.preconditioner())
+            diagonal = adam_diagonal(state, self.operator)
             own["preconditioned"] = self._top("preconditioned", Preconditioned(self.operator, diagonal))
         return own
 
@@ -81,12 +82,9 @@ class Follower:
         found = []
         for _ in range(count if size < len(self.data) else 1):
             rows = np.sort(random.choice(len(self.data), size, replace=False)).tolist()
-            few = self.evaluator.on(self.data.batches.picked(rows), dtype=torch.float32, chunk=size)
-            g = self.operator.flatten(few.evaluate(few.frozen, wanted=self.operator.names).gradients)
-            square = float(g.double() @ g.double())
-            if square > 0:
-                found.append(float(self.operator.on(few).product(g).double() @ g.double()) / square)
-        return float(np.mean(found)) if found else math.nan
+            found.append(gradient_sharpness(self.operator, rows))
+        known = [one for one in found if not math.isnan(one)]
+        return float(np.mean(known)) if known else math.nan
 
     def kernel_trace(self, signs: int) -> float:
         """The trace of the neural tangent kernel, Σ_i ‖∂f(x_i)/∂W‖², by Hutchinson's estimator."""

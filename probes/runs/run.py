@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from probes.checkpoints.order import TrainingOrder
 from probes.choices import MOST_CHECKPOINTS
-from probes.errors import InputError, mention, shown
+from probes.errors import InputError, shown
 from probes.evaluation.chunks import default_chunk
 from probes.evaluation.devices import resolved_device
 from probes.evaluation.frozen_state import mixes_examples
+from probes.measures.alignment import check_examples
 from probes.measures.registry import chosen_measures
 from probes.measures.settings import SliceSettings
 from probes.networks.series import NetworkRecord, NetworkSeries
@@ -87,11 +88,7 @@ def prepare_run(
     settings, prepared = _prepared_together(source, settings, share)
     if share.rank == 0 and (said := prepared.networks.conversion()) is not None:
         say(f"probe: {said}", err=True)
-    if settings.alignment > len(prepared.data):  # before there is a folder
-        raise InputError(
-            f"{mention('alignment', settings.alignment)}: the data has {len(prepared.data)} examples; give at most as"
-            " many"
-        )
+    check_examples(settings.alignment, len(prepared.data))  # before there is a folder
     records = _measured_networks(prepared.networks, settings.direction)
     if out is not None and len(records) > MOST_CHECKPOINTS:
         raise InputError(f"{len(records)} checkpoints: at most {MOST_CHECKPOINTS} fit into a run; give fewer")

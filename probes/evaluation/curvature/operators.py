@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self, TypeVar
@@ -123,6 +124,15 @@ class LossOperator(ABC):
         return {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
+
+    def quadratic(self, v: Tensor) -> tuple[float, float]:
+        """vᵀHv, NaN where v (n,) is zero, and ‖v‖²; in float64 but for the product.
+
+        Raises:
+            InputError: as :meth:`product`.
+        """
+        square = float(v.double() @ v.double())
+        return float(self.product(v).double() @ v.double()) if square > 0 else math.nan, square
 
     def product(self, v: Tensor) -> Tensor:
         """The matrix times v (n,), on all processes together.

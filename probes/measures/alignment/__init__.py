@@ -3,6 +3,6 @@
 The layers' maps and products with them are in ``layer_jacobians``, their leading singular values in ``leading``.
 """
 
-from probes.measures.alignment.measure import Alignment, alignment_of
+from probes.measures.alignment.measure import Alignment, alignment_of, check_examples
 
-__all__ = ["Alignment", "alignment_of"]
+__all__ = ["Alignment", "alignment_of", "check_examples"]

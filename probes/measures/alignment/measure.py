@@ -19,7 +19,7 @@ from probes.measures.settings import SliceSettings
 from trust import measurements as variables
 from trust.layers import layers_of
 
-__all__ = ["Alignment", "alignment_of"]
+__all__ = ["Alignment", "alignment_of", "check_examples"]
 
 _LAYERED = (
     variables.JACOBIAN_ALIGNMENT,
@@ -69,6 +69,18 @@ def _overlap(one: Leading, following: Leading) -> torch.Tensor:
     return torch.where((one.values[:, 0] > 0) & (following.values[:, 0] > 0), found, torch.nan)
 
 
+def check_examples(count: int, there: int) -> None:
+    """Refuse more examples than there are.
+
+    Raises:
+        InputError: it says how many there are.
+    """
+    if count > there:
+        raise InputError(
+            f"{mention('alignment', count)}: the data has {there} examples; give at most as many"
+        )
+
+
 class Alignment(Measure):
     """Measures it for the first ``--alignment N`` examples; beyond those it is NaN."""
 
@@ -85,10 +97,7 @@ class Alignment(Measure):
         self.count = frozen.settings.alignment
         if self.count < 1:
             raise InputError("`measure='alignment'`: on how many examples? add `alignment=N`")
-        if self.count > frozen.samples:
-            raise InputError(
-                f"{mention('alignment', self.count)}: the data has {frozen.samples} examples; give at most as many"
-            )
+        check_examples(self.count, frozen.samples)
 
     @classmethod
     def by_default(cls, settings: SliceSettings) -> bool:

@@ -7,6 +7,7 @@ import torch
 
 from probes.errors import InputError
 from probes.evaluation.curvature import HessianOperator
+from probes.evaluation.curvature.batches import gradient_sharpness
 from probes.evaluation.curvature.traces import mean_and_error
 from probes.measures.measure import Found, Frozen, Measure
 from probes.measures.settings import SliceSettings
@@ -55,18 +56,8 @@ class BatchSharpness(Measure):
         for place in range(count):
             chosen = random.choice(len(evaluator), self.size, replace=False)
             if place % share.size == share.rank:
-                values[place] = self._of(np.sort(chosen).tolist())
+                values[place] = gradient_sharpness(self.hessian, np.sort(chosen).tolist())
         share.sum_([values])
         known = values[values.isfinite()].tolist()
         mean, error = mean_and_error(known) if known else (np.nan, np.nan)
         return {variables.BATCH_SHARPNESS: mean, variables.BATCH_SHARPNESS_ERROR: error}
-
-    def _of(self, places: list[int]) -> float:
-        """One batch's; NaN where it has no gradient."""
-        whole = self.frozen.evaluator
-        few = whole.on(whole.data.picked(places), dtype=whole.dtype, chunk=whole.chunk)
-        hessian = self.hessian.on(few)
-        gradients = few.evaluate(whole.frozen, wanted=hessian.names).gradients
-        flat = hessian.flatten(gradients)
-        square = float(flat.double() @ flat.double())
-        return float(hessian.product(flat).double() @ flat.double()) / square if square > 0 else np.nan

@@ -6,13 +6,12 @@ import math
 
 import torch
 
-from probes.evaluation.curvature import HessianOperator
 from probes.evaluation.directions import Direction
 from probes.evaluation.perturbed_weights import PerturbedWeights
 from probes.evaluation.reductions import norm
 from probes.measures.breakdown import ratio
-from probes.measures.measure import Found, Frozen, Measure
-from probes.measures.settings import SliceSettings
+from probes.measures.curvature.of_hessian import OfHessian
+from probes.measures.measure import Found
 from probes.measures.step_limit import find_step_limit
 from trust import measurements as variables
 
@@ -22,25 +21,11 @@ _FARTHEST = 1000.0
 """How many times as far as a quadratic loss's the critical learning rate may be."""
 
 
-class GradientCurvature(Measure):
+class GradientCurvature(OfHessian):
     """Products of the Hessian with the slice's direction and with the gradient, and a search along the gradient."""
 
     name = "gradient-curvature"
     finds = (variables.BREAKDOWN_SLOPE, variables.GRADIENT_SHARPNESS, variables.GRADIENT_STEP_LIMIT)
-
-    def __init__(self, frozen: Frozen) -> None:
-        """See that the Hessian can be had.
-
-        Raises:
-            InputError: a module cannot be differentiated twice.
-        """
-        super().__init__(frozen)
-        self.hessian = HessianOperator(frozen.evaluator)
-
-    @classmethod
-    def by_default(cls, settings: SliceSettings) -> bool:
-        """Beside eigenvalues."""
-        return bool(settings.curvature)
 
     def found(self, others: Found) -> Found:
         """Two products, and the losses that the search takes."""
@@ -55,9 +40,7 @@ class GradientCurvature(Measure):
                 name: ratio(float(norm(image[name])), frozen.gradient_norms[name]) for name in frozen.measured
             }
         gradients = {name: frozen.base.gradients[name] for name in hessian.names}
-        flat = hessian.flatten(gradients)
-        square = float(flat.double() @ flat.double())
-        curved = float(hessian.product(flat).double() @ flat.double()) if square > 0 else math.nan
+        curved, square = hessian.quadratic(hessian.flatten(gradients))
         return {
             variables.BREAKDOWN_SLOPE: frozen.by_layer(slopes),
             variables.GRADIENT_SHARPNESS: curved / square if square > 0 else math.nan,

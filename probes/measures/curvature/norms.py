@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from probes.evaluation.curvature import HessianOperator
 from probes.evaluation.curvature.norm_sharpness import norm_sharpness, sign_step, spectral_step
 from probes.evaluation.curvature.operators import LossOperator
-from probes.measures.measure import Found, Frozen, Measure
-from probes.measures.settings import SliceSettings
+from probes.measures.curvature.of_hessian import OfHessian
+from probes.measures.measure import Found
 from trust import measurements as variables
 
 __all__ = ["ASCENTS", "NormSharpness"]
@@ -21,25 +20,11 @@ ASCENTS = 3
 """How many starts an ascent has: the gradient, and noise."""
 
 
-class NormSharpness(Measure):
+class NormSharpness(OfHessian):
     """Lower bounds: the best that ascents find, the first from the gradient and the others from noise."""
 
     name = "norm-sharpness"
     finds = (variables.SIGN_SHARPNESS, variables.SPECTRAL_SHARPNESS)
-
-    def __init__(self, frozen: Frozen) -> None:
-        """See that the Hessian can be had.
-
-        Raises:
-            InputError: a module cannot be differentiated twice.
-        """
-        super().__init__(frozen)
-        self.hessian = HessianOperator(frozen.evaluator)
-
-    @classmethod
-    def by_default(cls, settings: SliceSettings) -> bool:
-        """Beside eigenvalues."""
-        return bool(settings.curvature)
 
     def found(self, others: Found) -> Found:
         """Ascend."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from probes.evaluation.curvature import GaussNewtonOperator, HessianOperator, hutchinson_trace
+from probes.evaluation.curvature import GaussNewtonOperator, hutchinson_trace
 from probes.evaluation.curvature.traces import tangent_kernel_trace
-from probes.measures.measure import Found, Frozen, Measure
-from probes.measures.settings import SliceSettings
+from probes.measures.curvature.of_hessian import OfHessian
+from probes.measures.measure import Found, Frozen
 from trust import measurements as variables
 
 __all__ = ["TRACE_SAMPLES", "Traces"]
@@ -16,7 +16,7 @@ TRACE_SAMPLES = 10
 """Random vectors for each trace, and so products with all data."""
 
 
-class Traces(Measure):
+class Traces(OfHessian):
     """Each trace with its standard error; NaN for those that a loss without outputs does not have."""
 
     name = "traces"
@@ -36,13 +36,7 @@ class Traces(Measure):
             InputError: a module cannot be differentiated twice.
         """
         super().__init__(frozen)
-        self.hessian = HessianOperator(frozen.evaluator)
         self.gauss_newton = GaussNewtonOperator(frozen.evaluator) if frozen.evaluator.has_outputs else None
-
-    @classmethod
-    def by_default(cls, settings: SliceSettings) -> bool:
-        """Beside eigenvalues."""
-        return bool(settings.curvature)
 
     def found(self, others: Found) -> Found:
         """Estimate them."""
