@@ -72,7 +72,8 @@ def test_real_images_are_nearer_than_made_ones_and_the_ruler_is_the_same(
     made = TASKS["generate"](SIZES, "fromage", 0.01, 0, images())
     floor = real_images_distance(SIZES, images())
     assert 0 < floor < made
-    assert len(tasks._rulers) == 1
+    [(_, features)] = tasks._rulers.values()
+    assert features.shape == (400, 32 * 2 * 2)  # what the last convolution leaves of 14 × 14
     tasks._rulers.clear()
     assert real_images_distance(SIZES, images()) == floor
     assert TASKS["generate"](SIZES, "fromage", 0.01, 0, images()) == made
