@@ -86,6 +86,16 @@ PRESETS = {
         heads=2,
         blocks=2,
     ),
+    "long": _preset(
+        (0.1, 0.3, 1, 3, 10),
+        (8, 16),
+        (9600, 12000, 4800),
+        GanSpec(),
+        context=32,
+        width=32,
+        heads=2,
+        blocks=2,
+    ),
     "paper": _preset(
         _FINE, (16, 32), (20000, 20000, 10000), GanSpec(width=256), context=64, width=64, heads=4, blocks=2
     ),
