@@ -17,7 +17,8 @@ from probes.networks.images import ConvNet, ConvSpec
 from probes.networks.transformer import CharTransformer
 from studies import tasks
 from studies.frame import run_study
-from studies.learning_rates import PRESETS, LearningRates, _Line
+from studies.learning_rates import PRESETS, LearningRates
+from studies.rate_scan import RateScan
 from studies.tasks import SCORES, TASKS, TaskSizes, real_images_distance
 
 SIZES = PRESETS["toy"].sizes
@@ -87,7 +88,7 @@ def test_other_data_are_refused(task: str, data: DataSet) -> None:
 
 
 def test_shares_of_the_best() -> None:
-    line = _Line(
+    line = RateScan(
         np.array([0.1, 1.0, 10.0]), np.array([[4.0, 8.0, 5.0], [2.0, 1.0, 3.0], [1.0, np.inf, np.inf]])
     )
     assert line.best == 1
@@ -98,9 +99,9 @@ def test_shares_of_the_best() -> None:
     ]
     rates = line.best_rates
     assert (rates.low, rates.middle, rates.high) == (1.0, 1.0, 10.0)
-    perfect = _Line(np.array([1.0, 2.0]), np.array([[0.0], [0.5]]))
+    perfect = RateScan(np.array([1.0, 2.0]), np.array([[0.0], [0.5]]))
     assert [one.middle for one in perfect.shares] == [1.0, 0.0]
-    lost = _Line(np.array([1.0, 2.0]), np.full((2, 1), np.inf))
+    lost = RateScan(np.array([1.0, 2.0]), np.full((2, 1), np.inf))
     assert [one.middle for one in lost.shares] == [0.0, 0.0]
 
 
@@ -128,11 +129,15 @@ def test_what_is_concluded_from_known_scores(tmp_path: Path, monkeypatch: pytest
             assert numbers[f"{task}/{name}/usual/low"] == pytest.approx(1.0 if factor == 1 else 0.5)
     assert numbers["generate/fromage/0.1"] == pytest.approx(0.25)
     assert numbers["generate/sgd/1"] == 0
+    assert numbers["generate/sgd/diverged"] == 1 / 3
+    assert numbers["generate/lars/diverged"] == 0
     said = found.answer
-    assert "0.5 in image generation (best rate 0.001)" in said
+    assert "image classification 1, best at 0.01; image generation 0.5, best at 0.001; text 1" in said
     assert "That is 0.9 or more on 2 of 3 tasks." in said
-    assert "by a factor of SGD 10, Adam 10" in said
-    assert "Fromage 0.01 (0.5)" in said or "Fromage 0.001 (0.5)" in said
+    assert "the others, at their usual rates, reach SGD at 0.1: 1, 0.5, 1; Adam at 0.001: 1, 0.5, 1;" in said
+    assert "by a factor of up to SGD 10, Adam 10" in said
+    assert "Fromage 0.001 (0.5), LARS 0.001 (0.5)" in said  # as well as the usual
+    assert "That is 0.9 or more by 0 of 5 optimisers." in said
     assert "SGD in image generation" in said  # the smallest that was tried
     assert "at any rate: SGD 6 of 18, Adam 0 of 18" in said
     assert "on every task: contradicted in 2 of 6 tasks and seeds." in said
