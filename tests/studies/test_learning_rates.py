@@ -154,7 +154,9 @@ def test_the_toy_preset_to_the_end(tmp_path: Path) -> None:
     assert 0 < found.numbers["classify/adam/score/middle"] < 1
     assert found.numbers["continue/sgd/score/middle"] > 1
     assert found.numbers["floor"] < found.numbers["generate/fromage/score/middle"]
-    assert "| held-out perplexity | LAMB |" in (tmp_path / "learning-rates.md").read_text()
+    page = (tmp_path / "learning-rates.md").read_text()
+    assert "| held-out perplexity | LAMB |" in page
+    assert "gan (latent 2; width 4; depth 2); gan steps 6;" in page.replace("\n", " ")
 
 
 def test_without_lambs_library_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
