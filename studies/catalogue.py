@@ -50,6 +50,10 @@ STUDIES = {
         "studies.optimisers:Optimisers",
         "How far, which way and how well do optimisers step, in the units of deep relative trust?",
     ),
+    "learning-rates": Entry(
+        "studies.learning_rates:LearningRates",
+        "Does one rate serve every task, by SGD, Adam, LARS, LAMB and Fromage (Figure 4)?",
+    ),
     "alignment": Entry(
         "studies.alignment:Alignment",
         "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
