@@ -325,12 +325,12 @@ def _of_a_switch(title: str, lr: float, then: float, own: xr.Dataset) -> str:
 
 
 def _of_the_rule(factor: float, batch: int, own: xr.Dataset) -> str:
-    drift = _drift(own)
+    drift, late = _drift(own), _late(own)["ratio"].median("look")
     down, up = int((drift < 1 / _MOVED).sum()), int((drift > _MOVED).sum())
     where = f"batches of {batch}" if batch else "the full batch"
     return (
         f"The rule with c = {factor:g} and {where}: from a quarter of training to its end η changes by a factor of"
         f" {interval(drift).shown()}, and falls to less than half in {down} of {len(drift)} runs (more than doubles in"
-        f" {up}). The limit is {interval(_late(own)['ratio'].median('look')).shown()} of η, where {number(1 / factor)} is"
-        f" asked for; accuracy ends at {interval(own['accuracy']).shown()}."
+        f" {up}). The limit is {interval(late).shown()} of η, where {1 / factor:g} is asked for; accuracy ends at"
+        f" {interval(own['accuracy']).shown()}."
     )
