@@ -15,14 +15,14 @@ from torch import nn
 from trust.optim import Fromage, MeasuredLimit
 
 
-def quadratic(
-    optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], curvature: float, losses: list[float]
+def power_loss(
+    optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], losses: list[float], power: int = 2
 ) -> Callable[[], torch.Tensor]:
-    """½ k Σ ‖W_l − 1‖²."""
+    """5/p Σ ‖W_l − 1‖_p^p, with gradients 5 (W_l − 1)^(p − 1)."""
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = sum((0.5 * curvature * (W - 1).square().sum() for W in weights), torch.zeros(()))
+        loss = sum((5 / power * (W - 1).pow(power).sum() for W in weights), torch.zeros(()))
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss.detach()))
         return loss.detach()
@@ -37,34 +37,40 @@ def tensors(count: int = 2) -> list[nn.Parameter]:
     ]
 
 
-def limit_of(weights: list[np.ndarray], curvature: float) -> float:
-    """2|𝓛'|/𝓛'' along d_l = −‖W_l‖ g_l/‖g_l‖, for which 𝓛' = −Σ‖W_l‖‖g_l‖ and 𝓛'' = k Σ‖W_l‖²."""
+def limit_of_quadratic(weights: list[np.ndarray]) -> float:
+    """2|𝓛'|/𝓛'' along d_l = −‖W_l‖ g_l/‖g_l‖, for which 𝓛' = −Σ‖W_l‖‖g_l‖ and 𝓛'' = k Σ‖W_l‖²: 2/λ, relatively."""
     norms = [np.linalg.norm(W) for W in weights]
-    slopes = [norm * curvature * np.linalg.norm(W - 1) for norm, W in zip(norms, weights, strict=True)]
-    return 2 * sum(slopes) / (curvature * sum(norm**2 for norm in norms))
+    slopes = [norm * 5 * np.linalg.norm(W - 1) for norm, W in zip(norms, weights, strict=True)]
+    return 2 * sum(slopes) / (5 * sum(norm**2 for norm in norms))
 
 
+@pytest.mark.parametrize("power", [2, 4])
 @pytest.mark.parametrize("factor", [0.5, 1.0])
-def test_each_step_is_the_rule_in_numpy(factor: float) -> None:
-    """Clipped medians of five, every third step; the curvature has no part in a quadratic's relative limit."""
+def test_each_step_is_the_rule_in_numpy(power: int, factor: float) -> None:
+    """Secants from half the last limit, clipped, medians of five, every third step."""
     weights = tensors()
     optimizer = Fromage(weights)
     rule = MeasuredLimit(optimizer, factor=factor, every=3)
-    closure = quadratic(optimizer, weights, 5.0, [])
+    closure = power_loss(optimizer, weights, [], power)
     cap = math.sqrt(2) - 1
     assert rule.cap == pytest.approx(cap)
     arrays, kept, last = [W.detach().numpy().copy() for W in weights], [], cap
     for step in range(30):
+        gradients = [5 * (W - 1) ** (power - 1) for W in arrays]
+        moves = [-np.linalg.norm(W) / np.linalg.norm(g) * g for W, g in zip(arrays, gradients, strict=True)]
         if step % 3 == 0:
-            last = min(max(limit_of(arrays, 5.0), last / 4), last * 4)
+            e, pairs = last / 2, list(zip(arrays, moves, strict=True))
+            s0, s1 = (sum((5 * (W + at * d - 1) ** (power - 1) * d).sum() for W, d in pairs) for at in (0, e))
+            limit = 2 * s0 * e / (s0 - s1)
+            if power == 2:
+                assert limit == pytest.approx(limit_of_quadratic(arrays), rel=1e-9)
+            last = min(max(limit, last / 4), last * 4)
             kept = [*kept, last][-5:]
         eta = min(factor * float(np.median(kept)), cap)
         rule.step(closure)
         assert rule.limit == pytest.approx(np.median(kept), rel=1e-9)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(eta, rel=1e-9)
-        for k, W in enumerate(arrays):
-            g = 5.0 * (W - 1)
-            arrays[k] = (W - eta * np.linalg.norm(W) / np.linalg.norm(g) * g) / math.sqrt(1 + eta * eta)
+        arrays = [(W + eta * d) / math.sqrt(1 + eta * eta) for W, d in zip(arrays, moves, strict=True)]
         for W, array in zip(weights, arrays, strict=True):
             np.testing.assert_allclose(W.detach().numpy(), array, rtol=1e-9)
 
@@ -76,12 +82,12 @@ def test_measuring_leaves_no_trace_and_asks_for_one_gradient_more() -> None:
     plain = copy.deepcopy(weights)
     for _ in range(8):
         before = [W.detach().clone() for W in weights]
-        rule.step(quadratic(optimizer, weights, 2.0, losses))
+        rule.step(power_loss(optimizer, weights, losses))
         other = Fromage(plain, lr=optimizer.param_groups[0]["lr"])
         with torch.no_grad():
             for W, old in zip(plain, before, strict=True):
                 W.copy_(old)
-        quadratic(other, plain, 2.0, [])()
+        power_loss(other, plain, [])()
         other.step()
         for W, expected in zip(weights, plain, strict=True):
             assert torch.equal(W, expected)
@@ -92,7 +98,7 @@ def test_measuring_leaves_no_trace_and_asks_for_one_gradient_more() -> None:
 def test_weights_are_put_back_when_the_closure_fails() -> None:
     weights, losses = tensors(), []
     optimizer = Fromage(weights)
-    inner, before = quadratic(optimizer, weights, 1.0, losses), [W.detach().clone() for W in weights]
+    inner, before = power_loss(optimizer, weights, losses), [W.detach().clone() for W in weights]
 
     def closure() -> torch.Tensor:
         if losses:
@@ -143,7 +149,7 @@ def test_nothing_is_measured_where_there_is_no_descent() -> None:
     weights = [nn.Parameter(torch.ones(3, 2))]  # the minimum
     optimizer = Fromage(weights, lr=0.125)
     rule = MeasuredLimit(optimizer)
-    rule.step(quadratic(optimizer, weights, 1.0, []))
+    rule.step(power_loss(optimizer, weights, []))
     assert math.isnan(rule.limit)
     assert optimizer.param_groups[0]["lr"] == 0.125
 
@@ -155,7 +161,7 @@ def test_a_state_from_a_file_continues_identically() -> None:
 
     weights, rule = begun()
     for _ in range(7):
-        rule.step(quadratic(rule.optimizer, weights, 3.0, []))
+        rule.step(power_loss(rule.optimizer, weights, []))
     file = io.BytesIO()
     torch.save({"W": [W.detach() for W in weights], "rule": rule.state_dict()}, file)
     file.seek(0)
@@ -166,8 +172,8 @@ def test_a_state_from_a_file_continues_identically() -> None:
             W.copy_(kept)
     again.load_state_dict(saved["rule"])
     for _ in range(8):
-        rule.step(quadratic(rule.optimizer, weights, 3.0, []))
-        again.step(quadratic(again.optimizer, others, 3.0, []))
+        rule.step(power_loss(rule.optimizer, weights, []))
+        again.step(power_loss(again.optimizer, others, []))
     assert again.limit == rule.limit
     assert all(torch.equal(one, other) for one, other in zip(weights, others, strict=True))
 
