@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.optimizers import make_optimizer
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
-from studies.stepped import Stepped
+from studies.stepped import FARTHEST, Stepped
+from trust.descent import lemma2_step_limit
 from trust.optim import Fromage, MeasuredLimit
 
 __all__ = ["LimitEcho", "Preset"]
@@ -91,7 +93,8 @@ class LimitEcho(Study):
         " batch's.",
         "For SGD limit and step are multiples of the gradient, for Fromage and LARS shares of each tensor's norm.",
         "Why the limit comes to the step (curvature that grows until it does) is not measured here: that is the study"
-        " edge-of-stability. What would come after more steps is not known.",
+        " edge-of-stability. With cross-entropy curvature falls again as the data is fitted, and of a network that does"
+        " not train it does not grow: there SGD's steps meet no limit. More steps are not known.",
         "The rule's step cannot pass Lemma 2's limit, where its first steps mostly are: so it cannot be seen to go far"
         " up, and a part of the way down may be from that start.",
     )
@@ -181,7 +184,7 @@ def _own(found: xr.Dataset, case: Case, depth: int) -> xr.Dataset:
 
 
 def _described(case: Case) -> str:
-    batch = f"batches of {case['batch']}" if case["batch"] else "full batch"
+    batch = _in_words(int(case["batch"]))
     if case["factor"]:
         return f"c = {case['factor']:g}, {batch}"
     then = f" → {case['then']:g}" if case["then"] else ""
@@ -207,12 +210,9 @@ def _judged(case: Case, own: xr.Dataset) -> dict[str, Interval]:
         return {"steps until the limit is there": interval(_arrival(own))}
     late = {"limit over step": interval(_late(own)["ratio"].median("look"))}
     if case["factor"]:
-        return {**late, "step at the end over at a quarter": interval(_drift(own)), **_end(own)}
+        drift = interval(_drift(own))
+        return {**late, "step at the end over at a quarter": drift, "accuracy": interval(own["accuracy"])}
     return {**late, "the share that is near": interval(_near(_late(own)["ratio"]).mean("look"))}
-
-
-def _end(own: xr.Dataset) -> dict[str, Interval]:
-    return {"accuracy": interval(own["accuracy"])}
 
 
 def _near(ratio: xr.DataArray) -> xr.DataArray:
@@ -235,102 +235,113 @@ def _drift(own: xr.Dataset) -> Floats:
 
 
 def _panels(size: Preset, found: xr.Dataset) -> list[Panel]:
-    def by_depth(case: Case, what: str = "ratio") -> list[Series]:
-        return [
-            _line(f"depth {depth}", _own(found, case, depth), what, place / len(size.depths))
-            for place, depth in enumerate(size.depths)
-        ]
+    def by_depth(case: Case, what: str) -> list[Series]:
+        shades = {depth: place / len(size.depths) for place, depth in enumerate(size.depths)}
+        return [_line(f"depth {depth}", _own(found, case, depth), what, shades[depth]) for depth in shades]
 
-    panels = []
-    for name, rates in size.rates:
-        if name != "lars":  # which is as Fromage
-            case = _case(name, rates[0])
-            panels.append(Panel(_described(case), "step", "limit / step in use", by_depth(case), log_y=True))
-    name, lr = size.batched[0]
-    case = _case(name, lr, batch=size.batches[0])
-    panels.append(Panel(_described(case), "step", "limit / step in use", by_depth(case), log_y=True))
-    case = _case(*size.switches[0][:2], then=size.switches[0][2])
-    ends = {f"η = {eta:g}": eta for eta in size.switches[0][1:]}
-    panels.append(
+    # of LARS it would be as of Fromage
+    cases = [_case(name, rates[0]) for name, rates in size.rates if name != "lars"]
+    cases.append(_case(*size.batched[0], batch=size.batches[0]))
+    top = {"searched to": FARTHEST}
+    panels = [
         Panel(
-            _described(case),
-            "step",
-            "limit, from the switch on",
-            by_depth(case, "limit"),
-            log_y=True,
-            levels=ends,
+            _described(case), "step", "limit / step in use", by_depth(case, "ratio"), log_y=True, levels=top
         )
-    )
+        for case in cases
+    ]
+    name, lr, then = size.switches[0]
+    case, ends = _case(name, lr, then=then), {f"η = {eta:g}": eta for eta in (lr, then)}
+    series = by_depth(case, "limit")
+    panels.append(Panel(_described(case), "step", "limit after the switch", series, log_y=True, levels=ends))
     depth = size.depths[len(size.depths) // 2]
     for batch in (0, size.rule_batch):
-        series = [
-            _line(
-                f"c = {factor:g}",
-                _own(found, _case("fromage", 0.0, batch=batch, factor=factor), depth),
-                "eta",
-            )
-            for factor in size.factors
-        ]
-        where = f"batches of {batch}" if batch else "full batch"
-        panels.append(Panel(f"η = c · limit, depth {depth}, {where}", "step", "η", series, log_y=True))
+        cases = [_case("fromage", 0.0, batch=batch, factor=factor) for factor in size.factors]
+        series = [_line(f"c = {case['factor']:g}", _own(found, case, depth), "eta") for case in cases]
+        panels.append(Panel(f"the rule, {_in_words(batch)}", "step", f"η, depth {depth}", series, log_y=True))
     return panels
 
 
 def _line(label: str, own: xr.Dataset, what: str, shade: float | None = None) -> Series:
-    values = own[what].where(np.isfinite(own[what])).values
-    steps = own["step"].values[0]
+    values, steps = np.minimum(own[what].values, FARTHEST), own["step"].values[0]
     return banded(label, steps, [interval(one) for one in values.T], mark=False, shade=shade)
 
 
 def _answer(size: Preset, found: xr.Dataset) -> str:
     held = found.isel(run=(found["then"].values == 0) & (found["factor"].values == 0))
-    lines = []
-    for batch in (0, *size.batches):
-        for name in _TITLES:
-            own = runs_where(held, optimizer=name, batch=batch)
-            if own.sizes["run"]:
-                lines.append(_of_steps_that_stay(_TITLES[name], batch, own))
-    switched = found.isel(run=found["then"].values > 0)
-    for name, lr, then in size.switches:
-        own = runs_where(switched, optimizer=name, lr=lr, then=then)
-        lines.append(_of_a_switch(_TITLES[name], lr, then, own))
-    lines += [
-        _of_the_rule(factor, batch, runs_where(found, factor=factor, batch=batch))
-        for batch in (0, size.rule_batch)
-        for factor in size.factors
+    lines = [_of_steps_that_stay(_TITLES[name], runs_where(held, optimizer=name)) for name, _ in size.rates]
+    switches = [
+        f"{_TITLES[name]} {lr:g} to {then:g} {_met(runs_where(found, optimizer=name, lr=lr, then=then))}"
+        for name, lr, then in size.switches
     ]
+    lines.append(
+        "After a switch of the step so many runs have their limit near the new one, first after so many steps (looked"
+        f" at every {_every(found):g}): {'; '.join(switches)}."
+    )
+    lines += [_of_the_rule(size, factor, found) for factor in size.factors]
+    ruled = found["factor"].values
+    below, one = found.isel(run=(ruled > 0) & (ruled < 1)), found.isel(run=ruled == 1)
+    lines.append(
+        beside_paper(
+            "That less than the limit feeds sharpening, so that η falls to less than half",
+            _drift(below) >= 1 / _MOVED,
+            "runs",
+        )
+    )
+    lines.append(
+        beside_paper(
+            f"That c = 1 is neutral, so that η stays within a factor of {_MOVED:g}",
+            ~((_drift(one) >= 1 / _MOVED) & (_drift(one) <= _MOVED)),
+            "runs",
+        )
+    )
     return "\n".join(lines)
 
 
-def _of_steps_that_stay(title: str, batch: int, own: xr.Dataset) -> str:
+def _in_words(batch: int) -> str:
+    return f"batches of {batch}" if batch else "full batch"
+
+
+def _of_steps_that_stay(title: str, own: xr.Dataset) -> str:
     late = _late(own)["ratio"].median("look")
-    before = interval(own["ratio"].isel(look=0)).shown()
-    where = f"with batches of {batch}" if batch else "with the full batch"
+    parts = [
+        f"{_in_words(batch)} {interval(late.values[own['batch'].values == batch]).shown()}"
+        for batch in sorted({*own["batch"].values.tolist()})
+    ]
+    met = int(_near(own["ratio"]).any("look").sum())
     return beside_paper(
-        f"{title} {where}: the limit begins at {before} of the step in use; in the last half its median is"
-        f" {interval(late).shown()}. That it is there within a factor of {_NEAR:g}",
+        f"By {title} the limit begins at {interval(own['ratio'].isel(look=0)).shown()} of the step in use and is near"
+        f" it at some time in {met} of {len(late)} runs; its median in the last half is: {'; '.join(parts)}. That"
+        f" it is within a factor of {_NEAR:g} of the step there",
         ~_near(late).values,
         "runs",
     )
 
 
-def _of_a_switch(title: str, lr: float, then: float, own: xr.Dataset) -> str:
+def _every(found: xr.Dataset) -> float:
+    steps = found["step"].isel(run=found["then"].values > 0).values
+    return float(np.diff(steps, axis=1).max())
+
+
+def _met(own: xr.Dataset) -> str:
     steps = _arrival(own)
-    every = own["step"].values[0, 1] - own["step"].values[0, 0]
-    return (
-        f"{title} switched from {lr:g} to {then:g}: of {len(steps)} runs {int(np.isfinite(steps).sum())} have their"
-        f" limit near the new step in the steps that follow, first after {interval(steps).shown()} of them (looked at"
-        f" every {every:g})."
-    )
+    return f"{int(np.isfinite(steps).sum())} of {len(steps)}, {interval(steps).shown()}"
 
 
-def _of_the_rule(factor: float, batch: int, own: xr.Dataset) -> str:
-    drift, late = _drift(own), _late(own)["ratio"].median("look")
-    down, up = int((drift < 1 / _MOVED).sum()), int((drift > _MOVED).sum())
-    where = f"batches of {batch}" if batch else "the full batch"
+def _of_the_rule(size: Preset, factor: float, found: xr.Dataset) -> str:
+    parts = []
+    for batch in (0, size.rule_batch):
+        own = runs_where(found, factor=factor, batch=batch)
+        late = _late(own)["ratio"].median("look")
+        caps = lemma2_step_limit(depth=own["depth"].values)
+        capped = float((own["eta"].values >= 0.999 * caps[:, None]).mean())
+        ends = ", ".join(
+            f"{float(np.median(runs_where(own, depth=depth)['accuracy'])):.2f}" for depth in size.depths
+        )
+        parts.append(
+            f"{_in_words(batch)} {interval(_drift(own)).shown()} (at its cap at {capped:.0%} of looks; the limit is"
+            f" {interval(late).shown()} of η; accuracy by depth {ends})"
+        )
     return (
-        f"The rule with c = {factor:g} and {where}: from a quarter of training to its end η changes by a factor of"
-        f" {interval(drift).shown()}, and falls to less than half in {down} of {len(drift)} runs (more than doubles in"
-        f" {up}). The limit is {interval(late).shown()} of η, where {1 / factor:g} is asked for; accuracy ends at"
-        f" {interval(own['accuracy']).shown()}."
+        f"By the rule with c = {factor:g}, which asks for a limit of {number(1 / factor)} η, η changes from a quarter"
+        f" of training to its end by a factor of: {'; '.join(parts)}."
     )

@@ -39,6 +39,10 @@ _CONTEXT = 32
 """Characters in an example of text."""
 _SEARCHED = "searched for"
 _HALF, _WHOLE, _MEASURED = "half of Lemma 2's limit", "Lemma 2's limit", "the measured limit"
+_LOOSE = 0.5
+"""From this share of the score on, noise hides everything."""
+_SHOWN = 4.0
+"""How many times the error at the best rate is drawn."""
 _FIXED = 0.01
 """The rate that suits most networks, as the paper has it."""
 
@@ -174,7 +178,7 @@ class NetworkSpecificRate(Study):
             numbers |= {f"{task.name}/noise": task.noise}
             cells = {f"{task.name}/{rule}": interval(loss) for rule, loss in task.losses.items()}
             numbers |= ends_by_name({f"{task.name}/score": interval(task.scores), **cells})
-        panels = [_panel(task, size) for task in tasks]
+        panels = [_panel(task) for task in tasks]
         figure = draw_panels(panels, columns=min(3, len(panels)), height=1.8)
         return Conclusion(_answer(tasks), numbers, rows, figure, numbers_of_panels(panels))
 
@@ -251,14 +255,15 @@ def _score(task: str, runs: xr.Dataset, part: str) -> Floats:
     return np.where(np.isfinite(own["loss"].values), found, math.inf)
 
 
-def _panel(task: Task, size: Preset) -> Panel:
-    rates = [*size.rates]
-    line = banded("along a cosine from η", rates, [interval(task.by_rate[rate]) for rate in rates])
+def _panel(task: Task) -> Panel:
+    rates = list(task.by_rate)
+    line = banded("along a cosine from η", rates, [interval(one) for one in task.by_rate.values()])
     at = {_HALF: task.half, _WHOLE: 2 * task.half}
     points = [banded(rule, [eta], [interval(task.by_rule[rule])], line="") for rule, eta in at.items()]
     unit = "test loss" if task.name == "text" else "test error, %"
     levels = {_MEASURED: float(np.median(task.by_rule[_MEASURED]))}
-    return Panel(task.title, "η", unit, [line, *points], log_x=True, log_y=True, levels=levels)
+    most = None if task.name == "text" else (0.0, min(100.0, _SHOWN * float(np.median(task.scores))))
+    return Panel(task.title, "η", unit, [line, *points], log_x=True, levels=levels, limits=most)
 
 
 def _answer(tasks: list[Task]) -> str:
@@ -275,4 +280,9 @@ def _answer(tasks: list[Task]) -> str:
         lines.append(beside_paper(says, behind, "tasks") + where)
     spans = [f"{task.title} {number(task.half / task.best, 2)}" for task in tasks]
     lines.append(f"Half of Lemma 2's limit over the best rate: {', '.join(spans)}.")
+    loose = [task.title for task in tasks if task.noise > _LOOSE * float(np.median(task.scores))]
+    if loose:
+        lines.append(
+            f"Seeds differ by more than half of the score, so that nothing is told, in: {', '.join(loose)}."
+        )
     return "\n".join(lines)

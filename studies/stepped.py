@@ -13,9 +13,9 @@ from probes.networks.kinds import build
 from probes.networks.specs import NetworkSpec
 from trust.optim.fromage import relative_direction
 
-__all__ = ["Stepped"]
+__all__ = ["FARTHEST", "Stepped"]
 
-_FARTHEST = 100.0
+FARTHEST = 100.0
 """How many times as far as asked for a step limit is looked for."""
 
 
@@ -97,7 +97,7 @@ class Stepped:
             start=start,
             slope=slope,
             guess=step,
-            largest=_FARTHEST * step,
+            largest=FARTHEST * step,
         )
         return (math.inf if math.isnan(found.measured) else found.measured or math.nan), start
 
