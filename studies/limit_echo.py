@@ -6,14 +6,17 @@ takes its step from the limit. At some of the steps, the measured limit over all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
+from torch import Tensor
 
 from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
@@ -21,6 +24,7 @@ from probes.data.dataset import DataSet
 from probes.runs.optimizers import make_optimizer
 from studies.frame import Conclusion, Interval, Study, banded, interval
 from studies.grid import Coordinates
+from studies.limit_cases import TITLES, VARIANTS, Case, batch_in_words, case_of, in_words, named
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from studies.stepped import FARTHEST, Stepped
 from trust.descent import lemma2_step_limit
@@ -29,8 +33,8 @@ from trust.optim import Fromage, MeasuredLimit
 __all__ = ["LimitEcho", "Preset"]
 
 Floats = npt.NDArray[np.float64]
-_TITLES = {"fromage": "Fromage", "lars": "LARS", "sgd": "SGD"}
-Case: TypeAlias = Mapping[str, str | int | float]
+_BETA = 0.9
+"""The share of that mean that is kept at a step."""
 _NEAR = 1.25
 """Within this factor of the step in use, the limit is there."""
 _MOVED = 2.0
@@ -95,20 +99,21 @@ class LimitEcho(Study):
         "Why the limit comes to the step (curvature that grows until it does) is not measured here: that is the study"
         " edge-of-stability. With cross-entropy curvature falls again as the data is fitted, and of a network that does"
         " not train it does not grow: there SGD's steps meet no limit. More steps are not known.",
-        "The rule's step cannot pass Lemma 2's limit, where its first steps mostly are: so it cannot be seen to go far"
+        "The rule's step cannot pass Lemma 2's limit, its cap, where its first steps mostly are: so it cannot be seen to go far"
         " up, and a part of the way down may be from that start.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:
         """By optimiser, depth, batch (0: all), step, the step after the switch (0: none) and c (0: not the rule)."""
-        cases = [_case(name, lr) for name, rates in size.rates for lr in rates]
-        cases += [_case(name, lr, batch=batch) for name, lr in size.batched for batch in size.batches]
-        cases += [_case(name, lr, then=then) for name, lr, then in size.switches]
+        cases = [case_of(name, lr) for name, rates in size.rates for lr in rates]
+        cases += [case_of(name, lr, batch=batch) for name, lr in size.batched for batch in size.batches]
+        cases += [case_of(name, lr, then=then) for name, lr, then in size.switches]
         cases += [
-            _case("fromage", 0.0, batch=batch, factor=factor)
+            case_of("fromage", 0.0, batch=batch, factor=factor)
             for batch in (0, size.rule_batch)
             for factor in size.factors
         ]
+        cases += [case_of(name, 0.0, batch=size.rule_batch, factor=1.0) for name in VARIANTS]
         return [{**case, "depth": depth} for case in cases for depth in size.depths]
 
     def measure(self, size: Preset, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
@@ -120,7 +125,7 @@ class LimitEcho(Study):
         name, lr, factor = str(run["optimizer"]), float(run["lr"]), float(run["factor"])
         rule = None
         if factor:
-            fromage = Fromage(training.weights)
+            fromage = (_Momentum if name == "momentum" else Fromage)(training.weights)
             rule = MeasuredLimit(fromage, factor=factor)
             fromage.param_groups[0]["lr"] = rule.cap
         optimizer = rule.optimizer if rule else make_optimizer(name, training.weights, lr=lr)
@@ -136,7 +141,7 @@ class LimitEcho(Study):
                 kept.append((step, eta, limit, loss))
             training.draw()
             if rule:
-                rule.step(training.gradients)
+                rule.step(_redrawing(training) if name == "other-batch" else training.gradients)
             else:
                 training.gradients()
                 optimizer.step()
@@ -153,9 +158,9 @@ class LimitEcho(Study):
             cells = {depth: _judged(case, _own(found, case, depth)) for depth in size.depths}
             for what in next(iter(cells.values())):
                 each = {depth: cell[what] for depth, cell in cells.items()}
-                rows.append([f"{_described(case)}: {what}", *(one.shown() for one in each.values())])
+                rows.append([f"{in_words(case)}: {what}", *(one.shown() for one in each.values())])
                 numbers |= ends_by_name(
-                    {f"{_named(case)}/{depth}/{what.replace(' ', '-')}": one for depth, one in each.items()}
+                    {f"{named(case)}/{depth}/{what.replace(' ', '-')}": one for depth, one in each.items()}
                 )
         panels = _panels(size, found)
         return Conclusion(
@@ -167,10 +172,24 @@ class LimitEcho(Study):
         )
 
 
-def _case(
-    optimizer: str, lr: float, *, batch: int = 0, then: float = 0.0, factor: float = 0.0
-) -> dict[str, str | int | float]:
-    return {"optimizer": optimizer, "lr": lr, "then": then, "batch": batch, "factor": factor}
+class _Momentum(Fromage):
+    """Fromage whose steps are along a running mean of gradients."""
+
+    def _update(self, W: Tensor, gradient: Tensor, **options: Any) -> None:
+        mean = self.state[W].setdefault("mean", torch.zeros_like(W))
+        super()._update(W, mean.mul_(_BETA).add_(gradient, alpha=1 - _BETA), **options)
+
+
+def _redrawing(training: Stepped) -> Callable[[], float]:
+    """A closure of the batch at hand, and from its second call on of others."""
+    calls = count()
+
+    def gradients() -> float:
+        if next(calls):
+            training.draw()
+        return training.gradients()
+
+    return gradients
 
 
 def _cases(size: Preset) -> list[dict[str, str | int | float]]:
@@ -181,22 +200,6 @@ def _cases(size: Preset) -> list[dict[str, str | int | float]]:
 
 def _own(found: xr.Dataset, case: Case, depth: int) -> xr.Dataset:
     return runs_where(found, **case, depth=depth)
-
-
-def _described(case: Case) -> str:
-    batch = _in_words(int(case["batch"]))
-    if case["factor"]:
-        return f"c = {case['factor']:g}, {batch}"
-    then = f" → {case['then']:g}" if case["then"] else ""
-    return f"{_TITLES[str(case['optimizer'])]} at {case['lr']:g}{then}, {batch}"
-
-
-def _named(case: Case) -> str:
-    batch = case["batch"] or "full"
-    if case["factor"]:
-        return f"rule/{case['factor']:g}/{batch}"
-    then = f"-to-{case['then']:g}" if case["then"] else ""
-    return f"{case['optimizer']}/{case['lr']:g}{then}/{batch}"
 
 
 def _late(own: xr.Dataset) -> xr.Dataset:
@@ -240,24 +243,24 @@ def _panels(size: Preset, found: xr.Dataset) -> list[Panel]:
         return [_line(f"depth {depth}", _own(found, case, depth), what, shades[depth]) for depth in shades]
 
     # of LARS it would be as of Fromage
-    cases = [_case(name, rates[0]) for name, rates in size.rates if name != "lars"]
-    cases.append(_case(*size.batched[0], batch=size.batches[0]))
+    cases = [case_of(name, rates[0]) for name, rates in size.rates if name != "lars"]
+    cases.append(case_of(*size.batched[0], batch=size.batches[0]))
     top = {"searched to": FARTHEST}
     panels = [
-        Panel(
-            _described(case), "step", "limit / step in use", by_depth(case, "ratio"), log_y=True, levels=top
-        )
+        Panel(in_words(case), "step", "limit / step in use", by_depth(case, "ratio"), log_y=True, levels=top)
         for case in cases
     ]
     name, lr, then = size.switches[0]
-    case, ends = _case(name, lr, then=then), {f"η = {eta:g}": eta for eta in (lr, then)}
+    case, ends = case_of(name, lr, then=then), {f"η = {eta:g}": eta for eta in (lr, then)}
     series = by_depth(case, "limit")
-    panels.append(Panel(_described(case), "step", "limit after the switch", series, log_y=True, levels=ends))
+    panels.append(Panel(in_words(case), "step", "limit after the switch", series, log_y=True, levels=ends))
     depth = size.depths[len(size.depths) // 2]
     for batch in (0, size.rule_batch):
-        cases = [_case("fromage", 0.0, batch=batch, factor=factor) for factor in size.factors]
+        cases = [case_of("fromage", 0.0, batch=batch, factor=factor) for factor in size.factors]
         series = [_line(f"c = {case['factor']:g}", _own(found, case, depth), "eta") for case in cases]
-        panels.append(Panel(f"the rule, {_in_words(batch)}", "step", f"η, depth {depth}", series, log_y=True))
+        panels.append(
+            Panel(f"the rule, {batch_in_words(batch)}", "step", f"η, depth {depth}", series, log_y=True)
+        )
     return panels
 
 
@@ -268,9 +271,9 @@ def _line(label: str, own: xr.Dataset, what: str, shade: float | None = None) ->
 
 def _answer(size: Preset, found: xr.Dataset) -> str:
     held = found.isel(run=(found["then"].values == 0) & (found["factor"].values == 0))
-    lines = [_of_steps_that_stay(_TITLES[name], runs_where(held, optimizer=name)) for name, _ in size.rates]
+    lines = [_of_steps_that_stay(TITLES[name], runs_where(held, optimizer=name)) for name, _ in size.rates]
     switches = [
-        f"{_TITLES[name]} {lr:g} to {then:g} {_met(runs_where(found, optimizer=name, lr=lr, then=then))}"
+        f"{TITLES[name]} {lr:g} to {then:g} {_met(runs_where(found, optimizer=name, lr=lr, then=then))}"
         for name, lr, then in size.switches
     ]
     lines.append(
@@ -278,33 +281,39 @@ def _answer(size: Preset, found: xr.Dataset) -> str:
         f" at every {_every(found):g}): {'; '.join(switches)}."
     )
     lines += [_of_the_rule(size, factor, found) for factor in size.factors]
-    ruled = found["factor"].values
-    below, one = found.isel(run=(ruled > 0) & (ruled < 1)), found.isel(run=ruled == 1)
-    lines.append(
+    rule = found.isel(run=(found["factor"].values > 0) & (found["optimizer"].values == "fromage"))
+    below, one = rule.isel(run=rule["factor"].values < 1), runs_where(rule, factor=1.0)
+    fed, moved = _drift(below) >= 1 / _MOVED, ~((_drift(one) >= 1 / _MOVED) & (_drift(one) <= _MOVED))
+    lines += [
         beside_paper(
-            "That less than the limit feeds sharpening, so that η falls to less than half",
-            _drift(below) >= 1 / _MOVED,
-            "runs",
-        )
-    )
+            "That less than the limit feeds sharpening, so that η falls to less than half", fed, "runs"
+        ),
+        beside_paper(f"That c = 1 is neutral, so that η stays within a factor of {_MOVED:g}", moved, "runs"),
+    ]
+    variants = [f"{how} {_ends(size, runs_where(found, optimizer=name))}" for name, how in VARIANTS.items()]
+    plain = _ends(size, runs_where(one, batch=size.rule_batch))
     lines.append(
-        beside_paper(
-            f"That c = 1 is neutral, so that η stays within a factor of {_MOVED:g}",
-            ~((_drift(one) >= 1 / _MOVED) & (_drift(one) <= _MOVED)),
-            "runs",
-        )
+        f"With c = 1 and batches of {size.rule_batch} η ends at, with accuracy by depth: as the rule is {plain};"
+        f" {'; '.join(variants)}."
     )
     return "\n".join(lines)
 
 
-def _in_words(batch: int) -> str:
-    return f"batches of {batch}" if batch else "full batch"
+def _ends(size: Preset, own: xr.Dataset) -> str:
+    lost = int((~np.isfinite(own["loss"].isel(look=-1))).sum())
+    numberless = f"; no numbers in {lost} of {own.sizes['run']} runs" if lost else ""
+    return f"{interval(own['eta'].isel(look=-1)).shown()} ({_accuracies(size, own)}{numberless})"
+
+
+def _accuracies(size: Preset, own: xr.Dataset) -> str:
+    each = [float(np.median(runs_where(own, depth=depth)["accuracy"])) for depth in size.depths]
+    return ", ".join(f"{one:.2f}" for one in each)
 
 
 def _of_steps_that_stay(title: str, own: xr.Dataset) -> str:
     late = _late(own)["ratio"].median("look")
     parts = [
-        f"{_in_words(batch)} {interval(late.values[own['batch'].values == batch]).shown()}"
+        f"{batch_in_words(batch)} {interval(late.values[own['batch'].values == batch]).shown()}"
         for batch in sorted({*own["batch"].values.tolist()})
     ]
     met = int(_near(own["ratio"]).any("look").sum())
@@ -330,16 +339,13 @@ def _met(own: xr.Dataset) -> str:
 def _of_the_rule(size: Preset, factor: float, found: xr.Dataset) -> str:
     parts = []
     for batch in (0, size.rule_batch):
-        own = runs_where(found, factor=factor, batch=batch)
+        own = runs_where(found, optimizer="fromage", factor=factor, batch=batch)
         late = _late(own)["ratio"].median("look")
         caps = lemma2_step_limit(depth=own["depth"].values)
         capped = float((own["eta"].values >= 0.999 * caps[:, None]).mean())
-        ends = ", ".join(
-            f"{float(np.median(runs_where(own, depth=depth)['accuracy'])):.2f}" for depth in size.depths
-        )
         parts.append(
-            f"{_in_words(batch)} {interval(_drift(own)).shown()} (at its cap at {capped:.0%} of looks; the limit is"
-            f" {interval(late).shown()} of η; accuracy by depth {ends})"
+            f"{batch_in_words(batch)} {interval(_drift(own)).shown()} (at its cap at {capped:.0%} of looks; the limit"
+            f" is {interval(late).shown()} of η; accuracy by depth {_accuracies(size, own)})"
         )
     return (
         f"By the rule with c = {factor:g}, which asks for a limit of {number(1 / factor)} η, η changes from a quarter"

@@ -14,8 +14,9 @@ from scipy.special import logsumexp
 from probes.data.dataset import load_data
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import run_study
+from studies.limit_cases import case_of
 from studies.limit_echo import PRESETS as ECHOES
-from studies.limit_echo import LimitEcho, _arrival, _case, _drift, _near
+from studies.limit_echo import LimitEcho, _arrival, _drift, _near
 from studies.network_specific_rate import PRESETS as RATES
 from studies.network_specific_rate import NetworkSpecificRate, Task
 from studies.stepped import Stepped
@@ -87,7 +88,7 @@ def test_steps_in_use_are_what_a_run_says(tmp_path: Path) -> None:
     def run(case: dict[str, str | int | float]) -> xr.Dataset:
         return LimitEcho().measure(size, {**case, "depth": 2, "seed": 0}, tmp_path, data)
 
-    stays, switched = run(_case("fromage", 0.01)), run(_case("fromage", 0.01, then=0.03))
+    stays, switched = run(case_of("fromage", 0.01)), run(case_of("fromage", 0.01, then=0.03))
     assert stays["eta"].values.tolist() == [0.01] * size.looks
     assert switched["eta"].values.tolist() == [0.03] * size.looks
     assert stays["step"].values[[0, -1]].tolist() == [0, size.steps - 1]
@@ -95,17 +96,17 @@ def test_steps_in_use_are_what_a_run_says(tmp_path: Path) -> None:
     # until the switch the two are one training
     middle = stays["step"].values.tolist().index(switched["step"].values[0]) if size.looks % 2 else 0
     assert switched["loss"].values[0] == stays["loss"].values[middle]
-    followed = run(_case("fromage", 0.0, factor=0.5))
+    followed = run(case_of("fromage", 0.0, factor=0.5))
     assert followed["eta"].values[0] == pytest.approx(math.sqrt(2) - 1)
     assert (followed["eta"].values[1:] < followed["eta"].values[0]).all()
-    batched = run(_case("sgd", 0.1, batch=20))
+    batched = run(case_of("sgd", 0.1, batch=20))
     assert batched["loss"].values[0] == stays["loss"].values[0]
 
 
 def test_limit_echo_to_its_end(tmp_path: Path) -> None:
     result = run_study("limit-echo", "toy", tmp_path, seeds=1, jobs=1, formats=("png",))
     size = ECHOES["toy"]
-    assert len(result.table) == 1 + 3 * 2 + 1 + 4 * 3
+    assert len(result.table) == 1 + 3 * 2 + 1 + 4 * 3 + 2 * 3
     assert {f"rule/1/full/{depth}/accuracy/middle" for depth in size.depths} < set(result.numbers)
     assert "The rule with c = 0.5 and batches of 20" in result.answer
     assert "contradicted in" in result.answer

@@ -30,16 +30,18 @@ class MeasuredLimit:
     last measurement, of Lemma 2's limit at first; a measurement is clipped to a quarter and four times of the last, and
     the median of the last five counts. Where the slope does not grow (s₁ ≤ s₀) it is four times the last.
 
-    What it is not: a way to a better η. The limit that training meets is mostly an echo of the step in use, to which
-    the loss's curvature adapts (the study limit-echo). Known failures:
+    What it is not: a way to a better η. The limit that Fromage meets in training is mostly an echo of the step in use,
+    to which the loss's curvature adapts (the study limit-echo), and a cosine from a rate that was searched for, or from
+    half of Lemma 2's limit, leads to a lower error (network-specific-rate). Known failures, of small networks:
 
-    * c < 1 feeds sharpening: smaller steps let curvature grow until the limit is there, so that η goes down, and on.
-      In shallow networks that is a schedule for nothing, in deep ones training starves. c = ½ is an exact line search,
-      and slow.
-    * c = 1 is neutral: η stays about where it is (compare CDAT, arXiv 2407.06183).
-    * Under momentum it is unstable, since the step is not along d. So Fromage alone is taken.
-    * Slopes from another batch than the gradient's starve it: s₁ then is no slope along that batch's own descent. So
-      the closure must give the same loss whenever it is called within a step: no dropout, no new batch.
+    * c < 1 feeds sharpening: smaller steps let curvature grow until the limit is near them, so that η goes down, and
+      on. That is a schedule, and fits the training data in shallow networks; in deep ones c = ½ starves before it has.
+      c = ½ is an exact line search of a quadratic.
+    * c = 1 is near neutral: η falls slowly (compare CDAT, arXiv 2407.06183), and without a schedule there is no end.
+    * c > 1 goes to the cap, 2^(1/L) − 1.
+    * Along a running mean of gradients (momentum) it led to weights that are no numbers. So Fromage alone is taken.
+    * Slopes from another batch than the gradient's are no slopes of its descent, and make the limit smaller. So the
+      closure must give the same loss whenever it is called within a step: no dropout, no new batch.
 
     The measuring leaves weights and gradients bit for bit as they were. It costs one gradient more every 20 steps.
     Buffers that the closure changes (running statistics of batch norm) are changed once more.

@@ -15,8 +15,8 @@ __all__ = ["half_lemma2_cosine", "half_lemma2_schedule", "weight_count"]
 def half_lemma2_cosine(step: int, *, total: int, depth: int) -> float:
     """η = ½ (2^(1/L) − 1) · ½ (1 + cos(π t/T)): half of Lemma 2's limit, and down to zero along a cosine.
 
-    Lemma 2's limit is no limit of a trained network, and half of it no theorem: a rule of thumb that needs no search.
-    What it loses against a rate that was searched for is the study network-specific-rate.
+    A rule of thumb that needs no search, not a theorem: a trained network's own limit can be far below Lemma 2's. What
+    it loses against a rate that was searched for is the study network-specific-rate.
 
     Args:
         step: t; at the last step and beyond η is 0.
