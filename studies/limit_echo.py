@@ -22,8 +22,7 @@ from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.optimizers import make_optimizer
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.limit_cases import TITLES, VARIANTS, Case, batch_in_words, case_of, in_words, named
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from studies.stepped import FARTHEST, Stepped
@@ -99,8 +98,8 @@ class LimitEcho(Study):
         "Why the limit comes to the step (curvature that grows until it does) is not measured here: that is the study"
         " edge-of-stability. With cross-entropy curvature falls again as the data is fitted, and of a network that does"
         " not train it does not grow: there SGD's steps meet no limit. More steps are not known.",
-        "The rule's step cannot pass Lemma 2's limit, its cap, where its first steps mostly are: so it cannot be seen to go far"
-        " up, and a part of the way down may be from that start.",
+        "The rule's step cannot pass Lemma 2's limit, its cap, where its first steps mostly are: so it cannot be seen"
+        " to go far up, and a part of the way down may be from that start.",
     )
 
     def runs(self, size: Preset) -> list[Coordinates]:

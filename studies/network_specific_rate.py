@@ -25,8 +25,7 @@ from probes.data.dataset import DataSet, load_data
 from probes.networks.images import ConvSpec
 from probes.networks.specs import NetworkSpec
 from probes.networks.transformer import TransformerSpec
-from studies.frame import Conclusion, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Study, banded, interval
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from studies.stepped import Stepped
 from trust.descent import lemma2_step_limit
@@ -113,8 +112,8 @@ class NetworkSpecificRate(Study):
         " error of 5 % is known to ± 0.7 points.",
         "Rates are a factor of 2 apart, so that a finer search could find a little better ones. Small networks, short"
         " trainings; in longer ones smaller rates can catch up.",
-        "The figure ends at four times the error at the best rate. Rates fall along a cosine; the measured limit's steps"
-        " have no schedule, and no end.",
+        "The figure ends at four times the error at the best rate. Rates fall along a cosine; the measured limit's"
+        " steps have no schedule, and no end.",
         "The text is the one that comes with Python, and differs a little between its versions.",
     )
 

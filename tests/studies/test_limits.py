@@ -16,7 +16,7 @@ from probes.networks.perceptron import PerceptronSpec
 from studies.frame import run_study
 from studies.limit_cases import case_of
 from studies.limit_echo import PRESETS as ECHOES
-from studies.limit_echo import LimitEcho, _arrival, _drift, _near
+from studies.limit_echo import LimitEcho, _arrival, _drift, _Momentum, _near, _redrawing
 from studies.network_specific_rate import PRESETS as RATES
 from studies.network_specific_rate import NetworkSpecificRate, Task
 from studies.stepped import Stepped
@@ -103,12 +103,36 @@ def test_steps_in_use_are_what_a_run_says(tmp_path: Path) -> None:
     assert batched["loss"].values[0] == stays["loss"].values[0]
 
 
+def test_what_else_the_rule_is_given() -> None:
+    W = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = _Momentum([W], lr=0.1, prefactor=False)
+    gradients = [torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0])]
+    weights, mean = np.array([3.0, 4.0]), np.zeros(2)
+    for g in gradients:
+        W.grad = g
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * g.numpy()
+        weights = weights - 0.1 * np.linalg.norm(weights) / np.linalg.norm(mean) * mean
+    np.testing.assert_allclose(W.detach(), weights, rtol=1e-6)
+
+    data = load_data("mnist", examples=50)
+    spec = PerceptronSpec(widths=(784, 10), activation="relu", biases=(False,))
+    training = Stepped(spec, data.x, data.y, batch_size=5, seed=0)
+    training.draw()
+    closure, before = _redrawing(training), training.batch
+    closure()
+    assert training.batch is before
+    closure()
+    assert training.batch is not before
+
+
 def test_limit_echo_to_its_end(tmp_path: Path) -> None:
     result = run_study("limit-echo", "toy", tmp_path, seeds=1, jobs=1, formats=("png",))
     size = ECHOES["toy"]
     assert len(result.table) == 1 + 3 * 2 + 1 + 4 * 3 + 2 * 3
     assert {f"rule/1/full/{depth}/accuracy/middle" for depth in size.depths} < set(result.numbers)
-    assert "The rule with c = 0.5 and batches of 20" in result.answer
+    assert "By the rule with c = 0.5, which asks for a limit of 2 η" in result.answer
+    assert {f"{kind}/1/20/2/accuracy/low" for kind in ("momentum", "other-batch")} < set(result.numbers)
     assert "contradicted in" in result.answer
 
 
