@@ -97,7 +97,8 @@ class LimitEcho(Study):
         "For SGD limit and step are multiples of the gradient, for Fromage and LARS shares of each tensor's norm.",
         "Why the limit comes to the step (curvature that grows until it does) is not measured here: that is the study"
         " edge-of-stability. With cross-entropy curvature falls again as the data is fitted, and of a network that does"
-        " not train it does not grow: there SGD's steps meet no limit. More steps are not known.",
+        " not train it need not grow: there SGD's steps may meet no limit. More steps are not known.",
+        "The first time that a limit is near a switched step may be one of passing by.",
         "The rule's step cannot pass Lemma 2's limit, its cap, where its first steps mostly are: so it cannot be seen"
         " to go far up, and a part of the way down may be from that start.",
     )
@@ -317,8 +318,8 @@ def _of_steps_that_stay(title: str, own: xr.Dataset) -> str:
     ]
     met = int(_near(own["ratio"]).any("look").sum())
     return beside_paper(
-        f"By {title} the limit begins at {interval(own['ratio'].isel(look=0)).shown()} of the step in use and is near"
-        f" it at some time in {met} of {len(late)} runs; its median in the last half is: {'; '.join(parts)}. That"
+        f"By {title} the limit begins at {interval(own['ratio'].isel(look=0)).shown()} times the step in use and is"
+        f" near it at some time in {met} of {len(late)} runs; its median in the last half is: {'; '.join(parts)}. That"
         f" it is within a factor of {_NEAR:g} of the step there",
         ~_near(late).values,
         "runs",
@@ -344,7 +345,7 @@ def _of_the_rule(size: Preset, factor: float, found: xr.Dataset) -> str:
         capped = float((own["eta"].values >= 0.999 * caps[:, None]).mean())
         parts.append(
             f"{batch_in_words(batch)} {interval(_drift(own)).shown()} (at its cap at {capped:.0%} of looks; the limit"
-            f" is {interval(late).shown()} of η; accuracy by depth {_accuracies(size, own)})"
+            f" is {interval(late).shown()} η; accuracy by depth {_accuracies(size, own)})"
         )
     return (
         f"By the rule with c = {factor:g}, which asks for a limit of {number(1 / factor)} η, η changes from a quarter"

@@ -40,8 +40,8 @@ class MeasuredLimit:
     * c = 1 is near neutral: η falls slowly (compare CDAT, arXiv 2407.06183), and without a schedule there is no end.
     * c > 1 goes to the cap, 2^(1/L) − 1.
     * Along a running mean of gradients (momentum) it led to weights that are no numbers. So Fromage alone is taken.
-    * Slopes from another batch than the gradient's are no slopes of its descent, and make the limit smaller. So the
-      closure must give the same loss whenever it is called within a step: no dropout, no new batch.
+    * Slopes from another batch than the gradient's are not of its descent, and tell another limit. So the closure must
+      give the same loss whenever it is called within a step: no dropout, no new batch.
 
     The measuring leaves weights and gradients bit for bit as they were. It costs one gradient more every 20 steps.
     Buffers that the closure changes (running statistics of batch norm) are changed once more.
