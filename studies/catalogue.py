@@ -71,4 +71,12 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
+    "limit-echo": Entry(
+        "studies.limit_echo:LimitEcho",
+        "Is the measured step limit an echo of the step in use, and what comes of stepping by it?",
+    ),
+    "network-specific-rate": Entry(
+        "studies.network_specific_rate:NetworkSpecificRate",
+        "How near does Lemma 2's limit, which knows the depth alone, come to a rate that was searched for?",
+    ),
 }

@@ -20,9 +20,8 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.networks.transformer import TransformerSpec
 from probes.runs.optimizers import check_installed
-from studies.frame import Conclusion, Study, banded, interval
+from studies.frame import Conclusion, Coordinates, Study, banded, interval
 from studies.gan import GanSpec
-from studies.grid import Coordinates
 from studies.pieces import beside_paper, ends_by_name, runs_where
 from studies.rate_scan import RateScan
 from studies.tasks import SCORES, TASKS, TaskSizes, real_images_distance
