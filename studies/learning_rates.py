@@ -116,7 +116,8 @@ class LearningRates(Study):
         " nothing else is tuned: no weight decay, no bound on norms, no warm-up, and of the adversarial pair one rate"
         " for both. There Adam and LAMB go without momentum, as is usual.",
         "The Fréchet distance is that of MNIST's own classifier, not of Inception, and cannot be compared with"
-        " published ones, nor between presets, whose classifiers are trained for other numbers of steps. The pair is of perceptrons on 14 × 14 pixels.",
+        " published ones, nor between presets, whose classifiers are trained for other numbers of steps. The"
+        " pair is of perceptrons on 14 × 14 pixels.",
         "Each optimiser is compared with its own best. The rate that serves all tasks best is chosen by the same scores"
         " by which it is then judged.",
         "Perplexity counts characters of Python's documentation, which differs a little between versions; 1 is the best"
