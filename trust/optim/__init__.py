@@ -4,6 +4,7 @@
 * Nero: each neuron's weights turn on a sphere, balanced after every step
 * Madam: each weight is multiplied, so that none changes its sign
 * AGD: automatic gradient descent, whose step follows from depth, widths and gradients
+* weights: singular values capped, or the spectral norm set, after any optimiser's step
 
 The mathematics of a step is a function of tensors beside each. All take dense gradients of any floating-point
 precision, compute in float32 at least, and go on identically from a saved state.
@@ -13,6 +14,7 @@ from trust.optim.agd import AGD, agd_initialisation_
 from trust.optim.fromage import Fromage
 from trust.optim.madam import Madam, madam_step
 from trust.optim.nero import Nero, balanced, nero_step
+from trust.optim.weights import cap_singular_values_, normalise_spectral_norm_
 
 __all__ = [
     "AGD",
@@ -21,6 +23,8 @@ __all__ = [
     "Nero",
     "agd_initialisation_",
     "balanced",
+    "cap_singular_values_",
     "madam_step",
     "nero_step",
+    "normalise_spectral_norm_",
 ]
