@@ -67,4 +67,8 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
+    "lipschitz": Entry(
+        "studies.lipschitz:Lipschitz",
+        "How loose is a certified Lipschitz bound, and what does holding singular values in training do to it?",
+    ),
 }
