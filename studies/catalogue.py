@@ -71,4 +71,8 @@ STUDIES = {
         "studies.lipschitz:Lipschitz",
         "How loose is a certified Lipschitz bound, and what does holding singular values in training do to it?",
     ),
+    "perturbed-function": Entry(
+        "studies.perturbed_function:PerturbedFunction",
+        "How do functions and images change under layerwise noise, and does deep relative trust tell?",
+    ),
 }

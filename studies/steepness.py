@@ -87,7 +87,8 @@ def parts_of(network: Perceptron | CharTransformer) -> list[Part]:
         return [*(partial(_activated, network, layer) for layer in hidden), last]
 
     def head(h: Tensor) -> Tensor:
-        return nn.functional.linear(network.norm(h), network.characters.weight)
+        outputs: Tensor = nn.functional.linear(network.norm(h), network.characters.weight)
+        return outputs
 
     return [*network.blocks, head]
 
