@@ -18,8 +18,8 @@ __all__ = ["Field", "Sheet", "draw_fields", "plot_field", "plot_sheet"]
 
 _LIMIT = 1.5
 _HEIGHT, _ROOM = 0.86, 0.35  # inches of a field, and of titles above
-_NEGATIVE, _POSITIVE = "#08306b", "#7f2704"
-"""Of points: the dark ends of the fields' blue and orange."""
+_NEGATIVE, _POSITIVE = "#2d004b", "#7f3b08"
+"""Of points: the dark ends of the fields' purple and orange."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Sheet:
 
 
 def plot_field(field: Field, ax: Axes | None = None) -> Axes:
-    """Blue below zero and orange above, with the boundary between, and the points that it should tell apart."""
+    """Purple below zero and orange above, with the boundary between, and the points that it should tell apart."""
     ax = Figure().subplots() if ax is None else ax
     values = np.asarray(field.values, dtype=float)
     points, sides = np.asarray(field.points, dtype=float), np.asarray(field.sides)

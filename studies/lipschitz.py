@@ -18,7 +18,6 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from analysis.wording import number
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet, load_data
 from probes.networks.perceptron import Perceptron
@@ -146,7 +145,7 @@ class Lipschitz(Study):
         numbers: dict[str, float] = {}
         for (name, rule, target), cell in cells.items():
             called = "free" if rule == _FREE else f"{_RULES[rule][0]}, {target:g}"
-            shown = [cell[level].shown(3) for level in (*_LEVELS, "accuracy")]
+            shown = [*(_rounded(cell[level]).shown(3) for level in _LEVELS), cell["accuracy"].shown(3)]
             rows.append([_NETWORKS[name], called, *shown])
             of = rule if rule == _FREE else f"{rule}/{target:g}"
             numbers |= ends_by_name({f"{name}/{of}/{level}": one for level, one in cell.items()})
@@ -266,32 +265,41 @@ def _answer(size: Preset, cells: Cells, found: xr.Dataset) -> str:
     lines = []
     for name, called in _NETWORKS.items():
         free = cells[name, _FREE, math.inf]
+        whole, within, between = (
+            _gap(found, name, _FREE, math.inf, *levels)
+            for levels in (("certificate", "measured"), ("certificate", "product"), ("product", "measured"))
+        )
         lines.append(
-            f"{called}, trained freely: certified is a stretch of 10^{free['certificate'].shown(3)}, ascent finds"
-            f" 10^{free['found'].shown(3)}, and at {size.examples} held-out examples the Jacobian is at most"
-            f" 10^{free['measured'].shown(3)}. Of the {_gap(found, name, _FREE, math.inf, 'certificate', 'measured')}"
-            " orders of magnitude between certificate and examples"
-            f" {_gap(found, name, _FREE, math.inf, 'certificate', 'product')} are there because layers are not at their"
-            f" steepest at examples, and {_gap(found, name, _FREE, math.inf, 'product', 'measured')} because layers do"
-            " not stretch what the layers before stretched most."
+            f"{called}, trained freely: certified is a stretch of {_power(free['certificate'])}, ascent finds"
+            f" {_power(free['found'])}, and at {size.examples} held-out examples the Jacobian is at most"
+            f" {_power(free['measured'])}. Certificate and examples are {whole} orders of magnitude apart: {within}"
+            f" because layers are not at their steepest at examples, {between} because layers do not stretch most what"
+            " the layers before stretched most."
         )
         for rule, (held, _) in _RULES.items():
-            each = "; ".join(
-                f"c = {target:g}: 10^{cells[name, rule, target]['certificate'].shown(3)},"
-                f" {_gap(found, name, rule, target, 'certificate', 'measured')} above the examples and"
-                f" {_gap(found, name, rule, target, 'certificate', 'found')} above what is found, accuracy"
-                f" {cells[name, rule, target]['accuracy'].shown(3)}"
+            each = (
+                f"at {target:g}, {_power(cells[name, rule, target]['certificate'])} is certified,"
+                f" {_gap(found, name, rule, target, 'certificate', 'measured')} orders above the examples, with accuracy"
+                f" {cells[name, rule, target]['accuracy'].shown()}"
                 for target in size.targets
             )
-            lines.append(
-                f"{called}, {held} ({number(free['accuracy'].middle, 3)} is the free accuracy). {each}."
-            )
+            lines.append(f"{called}, {held}: {'; '.join(each)}. Freely it is {free['accuracy'].shown()}.")
     above = found["found"].values > found["certificate"].values
     lines.append(beside_paper("A certificate is never below what is found", above, "networks"))
     return "\n".join(lines)
 
 
+def _power(one: Interval) -> str:
+    """Of ten, by the median and the ends in log10."""
+    return f"10^{_rounded(one).shown(3)}"
+
+
+def _rounded(one: Interval) -> Interval:
+    """To two places behind the point: logarithms near zero have no digits of their own."""
+    return Interval(*(round(end, 2) + 0.0 for end in (one.low, one.middle, one.high)))
+
+
 def _gap(found: xr.Dataset, name: str, rule: str, target: float, above: str, below: str) -> str:
     """Orders of magnitude between two levels, seed by seed."""
     own = runs_where(found, network=name, rule=rule, target=target)
-    return interval(own[above].values - own[below].values).shown()
+    return _rounded(interval(own[above].values - own[below].values)).shown()
