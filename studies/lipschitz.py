@@ -119,7 +119,8 @@ class Lipschitz(Study):
         with torch.no_grad():
             accuracy = float((network(x[-held:]).argmax(-1) == y[-held:]).float().mean())
         network.double()
-        points = _inputs(network, x[-size.examples :])
+        few = x[-size.examples :]
+        points = few.double() if isinstance(network, Perceptron) else _embedded(network, few)
         parts = parts_of(network)
         each = np.array([steepness(parts, point[None]) for point in points])
         found = steepest_found(parts, points, steps=size.ascent, seed=seed)
@@ -206,10 +207,8 @@ def _train(
         hold()
 
 
-def _inputs(network: Perceptron | CharTransformer, x: Tensor) -> Tensor:
-    """What the certificate is about: pixels, or embeddings."""
-    if isinstance(network, Perceptron):
-        return x.double()
+def _embedded(network: CharTransformer, x: Tensor) -> Tensor:
+    """What a transformer's certificate is about, of characters (n, t)."""
     embedded: Tensor = network.characters(x) + network.positions.weight[: x.shape[1]]
     return embedded.detach()
 
@@ -279,8 +278,8 @@ def _answer(size: Preset, cells: Cells, found: xr.Dataset) -> str:
         for rule, (held, _) in _RULES.items():
             each = (
                 f"at {target:g}, {_power(cells[name, rule, target]['certificate'])} is certified,"
-                f" {_gap(found, name, rule, target, 'certificate', 'measured')} orders above the examples, with accuracy"
-                f" {cells[name, rule, target]['accuracy'].shown()}"
+                f" {_gap(found, name, rule, target, 'certificate', 'measured')} orders above the examples, with"
+                f" accuracy {cells[name, rule, target]['accuracy'].shown()}"
                 for target in size.targets
             )
             lines.append(f"{called}, {held}: {'; '.join(each)}. Freely it is {free['accuracy'].shown()}.")

@@ -149,7 +149,8 @@ def steepest_found(parts: Sequence[Part], x: Tensor, *, steps: int, seed: int) -
         one = size * place
         step = _FIRST_STEP * size * apart
         stretched = (_through(parts, one + step) - _through(parts, one)).flatten(1).norm(dim=1)
-        return stretched / step.flatten(1).norm(dim=1)
+        ratio: Tensor = stretched / step.flatten(1).norm(dim=1)
+        return ratio
 
     best, at, to = torch.zeros(len(starts), dtype=starts.dtype), starts.clone(), starts.clone()
     for step in range(steps + 1):
