@@ -17,6 +17,7 @@ from probes.networks.transformer import CharTransformer, TransformerSpec
 from studies.lipschitz import _embedded
 from studies.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
 from tests.studies.test_studies import numbers
+from trust import transmission
 
 
 def random_network(kind: str, seed: int, log10_size: float) -> tuple[nn.Module, Tensor]:
@@ -85,6 +86,24 @@ def test_linear_layers_in_closed_form() -> None:
     assert steepness(parts_of(network), x) == pytest.approx((3, 6))
     assert log10_certificate(network, 1) == pytest.approx(math.log10(6))
     assert steepest_found(parts_of(network), x, steps=0, seed=0) == pytest.approx(3)
+
+
+def test_a_transformers_certificate_by_hand() -> None:
+    """Every matrix twice an orthogonal one: two heads of ‖V‖ = 2, scores of 4/√2, inputs of norm 2g + ‖β‖ = 7."""
+    network = CharTransformer(TransformerSpec(vocabulary=5, context=3, width=4, heads=2, blocks=1)).double()
+    norm = network.get_submodule("blocks.0.attention_norm")
+    assert isinstance(norm, nn.LayerNorm)
+    with torch.no_grad():
+        for weight in matrices(network):
+            weight.copy_(2 * torch.eye(*weight.shape))
+        norm.weight.fill_(3.0)
+        norm.bias.copy_(torch.tensor([1.0, 0, 0, 0]))
+    steep = 1e-5**-0.5
+    head = 2 * (math.sqrt(3) + (1 + math.sqrt(3)) * 4 / math.sqrt(2) * 7**2)
+    attention = 2 * math.sqrt(2) * head * 3 * steep
+    mlp = transmission("gelu").beta * 2 * 2 * steep
+    expected = math.log10(1 + attention) + math.log10(1 + mlp) + math.log10(2 * steep)
+    assert log10_certificate(network, 3) == pytest.approx(expected, rel=1e-12)
 
 
 def test_positions_are_not_held() -> None:
