@@ -22,8 +22,7 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet, load_data
 from probes.networks.perceptron import Perceptron
 from probes.networks.transformer import CharTransformer, TransformerSpec
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from studies.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
 from trust.optim import cap_singular_values_, normalise_spectral_norm_

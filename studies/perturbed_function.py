@@ -24,9 +24,8 @@ from figures.panels import Panel, Series, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.evaluation.directions import noise_direction
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from studies.frame import Conclusion, Interval, Study, banded, interval
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.gan import GanSpec, train_gan
-from studies.grid import Coordinates
 from studies.pieces import beside_paper, ends_by_name, runs_where
 from studies.planar import PLANAR, planar_points
 from trust.distance import deep_relative_trust

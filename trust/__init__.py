@@ -55,6 +55,7 @@ from trust.descent import (
     lemma2_step_limit,
     log10_lemma2_step_limit,
     predicted_step_limit,
+    secant_step_limit,
 )
 from trust.distance import (
     deep_relative_trust,
@@ -153,6 +154,7 @@ __all__ = [
     "relative_perturbations",
     "response_bound",
     "sam_edge",
+    "secant_step_limit",
     "singular_values",
     "spectral_norm",
     "stable_rank",

@@ -144,6 +144,9 @@ def _in_short(value: Any) -> str:
         return ", ".join(f"{key}: {_in_short(one)}" for key, one in value.items())
     if isinstance(value, (tuple, list)):
         return ", ".join(_in_short(one) for one in value)
+    if is_dataclass(value):
+        parts = {field.name.replace("_", " "): getattr(value, field.name) for field in fields(value)}
+        return f"({'; '.join(f'{name} {_in_short(part)}' for name, part in parts.items())})"
     return "all" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor
@@ -62,9 +60,9 @@ def test_each_step_is_as_long_as_the_rate_says(monkeypatch: pytest.MonkeyPatch) 
 
     def watched(player: torch.optim.Optimizer, loss: Tensor) -> None:
         weights = [one for one in player.param_groups[0]["params"] if one.ndim == 2]
-        before = copy.deepcopy(weights)
+        before = [one.detach().clone() for one in weights]
         plain(player, loss)
-        moves.extend(float((w - b).norm() / b.norm()) for w, b in zip(weights, before, strict=True))
+        moves.extend(float((w - b).detach().norm() / b.norm()) for w, b in zip(weights, before, strict=True))
 
     monkeypatch.setattr(gan, "_descend", watched)
     train_gan(*dark_and_bright(), "fromage", 0.01, steps=6, seed=0, spec=SMALL)

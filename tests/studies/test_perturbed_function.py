@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from studies.grid import Grid
+from studies.frame.grid import Grid
 from studies.perturbed_function import PRESETS, PerturbedFunction, output_changes
 from studies.planar import PLANAR, planar_points
 from tests.studies.test_studies import numbers
