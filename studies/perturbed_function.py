@@ -96,6 +96,7 @@ class PerturbedFunction(Study):
         "All planar networks are trained alike, by settings chosen for what the networks learn, before any noise. They"
         " end at different losses and slopes: deep ones are nearly steps, as the maps show, and tanh that is saturated"
         " hides noise. Of networks at one loss, or of other activations, nothing is said.",
+        "The generator's change is of its outputs before the sigmoid, those of black pixels too; images are after it.",
         "Deep relative trust is a model of gradients in the paper; its product without a condition number is what the"
         " blog writes for outputs.",
     )
