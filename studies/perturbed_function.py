@@ -16,27 +16,21 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from analysis.wording import number
 from figures.fields import Field, Sheet, draw_fields
 from figures.panels import Panel, Series, numbers_of_panels
 from probes.data.dataset import DataSet
-from probes.evaluation.directions import noise_direction
-from probes.networks.perceptron import Perceptron, PerceptronSpec
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.gan import GanSpec, train_gan
+from studies.noise import noisy_outputs, output_changes
 from studies.pieces import beside_paper, ends_by_name, runs_where
-from studies.planar import PLANAR, planar_points
+from studies.planar import PLANAR, POINTS, planar_network, planar_points, planar_tensors
 from trust.distance import deep_relative_trust
-from trust.optim import Fromage, agd_initialisation_
 
-__all__ = ["PerturbedFunction", "Preset", "output_changes"]
+__all__ = ["PerturbedFunction", "Preset"]
 
 Floats = npt.NDArray[np.float64]
-_WIDTH, _BATCH, _POINTS = 16, 50, 500
-_RATE, _LAST = 0.03, 0.01
-"""Of Fromage, which falls to this share of it."""
 _GAN = "digits"
 _GAN_RATE = 0.01
 _ASKED = 0.2
@@ -113,13 +107,13 @@ class PerturbedFunction(Study):
         name, seed = str(run["points"]), int(run["seed"])
         if name == _GAN:
             return _digits(size, data, seed)
-        network = _trained(name, int(run["depth"]), size.steps, seed)
-        x, side = _tensors(name, seed, held_out=True)
-        change, outputs = output_changes(network, x, size.noise, size.draws, seed)
+        network = planar_network(name, depth=int(run["depth"]), steps=size.steps, seed=seed)
+        x, side = planar_tensors(name, seed, held_out=True)
+        change, outputs = output_changes(network, x, size.noise, draws=size.draws, seed=seed)
         clean = network(x).detach()
         places = torch.linspace(-1, 1, size.grid)
         grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), -1).reshape(-1, 2)
-        drawn = [_outputs(network, grid, eta, _draw_seed(seed, 0)) for eta in size.shown]
+        drawn = [noisy_outputs(network, grid, eta, seed=seed) for eta in size.shown]
         return xr.Dataset(
             {
                 "change": (("noise", "draw"), change),
@@ -163,71 +157,6 @@ class PerturbedFunction(Study):
 Cells = Mapping[tuple[str, int], xr.Dataset]
 
 
-def _tensors(name: str, seed: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
-    """Points (n, 2) and classes (n, 1)."""
-    points, side = planar_points(name, _POINTS, 2 * seed + held_out)
-    return torch.from_numpy(points).float(), torch.from_numpy(side).float()[:, None]
-
-
-def _trained(name: str, depth: int, steps: int, seed: int) -> Perceptron:
-    """By Fromage on the square loss, from orthogonal weights."""
-    widths = (2, *[_WIDTH] * depth, 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Perceptron(PerceptronSpec(widths, "tanh", biases=(True,) * (depth + 1)))
-        for weight in network.parameters():
-            if weight.ndim == 2:
-                agd_initialisation_(weight)
-    x, side = _tensors(name, seed)
-    optimizer = Fromage(network.parameters(), lr=_RATE)
-    falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, _LAST ** (1 / steps))
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        rows = torch.randint(len(x), (_BATCH,), generator=order)
-        loss = (network(x[rows]) - side[rows]).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        falling.step()
-    return network
-
-
-def _outputs(network: Perceptron, x: Tensor, eta: float, seed: int) -> Tensor:
-    """With noise of η of its own norm added to every tensor."""
-    frozen = {name: one.detach() for name, one in network.named_parameters()}
-    noise = noise_direction(frozen, list(frozen), seed=seed)
-    moved = {name: one + eta * noise[name] for name, one in frozen.items()}
-    with torch.no_grad():
-        found: Tensor = torch.func.functional_call(network, moved, (x,))
-    return found
-
-
-def _draw_seed(seed: int, draw: int) -> int:
-    return 1000 * seed + draw
-
-
-def output_changes(
-    network: Perceptron, x: Tensor, noise: tuple[float, ...], draws: int, seed: int
-) -> tuple[Floats, Tensor]:
-    """‖f̃ − f‖/‖f‖ over all inputs together (noise, draw), and f̃ itself (noise, draw, n, outputs).
-
-    Args:
-        network: which.
-        x: inputs (n, …).
-        noise: shares of each tensor's norm.
-        draws: of the noise; one is the same at each share but for its size.
-        seed: of them.
-    """
-    with torch.no_grad():
-        clean = network(x)
-    each = [
-        torch.stack([_outputs(network, x, eta, _draw_seed(seed, k)) for k in range(draws)]) for eta in noise
-    ]
-    outputs = torch.stack(each)
-    change = (outputs - clean).flatten(2).norm(dim=2) / clean.norm()
-    return change.double().numpy(), outputs
-
-
 def _digits(size: Preset, data: DataSet, seed: int) -> xr.Dataset:
     """Of the generator's outputs before the sigmoid; and an image of each class, by noise."""
     pixels = data.x.float().flatten(1)
@@ -235,13 +164,13 @@ def _digits(size: Preset, data: DataSet, seed: int) -> xr.Dataset:
         pixels, data.y, "fromage", _GAN_RATE, steps=size.gan_steps, seed=seed, spec=size.gan
     )
     chance = torch.Generator().manual_seed(seed)
-    labels = torch.arange(_POINTS) % generator.classes
-    x = generator.inputs(torch.randn(_POINTS, generator.latent, generator=chance), labels)
-    change, _ = output_changes(generator.perceptron, x, size.noise, size.draws, seed)
+    labels = torch.arange(POINTS) % generator.classes
+    x = generator.inputs(torch.randn(POINTS, generator.latent, generator=chance), labels)
+    change, _ = output_changes(generator.perceptron, x, size.noise, draws=size.draws, seed=seed)
     first = x[: generator.classes]
     images = np.array(
         [
-            torch.sigmoid(_outputs(generator.perceptron, first, eta, _draw_seed(seed, 0))).numpy()
+            torch.sigmoid(noisy_outputs(generator.perceptron, first, eta, seed=seed)).numpy()
             for eta in size.shown
         ]
     )
@@ -314,7 +243,7 @@ def _drawn(size: Preset, cells: Cells, panels: list[Panel | None]) -> Figure:
     ends = (size.depths[0], size.depths[-1])
     fields = []
     for name in PLANAR:
-        points, sides = planar_points(name, _POINTS, 0)
+        points, sides = planar_points(name, POINTS, 0)
         fields.append(
             [
                 Field(first[name, depth]["field"].sel(shown=eta), points, sides)

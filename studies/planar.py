@@ -1,4 +1,4 @@
-"""Points of the plane in two classes: the circle, checkerboard, spiral and blobs of TensorFlow Playground."""
+"""Points of the plane in two classes (circle, checkerboard, spiral, blobs: TensorFlow Playground's), and their networks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-__all__ = ["PLANAR", "planar_points"]
+from probes.networks.perceptron import Perceptron, PerceptronSpec
+from trust.optim import Fromage, agd_initialisation_
+
+__all__ = ["PLANAR", "POINTS", "planar_network", "planar_points", "planar_tensors"]
 
 Floats = npt.NDArray[np.float64]
+POINTS = 500
+"""That networks are trained on, and as many held out."""
+_WIDTH, _BATCH = 16, 50
+_RATE, _LAST = 0.03, 0.01
+"""Of Fromage, which falls to this share of it."""
 
 
 def _circle(rng: np.random.Generator, side: Floats) -> Floats:
@@ -57,3 +67,39 @@ def planar_points(name: str, count: int, seed: int) -> tuple[Floats, Floats]:
     """
     side = np.where(np.arange(count) % 2, 1.0, -1.0)
     return PLANAR[name](np.random.default_rng(seed), side), side
+
+
+def planar_tensors(name: str, seed: int, *, held_out: bool = False) -> tuple[Tensor, Tensor]:
+    """:data:`POINTS` points (n, 2) and their classes (n, 1), other ones where they are held out."""
+    points, side = planar_points(name, POINTS, 2 * seed + held_out)
+    return torch.from_numpy(points).float(), torch.from_numpy(side).float()[:, None]
+
+
+def planar_network(name: str, *, depth: int, steps: int, seed: int) -> Perceptron:
+    """A tanh network trained by Fromage on the square loss, from orthogonal weights.
+
+    Args:
+        name: of its points.
+        depth: hidden layers.
+        steps: of training.
+        seed: of points, weights and batches.
+    """
+    widths = (2, *[_WIDTH] * depth, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Perceptron(PerceptronSpec(widths, "tanh", biases=(True,) * (depth + 1)))
+        for weight in network.parameters():
+            if weight.ndim == 2:
+                agd_initialisation_(weight)
+    x, side = planar_tensors(name, seed)
+    optimizer = Fromage(network.parameters(), lr=_RATE)
+    falling = torch.optim.lr_scheduler.ExponentialLR(optimizer, _LAST ** (1 / steps))
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        rows = torch.randint(len(x), (_BATCH,), generator=order)
+        loss = (network(x[rows]) - side[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        falling.step()
+    return network

@@ -10,7 +10,8 @@ import torch
 
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from studies.frame.grid import Grid
-from studies.perturbed_function import PRESETS, PerturbedFunction, output_changes
+from studies.noise import output_changes
+from studies.perturbed_function import PRESETS, PerturbedFunction
 from studies.planar import PLANAR, planar_points
 from tests.studies.test_studies import numbers
 
@@ -45,7 +46,7 @@ def test_the_change_of_a_product_of_numbers() -> None:
     """F = w₃w₂w₁x: each factor is 1 ± η of its own, so that trust is reached where all grow."""
     network = Perceptron(PerceptronSpec((1,) * 4, "identity", biases=(False,) * 3)).double()
     x = torch.tensor([[1.0], [-3.0]], dtype=torch.float64)
-    change, outputs = output_changes(network, x, (0.1, 0.5), 30, 0)
+    change, outputs = output_changes(network, x, (0.1, 0.5), draws=30, seed=0)
     assert change.shape == (2, 30)
     assert outputs.shape == (2, 30, 2, 1)
     for eta, found in zip((0.1, 0.5), change, strict=True):
@@ -53,7 +54,7 @@ def test_the_change_of_a_product_of_numbers() -> None:
         each = np.abs(np.array(signs))
         assert np.abs(found[:, None] - each).min(1).max() < 1e-12
         assert found.max() == pytest.approx((1 + eta) ** 3 - 1, abs=1e-12)
-    other, _ = output_changes(network, x, (0.1,), 30, 1)
+    other, _ = output_changes(network, x, (0.1,), draws=30, seed=1)
     assert not np.array_equal(other[0], change[0])
 
 
