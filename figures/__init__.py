@@ -10,6 +10,7 @@ numbers it draws as a tidy table. One call from measurements to each figure: :mo
 * constants, and step limits: through training and across layers; the constants taken apart
 * comparison: runs side by side
 * panels: small multiples of a study's series, with bands over seeds
+* fields: functions of the plane and sheets of images, above a study's panels
 * alignment of layers' Jacobians, through training
 * certified labels: which provably do not change, along the slice
 * files: a figure with its numbers, or all figures of a report
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from figures.comparison import *
     from figures.constants import *
     from figures.curvature import *
+    from figures.fields import *
     from figures.figure1 import *
     from figures.network import *
     from figures.panels import *
@@ -67,7 +69,8 @@ _NAMES = {
     " plot_constants_across_layers numbers_of_constants_across_layers draw_constants numbers_of_constants",
     "comparison": "draw_compared_breakdown draw_compared_constants draw_compared_limits"
     " numbers_of_compared_breakdown numbers_of_compared_constants numbers_of_compared_limits",
-    "panels": "Panel Series draw_panels numbers_of_panels",
+    "panels": "Panel Series draw_panels numbers_of_panels plot_panels",
+    "fields": "Field Sheet draw_fields plot_field plot_sheet",
     "alignment": "draw_alignment numbers_of_alignment",
     "curvature": "draw_curvature numbers_of_curvature",
     "certified": "plot_certified_labels draw_certified_labels numbers_of_certified_labels",

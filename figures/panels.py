@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from figures import style
 from figures.legends import gathered_legend
 
-__all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels"]
+__all__ = ["Panel", "Series", "draw_panels", "numbers_of_panels", "plot_panels"]
 
 _MARKS = "os^DvPX*<>"
 _MOST_COLORS = 8
@@ -90,6 +90,29 @@ def draw_panels(
         same_heights: whether those of a row have one y axis.
     """
     columns = min(columns, len(panels))
+    width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
+    with style.context():
+        size = (width, -(-len(panels) // columns) * height + 0.5)
+        figure = Figure(figsize=size, layout="constrained")
+        gathered_legend(figure, plot_panels(figure, panels, columns=columns, same_heights=same_heights))
+    return figure
+
+
+def plot_panels(
+    figure: Figure | SubFigure,
+    panels: Sequence[Panel | None],
+    *,
+    columns: int = 2,
+    same_heights: bool = False,
+) -> list[Axes]:
+    """All panels in a grid on a figure or a part of one, in which all have one legend to be.
+
+    Args:
+        figure: that has nothing else in it.
+        panels: in the order of reading; None leaves a place empty.
+        columns: how many side by side.
+        same_heights: whether those of a row have one y axis.
+    """
     rows = -(-len(panels) // columns)
     drawn = [panel for panel in panels if panel is not None]
     labels = list(dict.fromkeys(one.label for panel in drawn for one in panel.series))
@@ -100,27 +123,23 @@ def draw_panels(
             for k, one in enumerate(panel.series):
                 places.setdefault(one.label, k)
     lines = list(dict.fromkeys(name for panel in drawn for name in (*panel.levels, *panel.places)))
-    width = style.COLUMN_WIDTH if columns == 1 else style.FULL_WIDTH
-    with style.context():
-        figure = Figure(figsize=(width, rows * height + 0.5), layout="constrained")
-        shared: Literal["row", "none"] = "row" if same_heights else "none"
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=shared).ravel()
-        palette = list(
-            style.category_colors([str(k) for k in range(max(places.values(), default=0) + 1)]).values()
-        )
-        colors = {label: palette[k % len(palette)] for label, k in places.items()}
-        marks = {label: _MARKS[k % len(_MARKS)] for label, k in places.items()}
-        greys = {name: str(0.15 + 0.45 * k / max(len(lines) - 1, 1)) for k, name in enumerate(lines)}
-        axes = []
-        for place, ax in enumerate(grid):
-            shown = panels[place] if place < len(panels) else None
-            if shown is None:
-                ax.set_axis_off()
-            else:
-                _draw(ax, shown, colors, marks, greys)
-                axes.append(ax)
-        gathered_legend(figure, axes)
-    return figure
+    shared: Literal["row", "none"] = "row" if same_heights else "none"
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=shared).ravel()
+    palette = list(
+        style.category_colors([str(k) for k in range(max(places.values(), default=0) + 1)]).values()
+    )
+    colors = {label: palette[k % len(palette)] for label, k in places.items()}
+    marks = {label: _MARKS[k % len(_MARKS)] for label, k in places.items()}
+    greys = {name: str(0.15 + 0.45 * k / max(len(lines) - 1, 1)) for k, name in enumerate(lines)}
+    axes = []
+    for place, ax in enumerate(grid):
+        shown = panels[place] if place < len(panels) else None
+        if shown is None:
+            ax.set_axis_off()
+        else:
+            _draw(ax, shown, colors, marks, greys)
+            axes.append(ax)
+    return axes
 
 
 def _draw(

@@ -71,6 +71,14 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
+    "lipschitz": Entry(
+        "studies.lipschitz:Lipschitz",
+        "How loose is a certified Lipschitz bound, and what does holding singular values in training do to it?",
+    ),
+    "perturbed-function": Entry(
+        "studies.perturbed_function:PerturbedFunction",
+        "How do functions and images change under layerwise noise, and does deep relative trust tell?",
+    ),
     "limit-echo": Entry(
         "studies.limit_echo:LimitEcho",
         "Is the measured step limit an echo of the step in use, and what comes of stepping by it?",

@@ -6,6 +6,7 @@
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
 * pattern, response: bounds that know which units are active, and a step along which cross-entropy provably falls
+* lipschitz: how far layer norm and attention can stretch a difference of inputs
 * residual_bounds: the same through skip connections, pooling and folded batch norm
 * structure: what a network computes, step by step, for premises and bounds to ask
 * paths: path norms of ReLU networks, and the bounds that they give
@@ -73,6 +74,7 @@ from trust.function_bounds import (
     log10_spectral_product_bound,
     log10_telescoped_bound,
 )
+from trust.lipschitz import attention_lipschitz, layer_norm_lipschitz, layer_norm_radius
 from trust.norms import (
     as_array,
     as_matrix,
@@ -112,6 +114,7 @@ __all__ = [
     "agd_step",
     "as_array",
     "as_matrix",
+    "attention_lipschitz",
     "condition_number",
     "curvature_step_limit",
     "deep_relative_trust",
@@ -119,6 +122,8 @@ __all__ = [
     "euclidean_distance",
     "frobenius_norm",
     "gd_edge",
+    "layer_norm_lipschitz",
+    "layer_norm_radius",
     "lemma1_bound",
     "lemma2_step_limit",
     "log10_agd_curvature_bound",

@@ -6,6 +6,7 @@
 * AGD: automatic gradient descent, whose step follows from depth, widths and gradients
 * half_lemma2_cosine, half_lemma2_schedule: Fromage's η from half of Lemma 2's limit down to zero
 * MeasuredLimit: Fromage's η from the step limit that is measured on the way
+* weights: singular values capped, or the spectral norm set, after any optimiser's step
 
 The mathematics of a step is a function of tensors beside each. All take dense gradients of any floating-point
 precision, compute in float32 at least, and go on identically from a saved state.
@@ -17,6 +18,7 @@ from trust.optim.madam import Madam, madam_step
 from trust.optim.measured_limit import MeasuredLimit
 from trust.optim.nero import Nero, balanced, nero_step
 from trust.optim.schedules import half_lemma2_cosine, half_lemma2_schedule, weight_count
+from trust.optim.weights import cap_singular_values_, normalise_spectral_norm_
 
 __all__ = [
     "AGD",
@@ -26,9 +28,11 @@ __all__ = [
     "Nero",
     "agd_initialisation_",
     "balanced",
+    "cap_singular_values_",
     "half_lemma2_cosine",
     "half_lemma2_schedule",
     "madam_step",
     "nero_step",
+    "normalise_spectral_norm_",
     "weight_count",
 ]
