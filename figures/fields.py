@@ -18,6 +18,7 @@ __all__ = ["Field", "Sheet", "draw_fields", "plot_field", "plot_sheet"]
 
 _LIMIT = 1.5
 _HEIGHT, _ROOM = 0.86, 0.35  # inches of a field, and of titles above
+_ACROSS = 5
 _NEGATIVE, _POSITIVE = "#2d004b", "#7f3b08"
 """Of points: the dark ends of the fields' purple and orange."""
 
@@ -98,7 +99,6 @@ def draw_fields(
     *,
     rows: Sequence[str],
     columns: Sequence[str],
-    groups: Sequence[str],
     sheet: Sheet,
     panels: Sequence[Panel | None],
     height: float = 1.7,
@@ -109,32 +109,29 @@ def draw_fields(
         fields: row by row.
         rows: what they are called.
         columns: what stands above each.
-        groups: what stands above them, each over as many.
         sheet: of images.
         panels: in the order of reading; None leaves a place empty.
         height: of a panel, in inches.
     """
     shape = np.asarray(sheet.images).shape
     side = style.FULL_WIDTH * 0.62
+    below = -(-len(panels) // _ACROSS)
     heights = [
         len(rows) * _HEIGHT + _ROOM,
         side * shape[0] * shape[2] / (shape[1] * shape[3]) + _ROOM,
-        -(-len(panels) // 5) * height + 0.6,
+        below * height + _ROOM,
     ]
     with style.context():
         figure = Figure(figsize=(style.FULL_WIDTH, sum(heights)), layout="constrained")
-        top, middle, bottom = figure.subfigures(3, 1, squeeze=False, height_ratios=heights)[:, 0]
-        each = len(columns) // len(groups)
-        for group, part in enumerate(top.subfigures(1, len(groups), squeeze=False)[0]):
-            part.suptitle(groups[group], fontsize=style.PAPER["axes.titlesize"])
-            grid = part.subplots(len(rows), each, squeeze=False)
-            for row, axes in enumerate(grid):
-                for column, ax in enumerate(axes):
-                    plot_field(fields[row][group * each + column], ax)
-                    if row == 0:
-                        ax.set_title(columns[group * each + column], fontsize=7)
-                    if column == 0 and group == 0:
-                        ax.set_ylabel(rows[row])
-        plot_sheet(sheet, middle.subplots())
-        gathered_legend(figure, plot_panels(bottom, panels, columns=5))
+        whole = figure.add_gridspec(3, 1, height_ratios=heights)
+        grid = whole[0].subgridspec(len(rows), len(columns)).subplots(squeeze=False)
+        for axes, called, row in zip(grid, rows, fields, strict=True):
+            for ax, field in zip(axes, row, strict=True):
+                plot_field(field, ax)
+            axes[0].set_ylabel(called)
+        for ax, called in zip(grid[0], columns, strict=True):
+            ax.set_title(called, fontsize=style.PAPER["xtick.labelsize"])
+        plot_sheet(sheet, figure.add_subplot(whole[1]))
+        rest = whole[2].subgridspec(below, _ACROSS).subplots(squeeze=False)
+        gathered_legend(figure, plot_panels(panels, [*rest.ravel()]))
     return figure

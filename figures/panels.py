@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from figures import style
 from figures.legends import gathered_legend
@@ -94,26 +94,22 @@ def draw_panels(
     with style.context():
         size = (width, -(-len(panels) // columns) * height + 0.5)
         figure = Figure(figsize=size, layout="constrained")
-        gathered_legend(figure, plot_panels(figure, panels, columns=columns, same_heights=same_heights))
+        shared: Literal["row", "none"] = "row" if same_heights else "none"
+        grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey=shared)
+        gathered_legend(figure, plot_panels(panels, [*grid.ravel()]))
     return figure
 
 
-def plot_panels(
-    figure: Figure | SubFigure,
-    panels: Sequence[Panel | None],
-    *,
-    columns: int = 2,
-    same_heights: bool = False,
-) -> list[Axes]:
-    """All panels in a grid on a figure or a part of one, in which all have one legend to be.
+def plot_panels(panels: Sequence[Panel | None], grid: Sequence[Axes]) -> list[Axes]:
+    """All panels on axes that there are, to have one legend; what is left of the axes is not seen.
 
     Args:
-        figure: that has nothing else in it.
         panels: in the order of reading; None leaves a place empty.
-        columns: how many side by side.
-        same_heights: whether those of a row have one y axis.
+        grid: as many axes or more.
+
+    Returns:
+        Those with a panel.
     """
-    rows = -(-len(panels) // columns)
     drawn = [panel for panel in panels if panel is not None]
     labels = list(dict.fromkeys(one.label for panel in drawn for one in panel.series))
     places = {label: k for k, label in enumerate(labels)}
@@ -123,8 +119,6 @@ def plot_panels(
             for k, one in enumerate(panel.series):
                 places.setdefault(one.label, k)
     lines = list(dict.fromkeys(name for panel in drawn for name in (*panel.levels, *panel.places)))
-    shared: Literal["row", "none"] = "row" if same_heights else "none"
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=shared).ravel()
     palette = list(
         style.category_colors([str(k) for k in range(max(places.values(), default=0) + 1)]).values()
     )

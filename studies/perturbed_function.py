@@ -256,8 +256,7 @@ def _drawn(size: Preset, cells: Cells, panels: list[Panel | None]) -> Figure:
     return draw_fields(
         fields,
         rows=[*PLANAR],
-        columns=[f"{eta:.0%}" for eta in size.shown] * 2,
-        groups=[_called(depth) for depth in ends],
+        columns=[f"depth {depth}\n{eta:.0%}" for depth in ends for eta in size.shown],
         sheet=Sheet(
             images.reshape(*images.shape[:2], side, side),
             [f"{eta:.0%}" for eta in size.shown],

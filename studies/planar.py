@@ -1,4 +1,4 @@
-"""Points of the plane in two classes (circle, checkerboard, spiral, blobs: TensorFlow Playground's), and their networks."""
+"""Points of the plane in two classes, as in TensorFlow Playground, and networks that tell them apart."""
 
 from __future__ import annotations
 

@@ -45,7 +45,6 @@ def test_all_together() -> None:
         [[field] * 4] * 2,
         rows=["one", "two"],
         columns=["0%", "50%"] * 2,
-        groups=["shallow", "deep"],
         sheet=Sheet(np.ones((2, 3, 4, 4)), ["0%", "50%"], "images"),
         panels=panels,
     )
