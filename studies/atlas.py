@@ -103,7 +103,7 @@ class Preset:
 _ALL = tuple(name for name, other in OTHERS.items() if other.packages)
 _LONGER = {"2-layer": 2000, "16-layer": 10000, "conv": 2000, "residual16": 2000, "char-transformer": 5000}
 PRESETS = {
-    "toy": Preset({"2-layer": 10}, ("stand-in",), 8, 50, 20, 1),
+    "toy": Preset({"2-layer": 100}, ("stand-in",), 8, 50, 20, 1),
     "quick": Preset(
         {"2-layer": 400, "16-layer": 2000, "conv": 200, "residual16": 100, "char-transformer": 200},
         _ALL, 64, 125, 64, 1,
@@ -452,6 +452,8 @@ def _who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list
             f" {alike['pairs']:.0f} of which all speak {number(alike['error'], 2)} orders, {_known(alike['rank'])}."
         )
     told = {name: scores[name] for name in PREDICTORS if name != "output" and scores[name]["pairs"]}
+    if not told:
+        return lines
     nearest = min(told, key=lambda name: told[name]["error"])
     ranks = {name: one["rank"] for name, one in told.items() if not math.isnan(one["rank"])}
     first = max(ranks, key=lambda name: ranks[name]) if ranks else None
