@@ -8,7 +8,7 @@ pruned and made noisy until the loss gives way, and several numbers say beforeha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,12 @@ from probes.networks.frozen_network import load_network
 from probes.networks.named import NAMED
 from probes.runs.training import TrainingSettings, train
 from probes.slices.slice import measure_slice
-from studies.frame import Conclusion, Study, interval
+from studies.frame import Conclusion, Interval, Study, interval
 from studies.grid import Coordinates
 from studies.levels import (
     GIVEN_WAY,
     PREDICTORS,
     RUNGS,
-    SAME,
     equal_perturbation,
     first_rise,
     is_known,
@@ -59,7 +58,12 @@ KINDS = {
     "prune": {"direction": "prune"},
     "filter-noise": {"direction": "filter-noise"},
 }
-_CALLED = {"quantize": "rounding", "quantize-channel": "by channel", "prune": "pruning", "filter-noise": "noise"}
+_CALLED = {
+    "quantize": "rounding",
+    "quantize-channel": "by channel",
+    "prune": "pruning",
+    "filter-noise": "noise",
+}
 _LADDER = {"quantize": (16.0, 6.0, 3.0), "prune": (10.0, 50.0, 90.0), "filter-noise": (1.0, 10.0, 100.0)}
 """The levels at which bounds are measured; between them and below they are interpolated."""
 QUANTITIES = (
@@ -166,7 +170,11 @@ class Atlas(Study):
         rows = _rows(size, found)
         table = [_HEADING, *(_row(*key, own) for key, own in rows.items())]
         table += [
-            [name, f"not installed: `pip install --no-deps {OTHERS[name].install}`", *[""] * (len(_HEADING) - 2)]
+            [
+                name,
+                f"not installed: `pip install --no-deps {OTHERS[name].install}`",
+                *[""] * (len(_HEADING) - 2),
+            ]
             for name in size.others
             if not is_installed(name) and not any(key[0] == name for key in rows)
         ]
@@ -206,7 +214,9 @@ def _training(size: Preset, name: str, data: DataSet, seed: int) -> TrainingSett
     )
 
 
-def _measured(network: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: str | None, seed: int) -> xr.Dataset:
+def _measured(
+    network: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: str | None, seed: int
+) -> xr.Dataset:
     """What one network gives."""
 
     def slice_of(settings: SliceSettings) -> xr.Dataset:
@@ -262,24 +272,28 @@ def _along(network: nn.Module, found: xr.Dataset) -> dict[str, float]:
         "accuracy": float(at_start[variables.ACCURACY]),
     }
     limits = step_limits(found).isel(checkpoint=0)
-    value |= {name: float(limits[name]) for name in ("lemma2", "calibrated", "curvature", "predicted", "measured")}
+    value |= {
+        name: float(limits[name]) for name in ("lemma2", "calibrated", "curvature", "predicted", "measured")
+    }
     constants = effective_constant(found).sel(eta=SMALL_ETA).isel(checkpoint=0)
     constants = constants.where(found[variables.IS_WEIGHT].values)
     if not bool(constants.notnull().any()):
         return value
-    layer = int(constants.fillna(-1).argmax())
+    layer = int(np.nanargmax(constants.values))
     change = found[variables.GRADIENT_CHANGE].sel(eta=SMALL_ETA).isel(checkpoint=0, layer=layer)
     value |= {"constant": float(constants[layer]), "breakdown": float(change)}
     apart = split(found)
     if apart is not None:
         factors = 10.0 ** apart["log10_factor"].isel(checkpoint=0, eta=0, layer=layer)
-        value |= dict(zip(("mean_example", "cancellation", "residuals"), factors.values.tolist(), strict=True))
+        value |= dict(
+            zip(("mean_example", "cancellation", "residuals"), factors.values.tolist(), strict=True)
+        )
     return value
 
 
 def _rows(size: Preset, found: xr.Dataset) -> dict[tuple[str, str], xr.Dataset]:
     there = set(found["network"].values.tolist())
-    rows = {}
+    rows: dict[tuple[str, str], xr.Dataset] = {}
     for name in (*size.own, *size.others):
         if name in there:
             own = found.isel(run=np.flatnonzero(found["network"].values == name))
@@ -297,48 +311,45 @@ _HEADING = [
 
 
 def _row(name: str, stage: str, own: xr.Dataset) -> list[str]:
-    cell = {quantity: interval(own["value"].sel(quantity=quantity)) for quantity in QUANTITIES}
+    cell: dict[str, Interval] = {
+        quantity: interval(own["value"].sel(quantity=quantity)) for quantity in QUANTITIES
+    }
     share = interval(own["value"].sel(quantity="loss") / own["value"].sel(quantity="chance"))
     cut_off = "≥ " if cell["breakdown"].high >= ORDER_ONE else ""
-    slack = ", ".join(_or_dash(cell[f"slack_{rung}"].shown()) for rung in RUNGS)
-    ways = [_or_dash(interval(own["given_way"].sel(kind=kind)).shown()) for kind in KINDS]
+    slack = ", ".join(cell[f"slack_{rung}"].shown() for rung in RUNGS)
+    ways = [interval(own["given_way"].sel(kind=kind)).shown() for kind in KINDS]
     is_own = name in _OWN
     return [
         f"{name}, {stage}" if is_own else f"{name}: {OTHERS[name].title}",
         f"{int(cell['weights'].middle):,}",
         f"{cell['depth'].middle:.0f}",
         share.shown(),
-        cut_off + _or_dash(cell["constant"].shown()),
-        " × ".join(_or_dash(cell[part].shown()) for part in ("mean_example", "cancellation", "residuals")),
+        cut_off + cell["constant"].shown(),
+        " × ".join(cell[part].shown() for part in ("mean_example", "cancellation", "residuals")),
         cell["lemma2"].shown(),
-        *(_or_dash(cell[part].shown()) for part in ("calibrated", "curvature", "predicted", "measured")),
+        *(cell[part].shown() for part in ("calibrated", "curvature", "predicted", "measured")),
         slack if slack != ", ".join(["–"] * len(RUNGS)) else "not applicable",
         *ways,
         f"`probe train {_OWN[name]}`" if is_own else f"`python -m studies.others {name}`",
     ]
 
 
-def _or_dash(text: str) -> str:
-    return "–" if text in ("nan", "NaN", "") else text
-
-
-def _pairs(rows: Rows) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+def _pairs(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Over networks as trained and kinds, medians over seeds: log10 of the measured r̄, and of the predicted."""
-    measured, told, keys = [], [], []
-    for (name, stage), own in rows.items():
+    measured, told = [], []
+    for (_, stage), own in rows.items():
         if stage != "trained":
             continue
         for kind in KINDS:
             at = own.sel(kind=kind)
             measured.append(interval(at["given_way"]).middle)
             told.append([interval(at["predicted"].sel(predictor=one)).middle for one in PREDICTORS])
-            keys.append((name, kind))
-    return np.log10(np.array(measured)), np.log10(np.array(told).reshape(-1, len(PREDICTORS))), keys
+    return np.log10(np.array(measured)), np.log10(np.array(told).reshape(-1, len(PREDICTORS)))
 
 
 def _scores(rows: Rows) -> dict[str, dict[str, float]]:
     """Of each predictor over all pairs that it speaks of, and over those of which all speak (``…/same``)."""
-    measured, told, _ = _pairs(rows)
+    measured, told = _pairs(rows)
     alike = np.isfinite(measured) & np.isfinite(told).all(1)
     scores = {}
     for k, name in enumerate(PREDICTORS):
@@ -354,62 +365,77 @@ def _scores(rows: Rows) -> dict[str, dict[str, float]]:
     return scores
 
 
-def _group(size: Preset, name: str, stage: str) -> str:
-    return stage if name in size.own else "others"
-
-
 def _panels(size: Preset, rows: Rows) -> list[Panel]:
+    def middles(own: list[xr.Dataset], quantity: str) -> list[float]:
+        return [interval(one["value"].sel(quantity=quantity)).middle for one in own]
+
     def points(x: str, y: str) -> list[Series]:
+        """Of each group the networks."""
+        own = {group: _of(size, rows, group) for group in _GROUPS}
+        return [
+            Series(label, middles(own[group], x), middles(own[group], y), line="")
+            for group, label in _GROUPS.items()
+            if own[group]
+        ]
+
+    def ways(x: str) -> list[Series]:
+        """Of each group as trained where its losses give way, whatever is done."""
         found = []
-        for group, label in _GROUPS.items():
-            own = [one for (name, stage), one in rows.items() if _group(size, name, stage) == group]
-            if own:
-                middle = [[interval(one["value"].sel(quantity=q)).middle for one in own] for q in (x, y)]
-                found.append(Series(label, *middle, line=""))
+        for group in ("trained", "others"):
+            own = _of(size, rows, group)
+            y = [interval(one["given_way"].sel(kind=kind)).middle for one in own for kind in KINDS]
+            found.append(Series(_GROUPS[group], np.repeat(middles(own, x), len(KINDS)), y, line=""))
         return found
 
-    depths = np.geomspace(2, max(interval(one["value"].sel(quantity="depth")).high for one in rows.values()), 30)
+    depths = np.geomspace(2, max(middles(list(rows.values()), "depth")), 30)
     limit = [float(lemma2_step_limit(depth=one)) for one in depths]
-    lemma2 = Series("2^(1/L) − 1: Lemma 2, D = 1", depths, limit, line="--", mark=False)
+    lemma2 = Series("Lemma 2, D = 1", depths, limit, line="--", mark=False)
     either: dict[str, Any] = {"log_x": True, "log_y": True}
-    measured, told, keys = _pairs(rows)
-    L = [interval(rows[name, "trained"]["value"].sel(quantity="depth")).middle for name, _ in keys]
-    kinds = np.array([kind for _, kind in keys])
-    ways = [
-        Series(_CALLED[kind], np.array(L)[kinds == kind], 10 ** measured[kinds == kind], line="") for kind in KINDS
-    ]
+    measured, told = _pairs(rows)
     both = [
         Series(text, 10**measured, 10 ** told[:, k], line="")
         for k, (name, text) in enumerate(PREDICTORS.items())
-        if name not in ("same", "output")
+        if name in ("step limit", "trust", "telescoped")
     ]
     ends = [np.nanmin(10**measured), np.nanmax(10**measured)] if np.isfinite(measured).any() else [0.1, 1.0]
-    both.append(Series("where it gives way", ends, ends, line=":", mark=False))
+    both.append(Series("as measured", ends, ends, line=":", mark=False))
+    one = {"the paper's: 1": 1.0}
     return [
-        Panel("the constant", "depth L", "C", points("depth", "constant"), levels={"the paper's: 1": 1.0}, **either),
-        Panel("the constant", "weights", "C", points("weights", "constant"), levels={"the paper's: 1": 1.0}, **either),
+        Panel("the constant", "depth L", "C", points("depth", "constant"), levels=one, **either),
+        Panel("the constant", "weights", "C", points("weights", "constant"), levels=one, **either),
+        Panel("step limit", "depth L", "measured", [*points("depth", "measured"), lemma2], **either),
         Panel(
-            "step limit along the gradient", "depth L", "measured", [*points("depth", "measured"), lemma2], **either
+            "where the loss gives way",
+            "depth L",
+            "relative perturbation r̄",
+            [*ways("depth"), lemma2],
+            **either,
         ),
-        Panel("where the loss gives way", "depth L", "r̄, trained networks", [*ways, lemma2], **either),
+        Panel("where the loss gives way", "weights", "relative perturbation r̄", ways("weights"), **either),
         Panel("the same, as predicted", "r̄ measured", "r̄ predicted", both, **either),
     ]
+
+
+def _of(size: Preset, rows: Rows, group: str) -> list[xr.Dataset]:
+    """The networks of a group."""
+    return [own for (name, stage), own in rows.items() if (stage if name in size.own else "others") == group]
 
 
 def _like_the_paper(size: Preset, rows: Rows) -> list[str]:
     """Whether others' networks are like the paper's claims, and like ours."""
     lines = []
     for group, label in _GROUPS.items():
-        own = [one for (name, stage), one in rows.items() if _group(size, name, stage) == group]
-        middle = {q: np.array([interval(one["value"].sel(quantity=q)).middle for one in own]) for q in QUANTITIES}
+        own = _of(size, rows, group)
+        middle = {
+            q: np.array([interval(one["value"].sel(quantity=q)).middle for one in own]) for q in QUANTITIES
+        }
         if not own:
             lines.append("No network that others trained is installed.")
             continue
         C, limit = interval(middle["constant"]), interval(middle["measured"] / middle["lemma2"])
-        at = "" if len(own) == 1 else f" (L from {min(middle['depth']):.0f} to {max(middle['depth']):.0f})"
         lines.append(
-            f"{len(own)} networks {label}{at}: C is {C.shown()}, and the measured step limit {limit.shown()} times"
-            " Lemma 2's."
+            f"Networks {label} ({len(own)}, L from {min(middle['depth']):.0f} to {max(middle['depth']):.0f}): C is"
+            f" {C.shown()}, and the measured step limit {limit.shown()} times Lemma 2's."
         )
         lines.append(
             beside_paper(
@@ -433,7 +459,7 @@ def _like_the_paper(size: Preset, rows: Rows) -> list[str]:
 
 
 def _who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list[str]:
-    measured, _, _ = _pairs(rows)
+    measured, _ = _pairs(rows)
     never = int(np.isnan(measured).sum())
     lines = [
         f"The loss gives way (rises by {GIVEN_WAY:.0%} of chance's) at r̄ ="
@@ -447,9 +473,10 @@ def _who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list
             continue
         side = "later" if own["bias"] > 0 else "earlier"
         lines.append(
-            f"* {text}: off by {number(own['error'], 2)} orders of magnitude in the median, {number(abs(own['bias']), 2)}"
-            f" {side} than it does, Spearman's correlation {_known(own['rank'])} ({own['pairs']:.0f} pairs); over the"
-            f" {alike['pairs']:.0f} of which all speak {number(alike['error'], 2)} orders, {_known(alike['rank'])}."
+            f"* {text}: off by {number(own['error'], 2)} orders of magnitude in the median,"
+            f" {number(abs(own['bias']), 2)} {side} than it does, Spearman's correlation {number(own['rank'], 2)}"
+            f" ({own['pairs']:.0f} pairs); over the {alike['pairs']:.0f} of which all speak"
+            f" {number(alike['error'], 2)} orders, {number(alike['rank'], 2)}."
         )
     told = {name: scores[name] for name in PREDICTORS if name != "output" and scores[name]["pairs"]}
     if not told:
@@ -462,10 +489,6 @@ def _who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list
         + (f"The one that orders best is: {PREDICTORS[first]}." if first else "None orders them.")
     )
     return lines
-
-
-def _known(value: float) -> str:
-    return "not known" if math.isnan(value) else number(value, 2)
 
 
 def _unread() -> list[str]:

@@ -19,7 +19,16 @@ from trust.claims.quantities import depth, log10_trust
 from trust.descent import lemma2_step_limit
 from trust.structure import parse_structure
 
-__all__ = ["GIVEN_WAY", "PREDICTORS", "RUNGS", "equal_perturbation", "first_rise", "is_known", "predicted", "reaches"]
+__all__ = [
+    "GIVEN_WAY",
+    "PREDICTORS",
+    "RUNGS",
+    "equal_perturbation",
+    "first_rise",
+    "is_known",
+    "predicted",
+    "reaches",
+]
 
 Floats = npt.NDArray[np.float64]
 

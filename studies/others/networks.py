@@ -300,5 +300,10 @@ def efficientnet_lite2() -> nn.Module:
 def stand_in() -> nn.Module:
     """A small one of nobody's, with which all is tried where no package is installed."""
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 9, 16), nn.ReLU(), nn.Linear(16, 4)
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 9, 16),
+        nn.ReLU(),
+        nn.Linear(16, 4),
     )
