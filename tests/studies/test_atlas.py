@@ -52,7 +52,9 @@ def linear() -> nn.Sequential:
 
 
 def test_levels_are_on_the_axis_of_equal_perturbations() -> None:
-    settings = probes.SliceSettings(direction="filter-noise", levels=(1, 10, 100), limit=False, curvature=None)
+    settings = probes.SliceSettings(
+        direction="filter-noise", levels=(1, 10, 100), limit=False, curvature=None
+    )
     found = measure_slice(linear(), torch.eye(3), torch.arange(3), settings=settings)
     np.testing.assert_allclose(equal_perturbation(found), [0, 0.01, 0.1, 1], rtol=1e-5)
     assert is_known(found)
@@ -144,7 +146,9 @@ def test_inputs_are_what_they_are_said_to_be() -> None:
     tone = np.sin(2 * np.pi * 1000 * np.arange(3200) / 16000)[None]
     frames = mel_frames(tone, bands=40)[0]
     assert frames.shape == (21, 40)
-    mels = np.linspace(0, 15 + 27 * math.log(8) / math.log(6.4), 42)[1:-1]  # 15 mels a kHz, then 27 for a factor 6.4
+    mels = np.linspace(0, 15 + 27 * math.log(8) / math.log(6.4), 42)[
+        1:-1
+    ]  # 15 mels a kHz, then 27 for a factor 6.4
     assert abs(int(frames[10].argmax()) - int(np.abs(mels - 15).argmin())) <= 1
 
 
