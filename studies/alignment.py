@@ -31,8 +31,7 @@ from probes.networks.kinds import build
 from probes.networks.perceptron import PerceptronSpec
 from probes.networks.structure import read_structure
 from probes.runs.training import TrainingSettings, train
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import ends_by_name, runs_where
 from studies.statistics import power_law, rank_correlation
 from trust import measurements as variables

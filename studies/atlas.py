@@ -29,8 +29,7 @@ from probes.networks.frozen_network import load_network
 from probes.networks.named import NAMED
 from probes.runs.training import TrainingSettings, train
 from probes.slices.slice import measure_slice
-from studies.frame import Conclusion, Interval, Study, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, interval
 from studies.levels import (
     GIVEN_WAY,
     PREDICTORS,

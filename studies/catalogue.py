@@ -50,6 +50,10 @@ STUDIES = {
         "studies.optimisers:Optimisers",
         "How far, which way and how well do optimisers step, in the units of deep relative trust?",
     ),
+    "learning-rates": Entry(
+        "studies.learning_rates:LearningRates",
+        "Does one rate serve every task, by SGD, Adam, LARS, LAMB and Fromage (Figure 4)?",
+    ),
     "alignment": Entry(
         "studies.alignment:Alignment",
         "Do layers' Jacobians align as sharpness rises, what has that to do with a bound's slack, and is it a power of"
@@ -66,6 +70,14 @@ STUDIES = {
     "lyapunov": Entry(
         "studies.lyapunov:Lyapunov",
         "Do finite-time Lyapunov exponents early in training predict the loss it ends with?",
+    ),
+    "limit-echo": Entry(
+        "studies.limit_echo:LimitEcho",
+        "Is the measured step limit an echo of the step in use, and what comes of stepping by it?",
+    ),
+    "network-specific-rate": Entry(
+        "studies.network_specific_rate:NetworkSpecificRate",
+        "How near does Lemma 2's limit, which knows the depth alone, come to a rate that was searched for?",
     ),
     "atlas": Entry(
         "studies.atlas:Atlas",

@@ -23,8 +23,7 @@ from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron
 from trust import measurements as variables
 from trust.descent import lemma2_step_limit

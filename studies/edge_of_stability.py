@@ -23,8 +23,7 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.optimizers import check_installed
 from probes.runs.training_settings import TrainingSettings
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import ends_by_name, perceptron, runs_where
 from studies.trajectory import Follower, even_steps, follow, ratio_from_crossing
 from trust.edge import adam_edge, gd_edge, sam_edge

@@ -24,8 +24,7 @@ from probes.runs.results import load
 from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10_trust, perturbed

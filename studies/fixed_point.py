@@ -20,8 +20,7 @@ from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.runs.training import TrainingSettings, train
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import ends_by_name, perceptron, runs_where
 
 __all__ = ["PRESETS", "FixedPoint", "Preset"]

@@ -19,8 +19,7 @@ import xarray as xr
 from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.training_settings import TrainingSettings
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import ends_by_name, perceptron, runs_where
 from studies.statistics import rank_correlation
 from studies.trajectory import Follower

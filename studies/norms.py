@@ -25,8 +25,7 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.networks.kinds import build
 from probes.runs.training import TrainingSettings, train
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
 from trust.optim import Fromage
 

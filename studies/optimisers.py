@@ -22,8 +22,7 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.networks.kinds import build
 from probes.runs.optimizers import LOOKING, make_optimizer, rate_of
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import ends_by_name, perceptron, runs_where
 from trust.descent import lemma1_bound
 from trust.optim import agd_initialisation_

@@ -1,4 +1,4 @@
-"""What several studies are made of: perceptrons, slices of what is asked for alone, runs and numbers by name."""
+"""What several studies are made of: perceptrons, rates, slices of what is asked for alone, runs and numbers by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probes.measures.settings import SliceSettings
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import Interval
 
-__all__ = ["bare_slice", "beside_paper", "ends_by_name", "perceptron", "runs_where"]
+__all__ = ["bare_slice", "beside_paper", "dropped_rate", "ends_by_name", "perceptron", "runs_where"]
 
 
 def perceptron(
@@ -40,6 +40,11 @@ def bare_slice(etas: npt.NDArray[np.float64], **more: Any) -> SliceSettings:
     without |= dict.fromkeys(("limit", "spot_check", "ladder"), False)
     without["curvature"] = None
     return SliceSettings(**{"etas": etas, "etas_at_once": 1, **without, **more})
+
+
+def dropped_rate(rate: float, step: int, steps: int) -> float:
+    """The rate at a step of so many: constant, and a tenth in the last sixth, as Fromage's authors train their GAN."""
+    return rate if step < steps - steps // 6 else rate / 10
 
 
 def runs_where(found: xr.Dataset, **coordinates: str | float) -> xr.Dataset:

@@ -27,8 +27,7 @@ from probes.measures.settings import SliceSettings
 from probes.networks.kinds import build
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import measure_slice
-from studies.frame import Conclusion, Interval, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
 from studies.pieces import beside_paper, ends_by_name, runs_where
 from trust.optim import Fromage
 

@@ -1,7 +1,7 @@
 """The mathematics of deep relative trust: numbers and arrays in, numbers and arrays out.
 
 * norms: Frobenius and spectral norms, condition numbers, relative norms
-* activations: activation functions by name, and their transmission constants α and β
+* activations: activation functions by name, their transmission constants α and β, and how curved they are
 * distance: deep relative trust D(r) = ∏(1 + r_k) − 1, and distances between two networks
 * theorem1: bounds on the change of a network's output and of its layers' Jacobians
 * function_bounds: bounds on the change of the output from spectral norms and from what passes through
@@ -11,6 +11,7 @@
 * paths: path norms of ReLU networks, and the bounds that they give
 * descent: Lemma 1, Lemma 2's step limits, the curvature's, and one predicted from a gradient
 * edge: the curvature at which gradient descent, Adam and SAM leave a quadratic's minimum
+* modular_norm: masses, sensitivities and how sharp a composition of layers is, by recursion
 * optim: the optimisers Fromage, Nero, Madam and AGD (the only part that needs torch, imported on first use)
 
 Functions take NumPy arrays, labelled arrays, CPU and GPU tensors alike and compute in float64; where a
@@ -43,6 +44,7 @@ from trust.activations import (
     Activation,
     Transmission,
     activation,
+    activation_curvature,
     modelled_transmission,
     transmission,
 )
@@ -52,6 +54,7 @@ from trust.descent import (
     lemma2_step_limit,
     log10_lemma2_step_limit,
     predicted_step_limit,
+    secant_step_limit,
 )
 from trust.distance import (
     deep_relative_trust,
@@ -104,6 +107,7 @@ __all__ = [
     "Stage",
     "Transmission",
     "activation",
+    "activation_curvature",
     "adam_edge",
     "agd_step",
     "as_array",
@@ -145,6 +149,7 @@ __all__ = [
     "relative_perturbations",
     "response_bound",
     "sam_edge",
+    "secant_step_limit",
     "singular_values",
     "spectral_norm",
     "stable_rank",

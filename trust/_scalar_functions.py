@@ -105,6 +105,11 @@ def leaky_relu(slope: float) -> tuple[Function, Function]:
     return lambda x: np.where(x > 0, x, slope * x), lambda x: np.where(x > 0, 1.0, slope)
 
 
+def scaled_relu(scale: float) -> tuple[Function, Function]:
+    """ReLU times a number."""
+    return lambda x: scale * np.maximum(x, 0.0), lambda x: np.where(x > 0, scale, 0.0)
+
+
 def elu(alpha: float, *, scale: float = 1.0, width: float = 1.0) -> tuple[Function, Function]:
     """scale·x on the right, scale·alpha·(e^(x/width) − 1) on the left: ELU, CELU (width = alpha) and SELU."""
 

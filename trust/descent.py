@@ -128,13 +128,41 @@ def curvature_step_limit(*, slope: Numbers, curvature: Numbers) -> Array:
     return plain(np.where(first < 0, limit, 0.0))
 
 
+def secant_step_limit(*, slope: Numbers, eta: Numbers, slope_there: Numbers) -> Array:
+    """2η 𝓛'(0) / (𝓛'(0) − 𝓛'(η)): where a quadratic with these two slopes is back at its start.
+
+    The curvature that was met on the way, kinks and all, in the place of 𝓛''(0); exact for a quadratic loss.
+
+    0 where 𝓛'(0) is not negative; else infinite where the slope does not grow.
+
+    Args:
+        slope: 𝓛'(0) along the slice, loss per unit step; arguments broadcast.
+        eta: η > 0.
+        slope_there: 𝓛'(η).
+
+    Raises:
+        ValueError: if an argument is NaN, or an η is not positive.
+    """
+    first, at, second = np.broadcast_arrays(
+        without_nan(slope, name="slope"),
+        nonnegative(eta, name="eta"),
+        without_nan(slope_there, name="slope_there"),
+    )
+    if (at == 0).any():
+        raise ValueError("eta must be positive")
+    with np.errstate(all="ignore"):
+        # halved rather than doubled: it cannot overflow
+        limit = np.where(second > first, at * (-first / (second / 2 - first / 2)), np.inf)
+    return plain(np.where(first < 0, limit, 0.0))
+
+
 def predicted_step_limit(*, slope: Numbers, eta: Numbers, rise: Numbers, slope_there: Numbers) -> Array:
     """Where the loss is back at its start, from its value and slope at one further η: an estimate, not a bound.
 
     The smaller of two estimates, each exact for a quadratic loss:
 
-    * the secant of the slope, 2η 𝓛'(0) / (𝓛'(0) − 𝓛'(η)): the curvature that was met on the way, kinks and all.
-      It is best at half the limit, and is not used where the loss has risen already.
+    * the secant of the slope (`secant_step_limit`). It is best at half the limit, and is not used where the loss has
+      risen already.
     * the power law: with q(η) = (𝓛(η) − 𝓛(0) − η𝓛'(0)) / (−η𝓛'(0)), which is 1 at the limit, log q is taken to be a
       straight line in log η, through the value and slope at η. Exact for every loss that is its tangent and a
       power of η; best near the limit, on either side of it.
@@ -162,8 +190,8 @@ def predicted_step_limit(*, slope: Numbers, eta: Numbers, rise: Numbers, slope_t
     if (at == 0).any():
         raise ValueError("eta must be positive")
     with np.errstate(all="ignore"):
-        growing = (second > first) & (change < 0)
-        secant = np.where(growing, at * (-first / (second / 2 - first / 2)), np.inf)
+        secant = secant_step_limit(slope=first, eta=at, slope_there=second)
+        secant = np.where(change < 0, secant, np.inf)
         tangent = at * -first
         quotient = 1 + change / tangent
         growth = (at * second - change) / tangent / quotient  # d log q / d log η

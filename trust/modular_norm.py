@@ -51,15 +51,18 @@ class NormedModule:
                 raise ValueError(f"{name} must be at least 0, got {value}")
 
 
-def linear_module(*, mass: float = 1.0) -> NormedModule:
+def linear_module(*, mass: float = 1.0, size: float = 1.0, reach: float = 1.0) -> NormedModule:
     """X ↦ Wx with ‖W‖ = √(d_in/d_out) ‖W‖₂, well-normed where ‖W‖ ≤ 1 and ‖x‖ ≤ 1: (0, 1, 0)-sharp.
 
+    Elsewhere (ours), where ‖W‖ ≤ size and ‖x‖ ≤ reach, reach·‖W‖ takes the norm's place: then ‖ΔW x‖ ≤ reach·‖ΔW‖, the
+    sensitivity is size, and ‖ΔW Δx‖ ≤ (1/reach) (reach·‖ΔW‖) ‖Δx‖.
+
     Raises:
-        ValueError: the mass is not positive.
+        ValueError: the mass or the reach is not positive, or the size is negative.
     """
-    if not mass > 0:
-        raise ValueError(f"mass must be positive, got {mass}")
-    return NormedModule(mass, 1.0, beta=1.0)
+    if not (mass > 0 and reach > 0):
+        raise ValueError(f"mass and reach must be positive, got {mass} and {reach}")
+    return NormedModule(mass, size, beta=1 / reach)
 
 
 def activation_module(*, lipschitz: float, curvature: float, width: int) -> NormedModule:

@@ -42,7 +42,7 @@ def parse_activation(spec: str) -> tuple[str, float | None]:
 
 
 def activation_function(spec: str) -> Callable[[Tensor], Tensor]:
-    """φ, elementwise: torch has nearly all of them by these very names.
+    """φ, elementwise: torch has nearly all of them by these very names; AGD's ReLU·√2 is ``scaled_relu``.
 
     Raises:
         InputError: as :func:`parse_activation`.
@@ -52,6 +52,8 @@ def activation_function(spec: str) -> Callable[[Tensor], Tensor]:
         return lambda z: z
     if name == "gelu_tanh":
         return partial(functional.gelu, approximate="tanh")
+    if name == "scaled_relu":
+        return lambda z: functional.relu(z) * (parameter or 0.0)
     function: Callable[..., Tensor] = getattr(functional, name)
     return function if parameter is None else lambda z: function(z, parameter)
 
@@ -69,7 +71,7 @@ def named_activation(function: str, args: tuple[Any, ...], kwargs: Mapping[str, 
         return "gelu_tanh" if kwargs.get("approximate", args[1] if len(args) > 1 else "") == "tanh" else name
     if name in ("clamp", "clip", "clamp_min"):
         return "relu" if _clamps_at_zero(args, kwargs) else None
-    if name not in DEFAULT_PARAMETERS or name in ("identity", "gelu_tanh"):
+    if name not in DEFAULT_PARAMETERS or name in ("identity", "gelu_tanh", "scaled_relu"):
         return None
     default = DEFAULT_PARAMETERS[name]
     if default is None:

@@ -78,7 +78,9 @@ def make_optimizer(
     return made
 
 
-def lamb(parameters: Iterable[torch.nn.Parameter], *, lr: float) -> torch.optim.Optimizer:
+def lamb(
+    parameters: Iterable[torch.nn.Parameter], *, lr: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Optimizer:
     """LAMB as published (arXiv 1904.00962) without weight decay, w ← w − η ‖w‖ u/‖u‖ with Adam's u, tensor by tensor.
 
     The library's defaults are another rule: steps are divided by 1 − β₁ᵗ though u's length cancels, ‖w‖ counts as 10
@@ -86,7 +88,7 @@ def lamb(parameters: Iterable[torch.nn.Parameter], *, lr: float) -> torch.optim.
     """
     from pytorch_optimizer import Lamb
 
-    made: torch.optim.Optimizer = Lamb(parameters, lr=lr, adam_debias=True, eps=1e-20)
+    made: torch.optim.Optimizer = Lamb(parameters, lr=lr, betas=betas, adam_debias=True, eps=1e-20)
     made.clamp = math.inf  # type: ignore[attr-defined]
     return made
 

@@ -12,8 +12,7 @@ import xarray as xr
 
 from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
-from studies.frame import Conclusion, Study, banded, interval
-from studies.grid import Coordinates
+from studies.frame import Conclusion, Coordinates, Study, banded, interval
 
 
 class Squares(Study):

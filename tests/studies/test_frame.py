@@ -17,11 +17,11 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
-import studies.grid
+import studies.frame.grid
 from probes.errors import InputError
 from probes.system.seals import sealed
 from studies.frame import find_study, interval, run_study
-from studies.grid import Grid
+from studies.frame.grid import Grid
 from tests.conftest import Probe
 
 MINE = Path(__file__).with_name("mine.py")
@@ -77,7 +77,7 @@ def test_who_makes_the_runs_makes_no_difference(tmp_path: Path) -> None:
     alone, several = run(tmp_path / "one", seeds=2), run(tmp_path / "two", seeds=2, jobs=2)
     assert alone == several
     processes = {
-        studies.grid._kept(path.parent)["threads"].item()  # type: ignore[index]
+        studies.frame.grid._kept(path.parent)["threads"].item()  # type: ignore[index]
         for path in (tmp_path / "two").glob("runs/*/found.json")
     }
     assert os.getpid() not in processes
@@ -119,7 +119,7 @@ def test_a_cluster_that_cannot_help_is_told(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_that_a_worker_does_not_see_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a worker does not see this folder"):
-        studies.grid._one(
+        studies.frame.grid._one(
             Grid(SQUARES, "quick", "mnist", tmp_path / "elsewhere"), {"number": 1, "seed": 0}, None
         )
 

@@ -11,11 +11,20 @@ import torch.nn.functional as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trust import KNOWN_ACTIVATIONS, Transmission, activation, modelled_transmission, transmission
+from trust import (
+    KNOWN_ACTIVATIONS,
+    Transmission,
+    activation,
+    activation_curvature,
+    modelled_transmission,
+    transmission,
+)
 
 TORCH = {
     "identity": lambda x: x,
     "relu": tf.relu,
+    "scaled_relu": lambda x: tf.relu(x) * 2**0.5,
+    "scaled_relu:-0.5": lambda x: tf.relu(x) * -0.5,
     "leaky_relu": tf.leaky_relu,
     "leaky_relu:0.1": lambda x: tf.leaky_relu(x, 0.1),
     "leaky_relu:3": lambda x: tf.leaky_relu(x, 3.0),
@@ -182,3 +191,23 @@ def test_bad_specs_are_refused_with_the_known_names(spec, message: str) -> None:
 def test_impossible_constants_are_refused(alpha: float, beta: float) -> None:
     with pytest.raises(ValueError, match="alpha"):
         Transmission(alpha, beta)
+
+
+@pytest.mark.parametrize("spec", TORCH)
+def test_the_curvature_is_the_slopes_lipschitz_constant(spec: str) -> None:
+    x = np.linspace(-8, 8, 160_001)
+    slopes = np.abs(np.diff(activation(spec).derivative(x)) / np.diff(x))
+    found = activation_curvature(spec)
+    if np.isinf(found):
+        # the derivative jumps at 0, by more than what 1e-4 of any curvature here would be
+        assert slopes.max() > 1e3
+    else:
+        # a quotient over 1e-4 is below the supremum by half of that times a third derivative of 6 at most
+        assert found * (1 - 4e-4) - 1e-9 <= slopes.max() <= found * (1 + 1e-9) + 1e-9
+
+
+def test_where_kinks_vanish_the_curvature_is_finite() -> None:
+    assert activation_curvature("leaky_relu:1") == 0
+    assert activation_curvature("elu:1.7") == activation_curvature("selu") == np.inf
+    with pytest.raises(ValueError, match="unknown activation"):
+        activation_curvature("swash")

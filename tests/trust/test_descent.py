@@ -18,6 +18,7 @@ from trust import (
     log10_lemma2_step_limit,
     log10_theorem1_constant,
     predicted_step_limit,
+    secant_step_limit,
 )
 
 
@@ -297,3 +298,16 @@ def test_prediction_refuses_what_is_no_number(name: str) -> None:
         predicted_step_limit(**(good | {name: np.nan}))
     with pytest.raises(ValueError, match="eta must be positive"):
         predicted_step_limit(**(good | {"eta": 0.0}))
+
+
+@pytest.mark.parametrize("eta", [1e-3, 0.2, 7.0])
+def test_secant_of_a_quadratic_is_its_limit(eta: float) -> None:
+    """𝓛' = −3 + 10 η is back at 𝓛(0) at 0.6, whatever η is looked at."""
+    assert secant_step_limit(slope=-3.0, eta=eta, slope_there=-3 + 10 * eta) == pytest.approx(0.6, rel=1e-11)
+
+
+def test_secant_without_growth_or_descent() -> None:
+    found = secant_step_limit(slope=[-1.0, -1.0, 0.0, 1.0], eta=0.1, slope_there=[-1.0, -2.0, 5.0, 5.0])
+    assert np.asarray(found).tolist() == [np.inf, np.inf, 0.0, 0.0]
+    with pytest.raises(ValueError, match="eta must be positive"):
+        secant_step_limit(slope=-1.0, eta=0.0, slope_there=1.0)

@@ -13,6 +13,21 @@ from trust.optim._stepping import Stepping, check_step_size, norm
 _OPTIONS = ("lr", "p_bound", "prefactor")
 
 
+def relative_direction(W: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """g/‖g‖_F and ‖W‖_F, whose product a relative step of 1 subtracts; g and 1 where either norm is zero.
+
+    Args:
+        W: weights of any shape.
+        gradient: g, of the same shape.
+    """
+    W_norm, g_norm = norm(W), norm(gradient)
+    # torch.where rather than a branch: the norms are never brought to the CPU.
+    relative = (W_norm > 0) & (g_norm > 0)
+    one = torch.ones_like(W_norm)
+    # Dividing before multiplying: ‖W‖/‖g‖ overflows for a tiny gradient, g/‖g‖ does not.
+    return gradient / torch.where(relative, g_norm, one), torch.where(relative, W_norm, one)
+
+
 class Fromage(Stepping):
     """W ← (1/√(1 + η²)) · [W − η (‖W‖_F / ‖g‖_F) g], tensor by tensor.
 
@@ -62,16 +77,11 @@ class Fromage(Stepping):
     def _update(
         self, W: torch.Tensor, gradient: torch.Tensor, *, lr: float, p_bound: float | None, prefactor: bool
     ) -> None:
-        W_norm, g_norm = norm(W), norm(gradient)
         if p_bound is not None and "initial_norm" not in self.state[W]:
-            self.state[W]["initial_norm"] = W_norm
+            self.state[W]["initial_norm"] = norm(W)
 
-        # torch.where rather than a branch: the norms are never brought to the CPU.
-        relative = (W_norm > 0) & (g_norm > 0)
-        one = torch.ones_like(W_norm)
-        # Dividing before multiplying: ‖W‖/‖g‖ overflows for a tiny gradient, g/‖g‖ does not.
-        direction = gradient / torch.where(relative, g_norm, one)
-        W.sub_(direction * (lr * torch.where(relative, W_norm, one)))
+        direction, size = relative_direction(W, gradient)
+        W.sub_(direction * (lr * size))
         if prefactor:
             W.mul_(1 / math.sqrt(1 + lr**2))
 
@@ -79,4 +89,5 @@ class Fromage(Stepping):
             initial_norm = self.state[W]["initial_norm"]
             now = norm(W)
             excess = (initial_norm > 0) & (now > p_bound * initial_norm)
+            one = torch.ones_like(now)
             W.mul_(torch.where(excess, p_bound * initial_norm / torch.where(excess, now, one), one))

@@ -56,7 +56,8 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     "--activation",
     default="relu",
     show_default=True,
-    help="relu, leaky_relu:0.1, tanh, gelu, silu, elu:1, softplus:1, identity, …; the last layer is linear.",
+    help="relu, leaky_relu:0.1, tanh, gelu, silu, elu:1, softplus:1, scaled_relu (√2 relu, as AGD's authors take),"
+    " identity, …; the last layer is linear.",
 )
 @click.option("--residual", is_flag=True, help="Hidden layers of equal width add their input.")
 @click.option(

@@ -17,6 +17,7 @@ def test_activations_are_those_of_torch() -> None:
     modules = {
         "identity": nn.Identity(),
         "relu": nn.ReLU(),
+        "scaled_relu": lambda z: 2**0.5 * torch.relu(z),
         "leaky_relu": nn.LeakyReLU(),
         "tanh": nn.Tanh(),
         "sigmoid": nn.Sigmoid(),
@@ -34,6 +35,7 @@ def test_activations_are_those_of_torch() -> None:
     for name, module in modules.items():
         assert torch.equal(make((1, 1, 1), name).activation(z), module(z)), name
     assert torch.equal(make((1, 1, 1), "leaky_relu:0.3").activation(z), nn.LeakyReLU(0.3)(z))
+    assert torch.equal(make((1, 1, 1), "scaled_relu:3").activation(z), 3 * torch.relu(z))
     assert torch.equal(make((1, 1, 1), "elu:2").activation(z), nn.ELU(2.0)(z))
 
 

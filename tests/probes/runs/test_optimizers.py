@@ -74,15 +74,15 @@ def signsgd() -> Rule:
     return lambda w, g, t: [a - ETA * np.sign(b) for a, b in zip(w, g, strict=True)]
 
 
-def adam() -> Rule:
-    update = moments(0.9, 0.999)
+def adam(beta1: float = 0.9) -> Rule:
+    update = moments(beta1, 0.999)
     return lambda w, g, t: [
         a - ETA * m / (np.sqrt(v) + 1e-8) for a, (m, v) in zip(w, update(g, t), strict=True)
     ]
 
 
-def lamb() -> Rule:
-    update = moments(0.9, 0.999)
+def lamb(beta1: float = 0.9) -> Rule:
+    update = moments(beta1, 0.999)
 
     def rule(w: Arrays, g: Arrays, t: int) -> Arrays:
         directions = [np.divide(m, np.sqrt(v), out=np.zeros_like(m), where=v > 0) for m, v in update(g, t)]
@@ -154,12 +154,13 @@ def muon() -> Rule:
 RULES = {rule.__name__: rule for rule in (fromage, lars, sgd, signsgd, adam, lamb, madam, nero, muon)}
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_ten_steps_are_the_formulas(name: str) -> None:
+@pytest.mark.parametrize(("name", "beta1"), [*((name, None) for name in RULES), ("adam", 0.0), ("lamb", 0.0)])
+def test_ten_steps_are_the_formulas(name: str, beta1: float | None) -> None:
     expected = weights()
-    rule = RULES[name]()
+    rule = RULES[name]() if beta1 is None else {"adam": adam, "lamb": lamb}[name](beta1)
+    more = {} if beta1 is None else {"betas": (beta1, 0.999)}
     parameters = [torch.nn.Parameter(torch.tensor(w)) for w in expected]
-    optimizer = make_optimizer(name, parameters, lr=ETA)
+    optimizer = make_optimizer(name, parameters, lr=ETA, **more)
     for t in range(1, STEPS + 1):
         g = gradients(t)
         after = rule(expected, g, t)

@@ -33,6 +33,8 @@ def test_the_claims_are_there_in_order() -> None:
         "certified-step",
         "slice-curvature",
         "predicted-limit",
+        "modular-sharpness",
+        "modular-sharpness-scaled",
         "euclidean-trust",
         "pattern-telescoped",
         "pattern-response",
@@ -62,7 +64,13 @@ def test_the_claims_are_there_in_order() -> None:
         assert claim.statement
         assert claim.left
     kinds = {
-        Kind.LEMMA: {"lemma1", "lemma2", "certified-step"},
+        Kind.LEMMA: {
+            "lemma1",
+            "lemma2",
+            "certified-step",
+            "modular-sharpness",
+            "modular-sharpness-scaled",
+        },
         Kind.MODEL: {"deep-relative-trust", "deep-relative-trust-fitted", "euclidean-trust"},
         Kind.RULE: {"lemma2-limit", "lemma2-with-constant", "lemma2-calibrated"},
         Kind.ESTIMATE: {"slice-curvature", "predicted-limit", "spectral-condition", "spectral-condition-step"}

@@ -8,12 +8,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
 
 import joblib
 import torch
@@ -25,11 +24,10 @@ from probes.system.callables import user_code
 from probes.system.files import make_folder, write_atomically
 from probes.system.seals import sealed, unsealed
 from probes.system.terminal import say
+from studies.frame.finding import find_study
+from studies.frame.study import Coordinates
 
-__all__ = ["Coordinates", "Grid", "check_cluster", "described", "of_users"]
-
-Coordinates: TypeAlias = Mapping[str, str | int | float]
-"""A run by the names and values that tell it from the others."""
+__all__ = ["Grid", "check_cluster", "described", "of_users"]
 
 _KEPT = "found.json"
 _ANSWER_WITHIN = 10.0  # seconds
@@ -158,8 +156,6 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
 
 def _one(grid: Grid, run: Coordinates, owner: int | None) -> Coordinates:
     """Make one run, in whatever process, by one thread, so that numbers do not depend on who shares the work."""
-    from studies.frame import find_study  # which needs the grid
-
     if owner is not None and os.getpid() != owner:
         _end_with(owner)
     study, _ = find_study(grid.study)
