@@ -45,6 +45,13 @@ PREDICTORS = {
     "spectral": "the spectral product on that is 1",
 }
 """What each of them takes for the place where a loss gives way."""
+KINDS = {
+    "quantize": {"direction": "quantize"},
+    "quantize-channel": {"direction": "quantize", "granularity": "channel"},
+    "prune": {"direction": "prune"},
+    "filter-noise": {"direction": "filter-noise"},
+}
+"""What is done to weights, as settings of a slice."""
 RUNGS = {"telescoped": "residual-telescoped", "spectral": "residual-spectral"}
 """The claims about the output that go through skip connections; on a chain they are the ones of chains."""
 

