@@ -122,6 +122,7 @@ class Atlas(Study):
         "Where a loss gives way was defined before looking, as were all thresholds: a tenth of chance's loss. Biases"
         " and norm layers stay as they are; those along the gradient move. Bounds are measured at three levels and"
         " interpolated.",
+        "Pairs of one network are not independent, which the bootstrap intervals of correlations do not know.",
         "The spectral product assumes that there are no biases: where there are, it is no bound, and stands here as a"
         " number that might predict.",
     )

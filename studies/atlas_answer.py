@@ -135,9 +135,12 @@ def scores_of(rows: Rows) -> dict[str, dict[str, float]]:
         own = np.isfinite(measured) & np.isfinite(told[:, k])
         for among, chosen in (("", own), ("/alike", alike)):
             error = told[chosen, k] - measured[chosen]
+            rank = rank_correlation(told[chosen, k], measured[chosen])
             scores[f"{name}{among}"] = {
                 "pairs": float(chosen.sum()),
-                "rank": rank_correlation(told[chosen, k], measured[chosen]).middle,
+                "rank": rank.middle,
+                "rank/low": rank.low,
+                "rank/high": rank.high,
                 "error": float(np.median(np.abs(error))) if chosen.any() else math.nan,
                 "bias": float(np.median(error)) if chosen.any() else math.nan,
             }
@@ -277,9 +280,9 @@ def who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list[
         side = "later" if own["bias"] > 0 else "earlier"
         lines.append(
             f"* {text}: off by {number(own['error'], 2)} orders of magnitude in the median,"
-            f" {number(abs(own['bias']), 2)} {side} than it does, Spearman's correlation {number(own['rank'], 2)}"
+            f" {number(abs(own['bias']), 2)} {side} than it does, Spearman's correlation {_correlation(own)}"
             f" ({own['pairs']:.0f} pairs); over the {alike['pairs']:.0f} of which all speak"
-            f" {number(alike['error'], 2)} orders, {number(alike['rank'], 2)}."
+            f" {number(alike['error'], 2)} orders, {_correlation(alike)}."
         )
     told = {name: scores[name] for name in PREDICTORS if name != "output" and scores[name]["pairs"]}
     if not told:
@@ -294,6 +297,10 @@ def who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list[
         + (f"The one that orders best is: {PREDICTORS[first]}." if first else "None orders them.")
     )
     return lines
+
+
+def _correlation(score: Mapping[str, float]) -> str:
+    return Interval(score["rank/low"], score["rank"], score["rank/high"]).shown()
 
 
 def unread() -> list[str]:

@@ -72,7 +72,7 @@ def test_the_atlas_says_what_its_slices_say(tmp_path: Path) -> None:
     done = run_study("atlas", "toy", tmp_path, seeds=2, jobs=1, formats=("png",))
     found = dict(done.numbers)
     rows = [("2-layer", "start"), ("2-layer", "trained"), ("stand-in", "trained")]
-    assert len(found) == len(rows) * len(QUANTITIES) + 2 * len(PREDICTORS) * 4
+    assert len(found) == len(rows) * len(QUANTITIES) + 2 * len(PREDICTORS) * 6
     assert found["stand-in/trained/weights"] == sum(p.numel() for p in OTHERS["stand-in"].make().parameters())
     assert (found["2-layer/trained/depth"], found["stand-in/trained/depth"]) == (2, 3)
     assert found["2-layer/trained/lemma2"] == pytest.approx(math.sqrt(2) - 1)
