@@ -87,4 +87,9 @@ STUDIES = {
         "studies.network_specific_rate:NetworkSpecificRate",
         "How near does Lemma 2's limit, which knows the depth alone, come to a rate that was searched for?",
     ),
+    "atlas": Entry(
+        "studies.atlas:Atlas",
+        "Do networks that others trained look like the paper's, and what tells beforehand how many bits, weights or"
+        " how much noise they can do without?",
+    ),
 }
