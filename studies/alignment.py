@@ -32,8 +32,8 @@ from probes.networks.perceptron import PerceptronSpec
 from probes.networks.structure import read_structure
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, runs_where
-from studies.statistics import power_law, rank_correlation
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.statistics import power_law, rank_correlation
 from trust import measurements as variables
 from trust.residual_bounds import log10_structure_lipschitz
 

@@ -24,7 +24,8 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import DivergedError, TrainingSettings, train
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron
+from studies.parts.conclusions import beside_paper, ends_by_name
+from studies.parts.networks import bare_slice, perceptron
 from trust import measurements as variables
 from trust.descent import lemma2_step_limit
 from trust.measurements import SMALL_ETA

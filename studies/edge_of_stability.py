@@ -24,8 +24,9 @@ from probes.data.dataset import DataSet
 from probes.runs.optimizers import check_installed
 from probes.runs.training_settings import TrainingSettings
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, perceptron, runs_where
-from studies.trajectory import Follower, even_steps, follow, ratio_from_crossing
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.networks import perceptron
+from studies.parts.trajectory import Follower, even_steps, follow, ratio_from_crossing
 from trust.edge import adam_edge, gd_edge, sam_edge
 
 __all__ = ["EdgeOfStability", "Preset"]

@@ -25,7 +25,8 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import bare_slice, beside_paper, ends_by_name, perceptron, runs_where
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.networks import bare_slice, perceptron
 from trust import measurements as variables
 from trust.claims.quantities import above_noise, log10_trust, perturbed
 

@@ -22,7 +22,7 @@ from probes.runs.run import measure_run
 from probes.runs.training import TrainingSettings, train
 from probes.system.terminal import say
 from studies.frame import Conclusion, Coordinates, Study, claim_study, interval
-from studies.pieces import beside_paper, ends_by_name, runs_where
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
 from trust import measurements as variables
 
 __all__ = ["PRESETS", "Figure1", "reproduce"]

@@ -21,7 +21,8 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, perceptron, runs_where
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.networks import perceptron
 
 __all__ = ["PRESETS", "FixedPoint", "Preset"]
 

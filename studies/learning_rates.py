@@ -21,10 +21,10 @@ from probes.data.dataset import DataSet
 from probes.networks.transformer import TransformerSpec
 from probes.runs.optimizers import check_installed
 from studies.frame import Conclusion, Coordinates, Study, banded, interval
-from studies.gan import GanSpec
-from studies.pieces import beside_paper, ends_by_name, runs_where
-from studies.rate_scan import RateScan
-from studies.tasks import SCORES, TASKS, TaskSizes, real_images_distance
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.gan import GanSpec
+from studies.parts.rate_scan import RateScan
+from studies.parts.tasks import SCORES, TASKS, TaskSizes, real_images_distance
 
 __all__ = ["LearningRates", "Preset"]
 

@@ -23,9 +23,10 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.optimizers import make_optimizer
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.limit_cases import TITLES, VARIANTS, Case, batch_in_words, case_of, in_words, named
-from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
-from studies.stepped import FARTHEST, Stepped
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.limit_cases import TITLES, VARIANTS, Case, batch_in_words, case_of, in_words, named
+from studies.parts.networks import perceptron
+from studies.parts.stepped import FARTHEST, Stepped
 from trust.descent import lemma2_step_limit
 from trust.optim import Fromage, MeasuredLimit
 

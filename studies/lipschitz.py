@@ -23,8 +23,9 @@ from probes.data.dataset import DataSet, load_data
 from probes.networks.perceptron import Perceptron
 from probes.networks.transformer import CharTransformer, TransformerSpec
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
-from studies.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.networks import perceptron
+from studies.parts.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
 from trust.optim import cap_singular_values_, normalise_spectral_norm_
 
 __all__ = ["Lipschitz", "Preset"]

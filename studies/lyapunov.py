@@ -20,9 +20,10 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.training_settings import TrainingSettings
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, perceptron, runs_where
-from studies.statistics import rank_correlation
-from studies.trajectory import Follower
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.networks import perceptron
+from studies.parts.statistics import rank_correlation
+from studies.parts.trajectory import Follower
 
 __all__ = ["Lyapunov", "Preset", "exponents"]
 

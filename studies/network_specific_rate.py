@@ -26,8 +26,9 @@ from probes.networks.images import ConvSpec
 from probes.networks.specs import NetworkSpec
 from probes.networks.transformer import TransformerSpec
 from studies.frame import Conclusion, Coordinates, Study, banded, interval
-from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
-from studies.stepped import Stepped
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.networks import perceptron
+from studies.parts.stepped import Stepped
 from trust.descent import lemma2_step_limit
 from trust.optim import Fromage, MeasuredLimit, half_lemma2_schedule, weight_count
 

@@ -26,7 +26,8 @@ from probes.data.dataset import DataSet
 from probes.networks.kinds import build
 from probes.runs.training import TrainingSettings, train
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import beside_paper, ends_by_name, perceptron, runs_where
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.networks import perceptron
 from trust.optim import Fromage
 
 __all__ = ["Norms", "Preset", "referees_lars"]

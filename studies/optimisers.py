@@ -23,7 +23,8 @@ from probes.data.dataset import DataSet
 from probes.networks.kinds import build
 from probes.runs.optimizers import LOOKING, make_optimizer, rate_of
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, perceptron, runs_where
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.networks import perceptron
 from trust.descent import lemma1_bound
 from trust.optim import agd_initialisation_
 

@@ -22,10 +22,10 @@ from figures.fields import Field, Sheet, draw_fields
 from figures.panels import Panel, Series, numbers_of_panels
 from probes.data.dataset import DataSet
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.gan import GanSpec, train_gan
-from studies.noise import noisy_outputs, output_changes
-from studies.pieces import beside_paper, ends_by_name, runs_where
-from studies.planar import PLANAR, POINTS, planar_network, planar_points, planar_tensors
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
+from studies.parts.gan import GanSpec, train_gan
+from studies.parts.noise import noisy_outputs, output_changes
+from studies.parts.planar import PLANAR, POINTS, planar_network, planar_points, planar_tensors
 from trust.distance import deep_relative_trust
 
 __all__ = ["PerturbedFunction", "Preset"]

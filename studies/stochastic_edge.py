@@ -22,8 +22,9 @@ from figures.panels import Panel, Series, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet
 from probes.runs.training_settings import TrainingSettings
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import ends_by_name, perceptron, runs_where
-from studies.trajectory import Follower, even_steps, follow
+from studies.parts.conclusions import ends_by_name, runs_where
+from studies.parts.networks import perceptron
+from studies.parts.trajectory import Follower, even_steps, follow
 from trust.edge import gd_edge
 
 __all__ = ["Preset", "StochasticEdge", "noise_kernel"]
@@ -88,7 +89,7 @@ class StochasticEdge(Study):
         return [{"batch": batch, "lr": lr} for batch in size.batch_sizes for lr in size.rates]
 
     def measure(self, size: Preset, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
-        """What :func:`studies.trajectory.follow` finds, ``batch_sharpness``, the ``kernel``'s trace, ``outputs``."""
+        """What :func:`~studies.parts.trajectory.follow` finds, ``batch_sharpness``, ``kernel`` (its trace), ``outputs``."""
         few = data.head(size.examples)
         batch, lr = int(run["batch"]), float(run["lr"])
         settings = TrainingSettings(

@@ -28,7 +28,7 @@ from probes.networks.kinds import build
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.slices.slice import measure_slice
 from studies.frame import Conclusion, Coordinates, Interval, Study, banded, interval
-from studies.pieces import beside_paper, ends_by_name, runs_where
+from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
 from trust.optim import Fromage
 
 __all__ = ["PRESETS", "Preset", "Theorem1"]

@@ -15,7 +15,7 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import load_data
 from studies.alignment import PRESETS, rise
 from studies.frame import run_study
-from studies.statistics import power_law, rank_correlation
+from studies.parts.statistics import power_law, rank_correlation
 
 TOY = PRESETS["toy"]
 

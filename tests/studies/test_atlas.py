@@ -14,10 +14,18 @@ from torch import nn
 
 import probes
 from probes.slices.slice import measure_slice
-from studies.atlas import PRESETS
-from studies.atlas_answer import QUANTITIES
+from studies.atlas.answer import QUANTITIES
+from studies.atlas.levels import (
+    KINDS,
+    PREDICTORS,
+    equal_perturbation,
+    first_rise,
+    is_known,
+    predicted,
+    reaches,
+)
+from studies.atlas.study import PRESETS
 from studies.frame import run_study
-from studies.levels import KINDS, PREDICTORS, equal_perturbation, first_rise, is_known, predicted, reaches
 from studies.others import OTHERS, is_installed, write
 from studies.others.__main__ import main
 from studies.others.inputs import face_crops, mel_frames, passages, pictures, tones, voices

@@ -18,9 +18,9 @@ from probes.data.dataset import load_data
 from probes.runs.training_settings import TrainingSettings
 from studies.edge_of_stability import PRESETS, EdgeOfStability
 from studies.lyapunov import exponents
-from studies.pieces import perceptron
+from studies.parts.networks import perceptron
+from studies.parts.trajectory import Follower, even_steps, follow, ratio_from_crossing
 from studies.stochastic_edge import noise_kernel
-from studies.trajectory import Follower, even_steps, follow, ratio_from_crossing
 from tests.studies.test_studies import numbers
 from trust import gd_edge
 

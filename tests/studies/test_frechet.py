@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from studies.frechet import frechet_distance, frechet_distance_of
+from studies.parts.frechet import frechet_distance, frechet_distance_of
 
 MEAN = np.array([1.0, -2.0, 0.5])
 

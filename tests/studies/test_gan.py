@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from studies import gan
-from studies.gan import Discriminator, GanSpec, Generator, train_gan
-from studies.pieces import dropped_rate
+from studies.parts import gan
+from studies.parts.gan import Discriminator, GanSpec, Generator, train_gan
+from studies.parts.networks import dropped_rate
 
 SMALL = GanSpec(latent=2, width=8, depth=2)
 

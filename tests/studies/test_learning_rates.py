@@ -15,11 +15,11 @@ from probes import InputError
 from probes.data.dataset import DataSet, load_data
 from probes.networks.images import ConvNet, ConvSpec
 from probes.networks.transformer import CharTransformer
-from studies import tasks
 from studies.frame import run_study
 from studies.learning_rates import PRESETS, LearningRates
-from studies.rate_scan import RateScan
-from studies.tasks import SCORES, TASKS, TaskSizes, real_images_distance
+from studies.parts import tasks
+from studies.parts.rate_scan import RateScan
+from studies.parts.tasks import SCORES, TASKS, TaskSizes, real_images_distance
 
 SIZES = PRESETS["toy"].sizes
 

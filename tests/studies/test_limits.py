@@ -14,12 +14,12 @@ from scipy.special import logsumexp
 from probes.data.dataset import load_data
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import run_study
-from studies.limit_cases import case_of
 from studies.limit_echo import PRESETS as ECHOES
 from studies.limit_echo import LimitEcho, _arrival, _drift, _Momentum, _near, _redrawing
 from studies.network_specific_rate import PRESETS as RATES
 from studies.network_specific_rate import NetworkSpecificRate, Task
-from studies.stepped import Stepped
+from studies.parts.limit_cases import case_of
+from studies.parts.stepped import Stepped
 
 
 @pytest.mark.parametrize("relative", [True, False])

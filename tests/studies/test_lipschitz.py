@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.networks.transformer import CharTransformer, TransformerSpec
 from studies.lipschitz import _embedded
-from studies.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
+from studies.parts.steepness import log10_certificate, matrices, parts_of, steepest_found, steepness
 from tests.studies.test_studies import numbers
 from trust import transmission
 

@@ -10,9 +10,9 @@ import torch
 
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from studies.frame.grid import Grid
-from studies.noise import output_changes
+from studies.parts.noise import output_changes
+from studies.parts.planar import PLANAR, planar_points
 from studies.perturbed_function import PRESETS, PerturbedFunction
-from studies.planar import PLANAR, planar_points
 from tests.studies.test_studies import numbers
 
 

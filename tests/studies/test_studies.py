@@ -21,7 +21,7 @@ from studies.depth import PRESETS as DEPTHS
 from studies.euclidean import across, along
 from studies.frame import run_study
 from studies.norms import referees_lars
-from studies.pieces import beside_paper
+from studies.parts.conclusions import beside_paper
 from trust.descent import lemma2_step_limit
 
 

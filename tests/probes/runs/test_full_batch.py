@@ -23,7 +23,7 @@ from probes.runs.run import measure_run
 from probes.runs.source import Source
 from probes.runs.training import train
 from probes.runs.training_settings import TrainingSettings
-from studies.pieces import bare_slice
+from studies.parts.networks import bare_slice
 from tests.probes.runs.test_training import history, toy
 
 SPEC = PerceptronSpec((6, 8, 3), "tanh", biases=(True, True))

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs.optimizers import make_optimizer
-from studies.pieces import dropped_rate
+from studies.parts.networks import dropped_rate
 
 __all__ = ["Discriminator", "GanSpec", "Generator", "train_gan"]
 
@@ -102,7 +102,7 @@ def train_gan(
 ) -> tuple[Generator, Discriminator]:
     """Train both by the same optimiser and rate, a step each in turn; the same arguments give the same networks.
 
-    The rate falls as :func:`studies.pieces.dropped_rate` says. Training that leads to numbers that are not finite ends
+    The rate falls as :func:`studies.parts.networks.dropped_rate` says. Training that leads to numbers that are not finite ends
     there, and its networks give images that are not.
 
     Args:

@@ -2,7 +2,7 @@
 
 Of each network, before training and after it where it is ours: how large and deep it is, the effective constant and
 what it is made of, step limits in relative units, and the slack of the bounds that apply. Then weights are rounded,
-pruned and made noisy until the loss gives way, and several numbers say beforehand where (:mod:`studies.levels`).
+pruned and made noisy until the loss gives way, and several numbers say beforehand where (:mod:`studies.atlas.levels`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from probes.networks.frozen_network import load_network
 from probes.networks.named import NAMED
 from probes.runs.training import TrainingSettings, train
 from probes.slices.slice import measure_slice
-from studies.atlas_answer import (
+from studies.atlas.answer import (
     HEADING,
     QUANTITIES,
     STAGES,
@@ -39,8 +39,7 @@ from studies.atlas_answer import (
     unread,
     who_predicts,
 )
-from studies.frame import Conclusion, Coordinates, Study, interval
-from studies.levels import (
+from studies.atlas.levels import (
     GIVEN_WAY,
     KINDS,
     PREDICTORS,
@@ -51,8 +50,9 @@ from studies.levels import (
     log10_bound,
     predicted,
 )
+from studies.frame import Conclusion, Coordinates, Study, interval
 from studies.others import OTHERS, is_installed
-from studies.pieces import bare_slice, perceptron
+from studies.parts.networks import bare_slice, perceptron
 from trust import measurements as variables
 from trust.claims.quantities import depth, effective_constant
 from trust.measurements import SMALL_ETA

@@ -12,11 +12,11 @@ import xarray as xr
 from analysis.constants import ORDER_ONE
 from analysis.wording import number
 from figures.panels import Panel, Series
+from studies.atlas.levels import GIVEN_WAY, KINDS, PREDICTORS, RUNGS
 from studies.frame import Interval, interval
-from studies.levels import GIVEN_WAY, KINDS, PREDICTORS, RUNGS
 from studies.others import OTHERS, UNREAD
-from studies.pieces import beside_paper
-from studies.statistics import rank_correlation
+from studies.parts.conclusions import beside_paper
+from studies.parts.statistics import rank_correlation
 from trust.descent import lemma2_step_limit
 
 __all__ = [

@@ -23,9 +23,9 @@ from probes.errors import InputError, mention
 from probes.networks.images import ConvNet, ConvSpec
 from probes.networks.transformer import CharTransformer, TransformerSpec
 from probes.runs.optimizers import make_optimizer
-from studies.frechet import frechet_distance_of
-from studies.gan import GanSpec, train_gan
-from studies.pieces import dropped_rate
+from studies.parts.frechet import frechet_distance_of
+from studies.parts.gan import GanSpec, train_gan
+from studies.parts.networks import dropped_rate
 
 __all__ = ["SCORES", "TASKS", "TaskSizes", "real_images_distance"]
 
