@@ -89,7 +89,7 @@ class StochasticEdge(Study):
         return [{"batch": batch, "lr": lr} for batch in size.batch_sizes for lr in size.rates]
 
     def measure(self, size: Preset, run: Coordinates, folder: Path, data: DataSet) -> xr.Dataset:
-        """What :func:`~studies.parts.trajectory.follow` finds, ``batch_sharpness``, ``kernel`` (its trace), ``outputs``."""
+        """What :func:`~studies.parts.trajectory.follow` finds, ``batch_sharpness``, the kernel's trace, ``outputs``."""
         few = data.head(size.examples)
         batch, lr = int(run["batch"]), float(run["lr"])
         settings = TrainingSettings(

@@ -102,8 +102,8 @@ def train_gan(
 ) -> tuple[Generator, Discriminator]:
     """Train both by the same optimiser and rate, a step each in turn; the same arguments give the same networks.
 
-    The rate falls as :func:`studies.parts.networks.dropped_rate` says. Training that leads to numbers that are not finite ends
-    there, and its networks give images that are not.
+    The rate falls as :func:`~studies.parts.networks.dropped_rate` says. Training that leads to numbers that are not
+    finite ends there, and its networks give images that are not.
 
     Args:
         images: real ones (n, pixels).

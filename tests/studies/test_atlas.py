@@ -101,7 +101,7 @@ def test_the_atlas_says_what_its_slices_say(tmp_path: Path) -> None:
 def test_networks_that_are_not_installed_are_rows_that_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studies.atlas.is_installed", lambda name: False)
+    monkeypatch.setattr("studies.atlas.study.is_installed", lambda name: False)
     run_study("atlas", "toy", tmp_path, seeds=1, jobs=1, formats=("png",))
     page = (tmp_path / "atlas.md").read_text()
     assert "stand-in | not installed" in page
