@@ -290,10 +290,15 @@ def who_predicts(scores: Mapping[str, Mapping[str, float]], rows: Rows) -> list[
     nearest = min(told, key=lambda name: told[name]["error"])
     ranks = {name: one["rank"] for name, one in told.items() if not math.isnan(one["rank"])}
     first = max(ranks, key=lambda name: ranks[name]) if ranks else None
+    trust = number(told["trust"]["error"], 2)
+    blind = (
+        f"That knows nothing of the network; deep relative trust, which knows its depth, is {trust} off."
+        if nearest == "same"
+        else f"What knows nothing of the network, the same r̄, is {number(told['same']['error'], 2)} off."
+    )
     lines.append(
         f"Of those that take no pass of the changed network the nearest is: {PREDICTORS[nearest]}"
-        f" ({number(told[nearest]['error'], 2)} orders off; {number(told['same']['error'], 2)} for"
-        f" {PREDICTORS['same']}, which knows nothing of the network). "
+        f" ({number(told[nearest]['error'], 2)} orders off). {blind} "
         + (f"The one that orders best is: {PREDICTORS[first]}." if first else "None orders them.")
     )
     return lines
