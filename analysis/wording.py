@@ -45,8 +45,9 @@ def number(value: float, digits: int = 3) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if 10.0**digits <= abs(value) < _LARGEST_IN_DIGITS:
-        value, digits = float(f"{value:.{digits}g}"), _DIGITS  # 260, not 2.6e+02
+    rounded = float(f"{value:.{digits}g}")
+    if 10.0**digits <= abs(rounded) < _LARGEST_IN_DIGITS:
+        value, digits = rounded, _DIGITS  # 260, not 2.6e+02, and 100 for 99.7 too
     return f"{value:.{digits}g}".replace("-", "−")
 
 

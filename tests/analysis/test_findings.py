@@ -86,6 +86,7 @@ def test_an_alarm_stands_above_everything_else_on_the_terminal() -> None:
 
 
 def test_numbers_in_words() -> None:
+    assert (number(99.7, 2), number(99.4, 2), number(999.96)) == ("100", "99", "1000")
     assert [number(value) for value in (np.nan, np.inf, -np.inf, -1234.5, 1e-9)] == [
         "–",
         "∞",
