@@ -113,8 +113,7 @@ class Atlas(Study):
         " (tones of known pitch, vowels); sentences are Python's documentation. EfficientNets see pictures of"
         " side 128. CREPE is judged by cross-entropy, and was trained by binary cross-entropy. At its full size it is"
         " in the paper preset alone, since its bounds take ten minutes.",
-        "Batches are small (8 to 32 examples of others, so that a network takes a minute), and so are full-batch"
-        " gradients' minima: C and limits are those of these examples.",
+        "Few examples are measured (8 to 32 of others, so that a network takes a minute): C and limits are theirs.",
         "C is the largest of the weight matrices at η₀ = 1e-4; its factors are those of its layer over the first few"
         " examples, whose own C need not be that of all. ≥ where the gradient has changed by half of its norm there.",
         "Depth counts every use of a weight matrix, as deep relative trust does: of a recurrent network one a time"
