@@ -112,15 +112,17 @@ class Atlas(Study):
         " photographs, disturbed, and their labels what the network says to them undisturbed; sounds are made here"
         " (tones of known pitch, vowels); sentences are Python's documentation. EfficientNets see pictures of"
         " side 128. CREPE is judged by cross-entropy, and was trained by binary cross-entropy. At its full size it is"
-        " in the paper preset alone, since its bounds take ten minutes.",
-        "Few examples are measured (8 to 32 of others, so that a network takes a minute): C and limits are theirs.",
+        " in the paper preset alone, since its bounds take many minutes. R-net's pictures are disturbed so much that"
+        " its loss is above chance's.",
+        "Few examples are measured (by the quick preset 16 or 32 of others, so that a network takes a minute): C and"
+        " limits are theirs.",
         "C is the largest of the weight matrices at η₀ = 1e-4; its factors are those of its layer over the first few"
         " examples, whose own C need not be that of all. ≥ where the gradient has changed by half of its norm there.",
         "Depth counts every use of a weight matrix, as deep relative trust does: of a recurrent network one a time"
         " step, of three towers side by side all.",
-        "Where a loss gives way was defined before looking, as were all thresholds: a tenth of chance's loss. Biases"
-        " and norm layers stay as they are; those along the gradient move. Bounds are measured at three levels and"
-        " interpolated.",
+        "That a loss gives way at a tenth of chance's was settled first; at which number each predictor says so, after"
+        " a first look at rounding in six networks, before any was scored. Biases and norm layers stay as they are;"
+        " those along the gradient move. Bounds are measured at three levels and interpolated.",
         "Pairs of one network are not independent, which the bootstrap intervals of correlations do not know.",
         "The spectral product assumes that there are no biases: where there are, it is no bound, and stands here as a"
         " number that might predict.",
