@@ -180,7 +180,7 @@ UNREAD: dict[str, str] = {
     "torchfcpe 0.0.4": "read (10,832,953 weights); its mel input is torchaudio's, which is not built here",
     "attacut 1.0.6": "read (173,533 and 159,380 weights); there is no Thai text at hand",
     "facenet-pytorch 2.6.0, P-net": "read (6,632 weights); it slides over a picture, its answers are a map",
-    "silero-vad 6.2.3, for 8 kHz": "not tried: it comes as a TorchScript archive, of the layers that are in the row of 16 kHz",
+    "silero-vad 6.2.3, for 8 kHz": "not tried: a TorchScript archive of the same layers as for 16 kHz",
 }
 """What else was looked at, and why it is in no row."""
 
