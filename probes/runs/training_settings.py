@@ -11,7 +11,9 @@ from probes.errors import InputError, mention
 from probes.networks.specs import NetworkSpec
 from probes.runs.optimizers import OPTIMIZERS, check_installed
 
-__all__ = ["MOST_STEPS", "TrainingSettings"]
+__all__ = ["COSINE", "MOST_STEPS", "TrainingSettings"]
+
+COSINE = "cosine"
 
 MOST_STEPS = 10**7  # every one is kept in memory, for the curve
 _OPTIONS: dict[str, tuple[str, float]] = {"rho": ("sam", 0.05), "eigenpairs": ("exponential-euler", 10)}
@@ -32,7 +34,8 @@ class TrainingSettings:
         optimizer: a name of :data:`probes.runs.optimizers.OPTIMIZERS`.
         lr: step size of the first epoch; of ``agd`` a factor on its own, 1 as published; of ``flow`` and
             ``exponential-euler`` the time that a step goes on for.
-        lr_decay: factor on the step size after each epoch.
+        lr_decay: factor on the step size after each epoch; ``cosine``: it falls along a cosine, to zero behind the last
+            step.
         epochs: how many.
         epoch_steps: steps that count as an epoch (None: one pass over the data).
         batch_size: examples a step; None: all of them, in the order of the data, so that no shuffling changes a sum's
@@ -50,7 +53,7 @@ class TrainingSettings:
     loss: str | None = None
     optimizer: str = "fromage"
     lr: float = 0.01
-    lr_decay: float = 0.9
+    lr_decay: float | str = 0.9
     epochs: int = 10
     epoch_steps: int | None = None
     batch_size: int | None = 250
@@ -76,7 +79,10 @@ class TrainingSettings:
             value = getattr(self, option)
             if value is not None and self.optimizer != optimizer:
                 raise InputError(f"{mention(option, value)}: only `optimizer={optimizer!r}` takes it")
-        for option, number in (("lr", self.lr), ("lr_decay", self.lr_decay), ("rho", self.rho)):
+        decay = 1.0 if self.lr_decay == COSINE else self.lr_decay
+        if isinstance(decay, str):
+            raise InputError(f"{mention('lr_decay', decay)}: must be a positive number, or {COSINE}")
+        for option, number in (("lr", self.lr), ("lr_decay", decay), ("rho", self.rho)):
             if number is not None and not (math.isfinite(number) and number > 0):
                 raise InputError(f"{mention(option, number)}: must be a positive number")
         for option, count in (
@@ -114,4 +120,8 @@ class TrainingSettings:
 
     def rate(self, step: int, epoch_steps: int) -> float:
         """The step size of a step; behind the last one, the last one's."""
-        return self.lr * self.lr_decay ** min(step // epoch_steps, self.epochs - 1)
+        if isinstance(self.lr_decay, str):
+            total = self.epochs * epoch_steps
+            return self.lr / 2 * (1 + math.cos(math.pi * min(step, total - 1) / total))
+        found: float = self.lr * self.lr_decay ** min(step // epoch_steps, self.epochs - 1)
+        return found

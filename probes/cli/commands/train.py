@@ -41,6 +41,21 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is neither a number nor all", param, ctx)
 
 
+class FactorOrCosine(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number, or ``cosine``."""
+
+    name = "float or cosine"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """See the class."""
+        if value == "cosine":
+            return "cosine"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor cosine", param, ctx)
+
+
 @click.command()
 @click.option(
     "--network",
@@ -86,7 +101,11 @@ class CountOrAll(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.option("--rho", type=float, help="Of sam: how far up the gradient it looks [default: 0.05].")
 @click.option("--eigenpairs", type=int, help="Of exponential-euler: how many [default: 10].")
 @click.option(
-    "--lr-decay", type=float, default=0.9, show_default=True, help="Factor on the step size after each epoch."
+    "--lr-decay",
+    type=FactorOrCosine(),
+    default="0.9",
+    show_default=True,
+    help="Factor on the step size after each epoch; cosine: along a cosine to zero.",
 )
 @click.option("--epochs", type=int, default=10, show_default=True, help="How many epochs.")
 @click.option(

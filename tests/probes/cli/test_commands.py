@@ -49,6 +49,8 @@ def test_train_on_the_full_batch(probe: Probe, data: Path, tmp_path: Path) -> No
     result = probe(*shape, "--batch-size", "most", "--out", tmp_path / "none")
     assert result.exit_code == 2
     assert "'most' is neither a number nor all" in result.stderr
+    result = probe(*shape, "--lr-decay", "linear", "--out", tmp_path / "none")
+    assert (result.exit_code, "'linear' is neither a number nor cosine" in result.stderr) == (2, True)
     one_line(probe(*shape, "--rho", 0.1, "--out", tmp_path / "none"), "--rho 0.1: only --optimizer sam")
     y = np.load(data)["y"]
     np.savez(tmp_path / "more.npz", x=np.load(data)["x"], y=np.where(y == 0, 7, y))

@@ -19,6 +19,8 @@ from probes.checkpoints.checkpoint import read_checkpoint
 from probes.data.dataset import DataSet
 from probes.networks.perceptron import Perceptron, PerceptronSpec
 from probes.runs.training import TrainingSettings, train
+from trust import lemma2_step_limit
+from trust.optim import half_lemma2_cosine
 
 SPEC = PerceptronSpec((6, 8, 3), "relu", biases=(True, True))
 SETTINGS = TrainingSettings(SPEC, data="toy", epochs=4, batch_size=8, checkpoints="0:0,0:2,1,3,4", seed=5)
@@ -185,12 +187,27 @@ def test_another_training_is_refused(tmp_path: Path) -> None:
         train(SETTINGS, tmp_path / "run", data=toy())
 
 
+def test_a_cosine_goes_from_the_rate_to_zero_behind_the_last_step() -> None:
+    settings = replace(SETTINGS, lr=0.2, lr_decay="cosine", epochs=2)
+    rates = [settings.rate(step, 4) for step in range(10)]
+    # half-way it is half; behind the last step it stays, so that no checkpoint has the rate zero
+    assert rates[:1] + rates[4:5] == pytest.approx([0.2, 0.1])
+    assert rates[7] == rates[8] == rates[9] == pytest.approx(0.1 * (1 + np.cos(np.pi * 7 / 8)))
+    L = 3
+    half = float(lemma2_step_limit(depth=L)) / 2
+    ours = replace(settings, lr=half)
+    assert [ours.rate(step, 4) for step in range(8)] == pytest.approx(
+        [half_lemma2_cosine(step, total=8, depth=L) for step in range(8)]
+    )
+
+
 def test_settings_that_cannot_train(tmp_path: Path) -> None:
     for changes in (
         {"optimizer": "magic"},
         {"lr": 0},
         {"lr": float("nan")},
         {"lr_decay": -1},
+        {"lr_decay": "linear"},
         {"epochs": 0},
         {"batch_size": 0},
         {"epoch_steps": 0},
