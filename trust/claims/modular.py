@@ -53,7 +53,7 @@ def _loss_derivatives(measurements: Measurements) -> tuple[xr.DataArray, float]:
     Jensen, and ∂²ℓ ≤ ½ I. Squared errors: the mean norm of the residual is at most the root of its mean square.
     """
     outputs = int(weights(measurements)[variables.ROWS].values[-1])
-    loss = measurements[variables.LOSS].isel(eta=0, drop=True)
+    loss = measurements[variables.LOSS].isel(eta=0, drop=True).clip(min=0.0)  # another loss may be below
     name = measurements.attrs.get("loss")
     if name == "cross-entropy":
         return (2 * outputs) ** 0.5 * -np.expm1(-loss), outputs / 2

@@ -162,6 +162,7 @@ def test_each_premise_alone(premise: str, network: Any, more: dict[str, Any]) ->
 def test_another_loss_is_no_case_of_it() -> None:
     found = sliced(inside((4, 5, 3)), "mse")
     found.attrs["loss"] = "file.py:mine"
+    found["loss"] = -found["loss"]  # such a one may be
     assert verdict(SCALED, found).premises["known loss"] is False
     del found.attrs["loss"]
     assert verdict(SCALED, found).premises["known loss"] is None
