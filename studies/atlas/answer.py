@@ -14,6 +14,7 @@ from analysis.wording import number
 from figures.panels import Panel, Series
 from studies.atlas.levels import GIVEN_WAY, KINDS, PREDICTORS, RUNGS
 from studies.frame import Interval, interval
+from studies.frame.page import command_line
 from studies.others import OTHERS, UNREAD
 from studies.parts.conclusions import beside_paper
 from studies.parts.statistics import rank_correlation
@@ -47,12 +48,12 @@ QUANTITIES = (
     *(f"slack_{name}" for name in RUNGS),
 )
 _GROUPS = {"start": "ours, before training", "trained": "ours, trained", "others": "trained by others"}
-_OWN = {
-    "2-layer": "--depth 2 --width 64",
-    "16-layer": "--depth 16 --width 64",
-    "conv": "--network conv",
-    "residual16": "--network residual16",
-    "char-transformer": "--network char-transformer --data text",
+_OWN: dict[str, dict[str, object]] = {
+    "2-layer": {"depth": 2, "width": 64},
+    "16-layer": {"depth": 16, "width": 64},
+    "conv": {"network": "conv"},
+    "residual16": {"network": "residual16"},
+    "char-transformer": {"network": "char-transformer", "data": "text"},
 }
 
 
@@ -109,7 +110,9 @@ def row_of(name: str, stage: str, own: xr.Dataset) -> list[str]:
         *(cell[part].shown() for part in ("calibrated", "curvature", "predicted", "measured")),
         slack if slack != ", ".join(["–"] * len(RUNGS)) else "not applicable",
         *ways,
-        f"`probe train {_OWN[name]}`" if is_own else f"`python -m studies.others {name}`",
+        f"`{command_line(['probe', 'train'], _OWN[name])}`"
+        if is_own
+        else f"`python -m studies.others {name}`",
     ]
 
 

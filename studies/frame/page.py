@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from figures.report.page import markdown_table
 
-__all__ = ["Page"]
+__all__ = ["Page", "command_line"]
 
 _WIDTH = 100
 
@@ -43,8 +43,7 @@ class Page:
             caveats: what the answer does not say.
         """
         seeds = self.given["seeds"]
-        options = (part for name, value in self.given.items() for part in (f"--{name}", value))
-        command = shlex.join([self.study, *options])
+        command = command_line(["probe", "study", self.study], self.given)
         size = f"the {self.given['preset']} preset, {seeds} seed{'' if seeds == '1' else 's'}"
         sizes = "; ".join(f"{name}: {value}" if name else value for name, value in self.sizes.items())
         blocks = [
@@ -65,9 +64,20 @@ class Page:
                 "  ",
             ),
             "## Run it again",
-            f"```console\n$ probe study {command}\n```",
+            f"```console\n$ {command}\n```",
         ]
         return "\n\n".join(blocks) + "\n"
+
+
+def command_line(words: Sequence[str], options: Mapping[str, object]) -> str:
+    """A command as a shell takes it.
+
+    Args:
+        words: it begins with.
+        options: by their names, without dashes; those that are None are left out.
+    """
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return shlex.join([*words, *(part for name, value in given.items() for part in (f"--{name}", value))])
 
 
 def _filled(text: str, indent: str = "") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from probes.errors import InputError
+from probes.system.terminal import say
 from studies.others.catalogue import OTHERS, is_installed, write
 
 
@@ -22,13 +23,13 @@ def main(name: str | None, out: Path | None, examples: int | None, seed: int) ->
     if name is None:
         for key, other in OTHERS.items():
             there = "" if is_installed(key) else f"  (not installed: pip install --no-deps {other.install})"
-            click.echo(f"{key:20}{other.title}, {other.task}{there}")
+            say(f"{key:20}{other.title}, {other.task}{there}")
         return
     try:
         written = write(name, out or Path(name), examples=examples, seed=seed)
     except InputError as error:
         raise click.UsageError(str(error)) from error
-    click.echo(written.command)
+    say(written.command)
 
 
 if __name__ == "__main__":

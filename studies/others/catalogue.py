@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from probes.errors import InputError, mention
+from studies.frame.page import command_line
 from studies.others import networks, questions, weights
 from studies.others.questions import Data
 from studies.others.weights import Tensors
@@ -216,7 +217,6 @@ def write(name: str, folder: Path, *, examples: int | None = None, seed: int = 0
     weights, data = folder / "weights.safetensors", folder / "data.npz"
     save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, weights)
     np.savez(data, x=x.numpy(), y=y.numpy())
-    loss = f" --loss {other.loss}" if other.loss else ""
     made = f"studies.others:{other.make.__name__}"
-    command = f"probe run {weights} --network {made} --data {data}{loss} --out {folder / 'results'}"
-    return Written(weights, data, command)
+    given = {"network": made, "data": data, "loss": other.loss, "out": folder / "results"}
+    return Written(weights, data, command_line(["probe", "run", str(weights)], given))
