@@ -160,14 +160,20 @@ def _draw(
         ax.axhline(height, color=greys[name], linestyle="--", linewidth=0.8, label=name)
     for name, place in panel.places.items():
         ax.axvline(place, color=greys[name], linestyle=":", linewidth=1.0, label=name)
-    ax.set_xscale("log" if panel.log_x else "linear")
-    ax.set_yscale("log" if panel.log_y else "linear")
+    ax.set_xscale(_scale(panel.log_x, [*(one.x for one in panel.series), [*panel.places.values()]]))
+    ax.set_yscale(_scale(panel.log_y, [*(one.middle for one in panel.series), [*panel.levels.values()]]))
     ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
     if panel.ticks is not None:
         look: dict[str, Any] = {} if len(panel.ticks) < _FEW_TICKS else {"rotation": 50, "ha": "right"}
         ax.set_xticks(range(len(panel.ticks)), panel.ticks, fontsize=6, **look)
     if panel.limits is not None:
         ax.set_ylim(*panel.limits)
+
+
+def _scale(wanted: bool, values: Sequence[Any]) -> Literal["log", "linear"]:
+    """A log axis only where there is a number for it to show."""
+    there = any((np.asarray(some, dtype=float) > 0).any() for some in values)
+    return "log" if wanted and there else "linear"
 
 
 def numbers_of_panels(panels: Sequence[Panel | None]) -> pd.DataFrame:

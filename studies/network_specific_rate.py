@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from analysis.wording import number
 from figures.panels import Panel, draw_panels, numbers_of_panels
 from probes.data.dataset import DataSet, load_data
+from probes.errors import InputError, mention
 from probes.networks.images import ConvSpec
 from probes.networks.specs import NetworkSpec
 from probes.networks.transformer import TransformerSpec
@@ -129,7 +130,11 @@ class NetworkSpecificRate(Study):
         task, rule = str(run["task"]), str(run["rule"])
         x, y = _examples(task, data)
         spec = TASKS[task][1](size, data)
-        rows = slice(size.examples)
+        rows, wanted = slice(size.examples), size.examples + 2 * size.held_out
+        if len(x) < wanted:
+            raise InputError(
+                f"{mention('data', data.spec)}: for {task} {wanted} examples are needed, and there are {len(x)}"
+            )
         batch = max(1, size.batch_size // 8) if task == "text" else size.batch_size
         training = Stepped(spec, x[rows], y[rows], batch_size=batch, seed=int(run["seed"]))
         optimizer = Fromage(training.weights, lr=_FIXED)

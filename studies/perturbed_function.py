@@ -26,6 +26,7 @@ from studies.parts.conclusions import beside_paper, ends_by_name, runs_where
 from studies.parts.gan import GanSpec, train_gan
 from studies.parts.noise import noisy_outputs, output_changes
 from studies.parts.planar import PLANAR, POINTS, planar_network, planar_points, planar_tensors
+from studies.parts.tasks import labelled_images
 from trust.distance import deep_relative_trust
 
 __all__ = ["PerturbedFunction", "Preset"]
@@ -159,13 +160,13 @@ Cells = Mapping[tuple[str, int], xr.Dataset]
 
 def _digits(size: Preset, data: DataSet, seed: int) -> xr.Dataset:
     """Of the generator's outputs before the sigmoid; and an image of each class, by noise."""
-    pixels = data.x.float().flatten(1)
+    pixels, labels = labelled_images(data)
     generator, _ = train_gan(
-        pixels, data.y, "fromage", _GAN_RATE, steps=size.gan_steps, seed=seed, spec=size.gan
+        pixels, labels, "fromage", _GAN_RATE, steps=size.gan_steps, seed=seed, spec=size.gan
     )
     chance = torch.Generator().manual_seed(seed)
-    labels = torch.arange(POINTS) % generator.classes
-    x = generator.inputs(torch.randn(POINTS, generator.latent, generator=chance), labels)
+    wanted = torch.arange(POINTS) % generator.classes
+    x = generator.inputs(torch.randn(POINTS, generator.latent, generator=chance), wanted)
     change, _ = output_changes(generator.perceptron, x, size.noise, draws=size.draws, seed=seed)
     first = x[: generator.classes]
     images = np.array(

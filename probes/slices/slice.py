@@ -94,7 +94,7 @@ def measure_slice(
     classes = chosen_measures(settings)
     keep_freed_memory()
     with uncompiled(network) as network:
-        batches, function = _given(network, x, y, loss)
+        batches, function, loss_name = _given(network, x, y, loss)
         own = {name: name for name, _ in network.named_parameters()}
         reported = own if names is None else uncompiled_names(names)
         mixed = mixes_examples(network, settings.batchnorm)
@@ -127,7 +127,9 @@ def measure_slice(
             _record(frozen, 0, [one for one in recording if one.gradients], again)
             del again  # nothing else holds its gradients: the memory is free for those of the next η
             _visit(frozen, recording, progress or (lambda _: None))
-            return assembled(frozen, label, collected(frozen, floor, measures))
+            found = assembled(frozen, label, collected(frozen, floor, measures))
+            found.attrs |= {} if loss_name is None else {"loss": loss_name}
+            return found
 
 
 def settled_route(settings: SliceSettings, network: nn.Module, batches: Batches, chunk: int) -> str:
@@ -168,22 +170,27 @@ def settled_at_once(
 
 def _given(
     network: nn.Module, x: Any, y: Any, loss: str | Loss | Callable[..., Tensor] | None
-) -> tuple[Batches, Loss]:
-    """Data and loss in any form as they are computed with; what a run has read and resolved passes as it is.
+) -> tuple[Batches, Loss, str | None]:
+    """Data and loss in any form as they are computed with, and the loss's name.
+
+    What a run has read and resolved passes as it is; its name is None, for the run says it.
 
     Raises:
         InputError: they cannot be used, or the network cannot take them.
     """
     if isinstance(x, Batches):
         ready = not (loss is None or isinstance(loss, str) or is_torch_loss(loss))
-        return x, as_loss(loss) if ready else resolve_loss(loss, x).function  # type: ignore[arg-type]
+        if ready:
+            return x, as_loss(loss), None  # type: ignore[arg-type]
+        resolved = resolve_loss(loss, x)
+        return x, resolved.function, resolved.name
     data, spec = data_of(x, y), spec_of(network)
     if spec is not None and spec.vocabulary is None:
         data = data.in_floats()
     resolved = resolve_loss(loss, data.batches)
     if not isinstance(resolved.function, ModelLoss):  # which calls the network as only it knows how
         check_call(network, data, resolved)
-    return data.batches, resolved.function
+    return data.batches, resolved.function, resolved.name
 
 
 def _fits(measure: type[Measure], frozen: Frozen) -> bool:

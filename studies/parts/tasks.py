@@ -27,7 +27,7 @@ from studies.parts.frechet import frechet_distance_of
 from studies.parts.gan import GanSpec, train_gan
 from studies.parts.networks import dropped_rate
 
-__all__ = ["SCORES", "TASKS", "TaskSizes", "real_images_distance"]
+__all__ = ["SCORES", "TASKS", "TaskSizes", "labelled_images", "real_images_distance"]
 
 _HELD_OUT = 5
 """One example in so many is."""
@@ -63,7 +63,7 @@ class TaskSizes:
 
 
 def _classification_error(size: TaskSizes, optimizer: str, rate: float, seed: int, data: DataSet) -> float:
-    x, y, seen, right = _split(*_images(data))
+    x, y, seen, right = _split(*labelled_images(data))
     network = _classifier(x, y, size.channels, seed)
     if not _fit(network, x, y, optimizer, rate, size.classifier_steps, size.images, seed):
         return math.inf
@@ -111,7 +111,7 @@ TASKS: dict[str, Callable[[TaskSizes, str, float, int, DataSet], float]] = {
 SCORES = {"classify": "held-out error", "generate": "Fréchet distance", "continue": "held-out perplexity"}
 
 
-def _images(data: DataSet) -> tuple[Tensor, Tensor]:
+def labelled_images(data: DataSet) -> tuple[Tensor, Tensor]:
     """Images (n, pixels) and labels (n,).
 
     Raises:
@@ -128,7 +128,7 @@ def _images(data: DataSet) -> tuple[Tensor, Tensor]:
 
 def _pooled(data: DataSet) -> tuple[Tensor, Tensor]:
     """The images at half their side, as the adversarial pair takes them."""
-    images, labels = _images(data)
+    images, labels = labelled_images(data)
     side = math.isqrt(images.shape[1])
     return functional.avg_pool2d(images.view(-1, 1, side, side), 2).flatten(1), labels
 

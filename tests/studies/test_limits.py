@@ -12,6 +12,7 @@ import xarray as xr
 from scipy.special import logsumexp
 
 from probes.data.dataset import load_data
+from probes.errors import InputError
 from probes.networks.perceptron import PerceptronSpec
 from studies.frame import run_study
 from studies.limit_echo import PRESETS as ECHOES
@@ -200,3 +201,10 @@ def test_network_specific_rate_to_its_end(tmp_path: Path) -> None:
     assert result.numbers["text/half"] == pytest.approx((2 ** (1 / 14) - 1) / 2)
     assert 0 < result.numbers["text/score/middle"] < 10
     assert "Half of Lemma 2's limit" in result.answer
+
+
+def test_too_few_examples_are_told(tmp_path: Path) -> None:
+    few = tmp_path / "few.npz"
+    np.savez(few, x=np.zeros((20, 5), np.float32), y=np.arange(20) % 3)
+    with pytest.raises(InputError, match=r"80 examples are needed, and there are 20"):
+        run_study("network-specific-rate", "toy", tmp_path / "out", seeds=1, data=str(few), jobs=1)

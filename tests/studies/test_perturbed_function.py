@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from probes.errors import InputError
 from probes.networks.perceptron import Perceptron, PerceptronSpec
+from studies.frame import run_study
 from studies.frame.grid import Grid
 from studies.parts.noise import output_changes
 from studies.parts.planar import PLANAR, planar_points
@@ -75,3 +77,11 @@ def test_what_is_drawn_is_what_the_runs_found(tmp_path: Path) -> None:
             assert not np.array_equal(one["field"][0], one["field"][1])
             assert 0 <= float(one["flips"].min()) <= float(one["flips"].max()) <= 1
     assert (tmp_path / "perturbed-function.png").stat().st_size > 10_000
+
+
+def test_data_without_images_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "five.npz", x=np.zeros((90, 5), np.float32), y=np.arange(90) % 3)
+    with pytest.raises(InputError, match="needs labelled square images"):
+        run_study(
+            "perturbed-function", "toy", tmp_path / "out", seeds=1, data=str(tmp_path / "five.npz"), jobs=1
+        )

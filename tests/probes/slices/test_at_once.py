@@ -76,7 +76,7 @@ def test_it_is_settled_where_there_are_many_etas(
     monkeypatch.setattr(probes.slices.slice, "fastest_count", lambda _: 7)
     x, y = make_data()
     chosen = SliceSettings(**{"etas": np.linspace(0, 1, 100), "matmul": "torch", **settings})
-    batches, loss = probes.slices.slice._given(make(), x, y, None)
+    batches, loss, _ = probes.slices.slice._given(make(), x, y, None)
     settled = probes.slices.slice.settled_at_once(chosen, make(), batches, loss, 37)
     assert settled == count
 

@@ -216,3 +216,12 @@ def test_what_is_no_network_and_what_are_no_settings() -> None:
         measure_slice(network.state_dict(), x, y)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"settings: is a dict; give probes\.SliceSettings\(etas="):
         measure_slice(network, x, y, settings={"etas": [0.1]})  # type: ignore[arg-type]
+
+
+def test_the_loss_is_named_in_the_result() -> None:
+    network, x = torch.nn.Linear(4, 3), torch.randn(5, 4)
+    bare = {"etas": [0, 0.01], "limit": False, "ladder": False, "curvature": None, "spectra": "none"}
+    found = measure_slice(network, x, torch.arange(5) % 3, settings=SliceSettings(**bare))
+    assert found.attrs["loss"] == "cross-entropy"
+    found = measure_slice(network, x, torch.zeros(5, 3), settings=SliceSettings(**bare), loss="mse")
+    assert found.attrs["loss"] == "mse"
