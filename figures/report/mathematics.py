@@ -20,6 +20,10 @@ _ATTRIBUTES = re.compile(
 )
 """Those that say how mathematics is set: no address, no style, no identity, nothing that a script could find."""
 _VALUE = re.compile(r"[\w.+% -]*")
+_ARGUMENTS = dict.fromkeys(("mfrac", "mover", "mroot", "msub", "msup", "munder"), 2) | {
+    "msubsup": 3,
+    "munderover": 3,
+}
 _DEFINITIONS = re.compile(r"\\(?:newcommand|renewcommand|def|DeclareMathOperator|newenvironment)(?![A-Za-z])")
 """Macros of a macro grow without end."""
 _ESCAPED = re.compile(r"\\.")
@@ -44,14 +48,14 @@ def mathml(formula: str, *, block: bool = True) -> str:
         _check_latex(formula)
         element = Converter(display="block" if block else "inline").convert_to_element(_in_lines(formula))
         _check(element)
+        del element.attrib["xmlns"]  # HTML needs none, and a page without any address is easily proved
+        # not the converter's own text: it undoes the escaping
+        return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
     except (
         Exception
     ) as error:  # the converter has a dozen classes of its own, and lets IndexError and more through
         told = f": {error}" if str(error) else ""
         raise ValueError(f"this formula cannot be set{told}: {formula}") from error
-    del element.attrib["xmlns"]  # HTML needs none, and a page without any address is easily proved
-    # not the converter's own text: it undoes the escaping
-    return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
 
 
 def _check_latex(formula: str) -> None:
@@ -75,6 +79,8 @@ def _check(element: ElementTree.Element) -> None:
     for one in element.iter():
         if not _ELEMENTS.fullmatch(one.tag):
             raise ValueError(f"<{one.tag}> is not taken")
+        if len(one) != _ARGUMENTS.get(one.tag, len(one)):
+            raise ValueError("something is missing in it")
         for name, value in one.attrib.items():
             if name != "xmlns" and not (_ATTRIBUTES.fullmatch(name) and _VALUE.fullmatch(value)):
                 raise ValueError(f"{name}={value!r} is not taken")

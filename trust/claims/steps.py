@@ -308,10 +308,9 @@ SLICE_CURVATURE = replace(
         form=forms.CURVATURE_FORM,
         mend="the loss is quadratic along the step",
     ),
-    statement="the loss is back at its start, 𝓛(η) = 𝓛(0), near η = 2|𝓛'(0)| / 𝓛'' along the slice",
+    statement="the loss is back at its start near η = 2|𝓛'(0)| / 𝓛'' along the slice",
     formula=(
-        r"\mathcal{L}(\eta) = \mathcal{L}(0) \text{ near }"
-        r" \eta = \frac{2 \left|\mathcal{L}'(0)\right|}{\mathcal{L}''}"
+        r"\text{the loss is back at its start near } \eta = \frac{2 \left|\mathcal{L}'(0)\right|}{\mathcal{L}''}"
     ),
     bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),
 )

@@ -200,6 +200,7 @@ def test_claims_lists_the_registry(probe: Probe) -> None:
     assert {"theorem1-function", "theorem1-jacobian", "deep-relative-trust", "lemma1", "lemma2"} <= known
     text = probe("claims").stdout
     assert all(claim["claim"] in text and claim["statement"] in text for claim in document)
+    assert all(claim["formula"] not in text for claim in document)  # LaTeX is for pages
 
 
 def statuses(claim: str, measurements: xr.Dataset) -> list[Status]:
