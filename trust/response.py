@@ -115,7 +115,9 @@ class _Response:
 
 
 def response_bound(perturbed: Perturbed) -> Array:
-    """‖y_L‖ + P_L + ν_L of the module's theorem, with outward rounding: ‖f(W + tΔW) − f(W)‖ ≤ t times it.
+    r"""‖y_L‖ + P_L + ν_L of the module's theorem, with outward rounding: ‖f(W + tΔW) − f(W)‖ ≤ t times it.
+
+    .. math:: \|y_L\| + P_L + \nu_L
 
     Returns:
         (examples,), in the output's unit; 0 where nothing is perturbed, +∞ where a number overflows.

@@ -26,6 +26,7 @@ _ARGUMENTS = dict.fromkeys(("mfrac", "mover", "mroot", "msub", "msup", "munder")
 }
 _DEFINITIONS = re.compile(r"\\(?:newcommand|renewcommand|def|DeclareMathOperator|newenvironment)(?![A-Za-z])")
 """Macros of a macro grow without end."""
+_THIN = "0.167em"
 _ESCAPED = re.compile(r"\\.")
 _UNREAD = re.compile(r"\\.*|[{}$&#]")
 """What comes out of the converter as it went in: commands that it does not know, and what is no mathematics."""
@@ -47,13 +48,13 @@ def mathml(formula: str, *, block: bool = True) -> str:
     try:
         _check_latex(formula)
         element = Converter(display="block" if block else "inline").convert_to_element(_in_lines(formula))
-        _check(element)
+        for one in element.iter():
+            _check(one)
+            _set(one)
         del element.attrib["xmlns"]  # HTML needs none, and a page without any address is easily proved
         # not the converter's own text: it undoes the escaping
         return ElementTree.tostring(element, encoding="unicode", short_empty_elements=False)
-    except (
-        Exception
-    ) as error:  # the converter has a dozen classes of its own, and lets IndexError and more through
+    except Exception as error:  # the converter has many of its own, and lets IndexError and others through
         told = f": {error}" if str(error) else ""
         raise ValueError(f"this formula cannot be set{told}: {formula}") from error
 
@@ -75,18 +76,25 @@ def _in_lines(formula: str) -> str:
 
 
 def _check(element: ElementTree.Element) -> None:
-    """Take only what sets mathematics, and turn the converter's character references into characters."""
-    for one in element.iter():
-        if not _ELEMENTS.fullmatch(one.tag):
-            raise ValueError(f"<{one.tag}> is not taken")
-        if len(one) != _ARGUMENTS.get(one.tag, len(one)):
-            raise ValueError("something is missing in it")
-        for name, value in one.attrib.items():
-            if name != "xmlns" and not (_ATTRIBUTES.fullmatch(name) and _VALUE.fullmatch(value)):
-                raise ValueError(f"{name}={value!r} is not taken")
-        if one.tag == "mtable":
-            one.set("displaystyle", "true")  # a browser's tables are set small
-        text = one.text or ""
-        if one.tag != "mtext" and _UNREAD.fullmatch(text):
-            raise ValueError(f"what is {text}?")
-        one.text = html.unescape(text) or None
+    if not _ELEMENTS.fullmatch(element.tag):
+        raise ValueError(f"<{element.tag}> is not taken")
+    if len(element) != _ARGUMENTS.get(element.tag, len(element)):
+        raise ValueError("something is missing in it")
+    for name, value in element.attrib.items():
+        if name != "xmlns" and not (_ATTRIBUTES.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise ValueError(f"{name}={value!r} is not taken")
+    if element.tag != "mtext" and _UNREAD.fullmatch(element.text or ""):
+        raise ValueError(f"what is {element.text}?")
+
+
+def _set(element: ElementTree.Element) -> None:
+    """Characters for the converter's references to them, and spaces as TeX has them where browsers have others."""
+    element.text = html.unescape(element.text or "") or None
+    if element.tag == "mtable":
+        element.set("displaystyle", "true")  # a browser's tables are set small
+    elif element.tag in ("mi", "mo") and element.text:
+        if len(element.text) > 1 and element.text.isalpha():  # max, cos
+            element.tag = "mo"
+            element.attrib.update(form="prefix", lspace=_THIN, rspace=_THIN)
+        elif element.text == "|" and "form" not in element.attrib:
+            element.attrib.update(lspace="0", rspace="0")

@@ -32,6 +32,14 @@ def test_lines_are_rows_of_full_size() -> None:
     assert "munder" in found
 
 
+def test_functions_and_bars_stand_as_tex_has_them() -> None:
+    assert mathml(r"|x| \cos\theta", block=False) == (
+        '<math display="inline"><mrow><mo stretchy="false" lspace="0" rspace="0">|</mo><mi>x</mi>'
+        '<mo stretchy="false" lspace="0" rspace="0">|</mo>'
+        '<mo form="prefix" lspace="0.167em" rspace="0.167em">cos</mo><mi>θ</mi></mrow></math>'
+    )
+
+
 def test_what_looks_like_markup_is_text() -> None:
     found = mathml(r"\text{<script>alert(1)</script> & \"} < \mathrm{x}")
     assert "<script" not in found

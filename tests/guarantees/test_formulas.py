@@ -1,7 +1,10 @@
-"""Every claim's formula says what its statement says."""
+"""Every formula in LaTeX, of a claim or in a docstring, says what the words and symbols beside it say."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
 import unicodedata
 from dataclasses import replace
@@ -9,11 +12,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+import trust
 from analysis.documents import claim_rows
 from figures.report.mathematics import mathml
 from trust.claims import Claim, all_claims
 
 CLAIMS = all_claims()
+_MATH = re.compile(r"\.\. math::(.*?)(?:\n\n|\Z)", re.DOTALL)
 _WORDS = re.compile(
     r"(?<!\w)(?!(?:max|min|cos)\b)(?:[a-z]{2,}|[A-Z][a-z]{2,}|[A-Z]{3,})(?:['-][a-z]+)*'?(?!\w)"
 )
@@ -36,13 +41,27 @@ def from_left_to_right(element: ElementTree.Element) -> str:
     return " ".join([own, *map(from_left_to_right, element)])
 
 
-def in_formula(claim: Claim) -> str:
-    return symbols(from_left_to_right(ElementTree.fromstring(mathml(claim.formula))))
+def set_symbols(formula: str) -> str:
+    return symbols(from_left_to_right(ElementTree.fromstring(mathml(formula))))
+
+
+def documented() -> dict[str, str]:
+    """The docstrings of `trust` with mathematics in them, by the names of what they document."""
+    found = {}
+    for info in pkgutil.walk_packages(trust.__path__, "trust."):
+        for name, value in vars(importlib.import_module(info.name)).items():
+            text = inspect.getdoc(value) if callable(value) else None
+            if text and _MATH.search(text) and value.__module__ == info.name:
+                found[f"{info.name}.{name}"] = text
+    return found
+
+
+DOCUMENTED = documented()
 
 
 def says_the_same(claim: Claim) -> bool:
     """Whether the formula is a stretch of the statement, or of what is measured, with every relation that is there."""
-    formula = in_formula(claim)
+    formula = set_symbols(claim.formula)
     for text in (symbols(claim.statement), symbols(claim.left)):
         before, found, behind = text.partition(formula)
         if found and not set(_RELATIONS) & set(before + behind):
@@ -52,12 +71,15 @@ def says_the_same(claim: Claim) -> bool:
 
 def test_symbols_are_read_alike_in_a_line_and_set() -> None:
     claim = CLAIMS["theorem1-function-injective"]
-    assert in_formula(claim) == symbols(claim.statement) == "‖f~x−fx‖‖fx‖≤βκ2αL∏k1+rk−1κ=maxmin‖Wx‖‖x‖"
+    assert (
+        set_symbols(claim.formula) == symbols(claim.statement) == "‖f~x−fx‖‖fx‖≤βκ2αL∏k1+rk−1κ=maxmin‖Wx‖‖x‖"
+    )
 
 
 @pytest.mark.parametrize("id", CLAIMS)
 def test_a_formula_says_what_its_statement_says(id: str) -> None:
-    assert says_the_same(CLAIMS[id]), f"{in_formula(CLAIMS[id])} is not in {symbols(CLAIMS[id].statement)}"
+    claim = CLAIMS[id]
+    assert says_the_same(claim), f"{set_symbols(claim.formula)} is not in {symbols(claim.statement)}"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +101,23 @@ def test_a_formula_that_says_something_else_is_seen(id: str, said: str, instead:
     claim = CLAIMS[id]
     assert said in claim.formula
     assert not says_the_same(replace(claim, formula=claim.formula.replace(said, instead)))
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_mathematics_of_a_docstring_is_in_its_words_too(name: str) -> None:
+    words = symbols(_MATH.sub("\n", DOCUMENTED[name]))
+    for formula in _MATH.findall(DOCUMENTED[name]):
+        assert set_symbols(formula) in words
+
+
+def test_what_implements_a_theorem_shows_it() -> None:
+    shown = {name.rpartition(".")[2] for name in DOCUMENTED}
+    # steps and bounds whose theorem is in their module's docstring
+    elsewhere = {"log10_deep_relative_trust", "log10_lemma2_step_limit", "loss_rise_bound"}
+    stated = {
+        name for name in trust.__all__ if re.search("bound|limit|_edge|lipschitz|trust|path_norm", name)
+    }
+    assert stated - elsewhere <= shown
 
 
 def test_a_claim_needs_no_formula() -> None:

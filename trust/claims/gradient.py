@@ -152,7 +152,7 @@ LEMMA1 = Claim(
     source=f"{_PAPER}, Lemma 1",
     statement="𝓛(W + ΔW) − 𝓛(W) + Σ_l ‖g_l‖‖ΔW_l‖ cos θ_l ≤ Σ_l ‖ΔW_l‖ max_t ‖g_l(W + tΔW) − g_l‖_F",
     formula=(
-        r"\mathcal{L}(W + \Delta W) - \mathcal{L}(W) + \sum_l \|g_l\| \|\Delta W_l\| \, \cos\,\theta_l"
+        r"\mathcal{L}(W + \Delta W) - \mathcal{L}(W) + \sum_l \|g_l\| \|\Delta W_l\| \cos\theta_l"
         r" \le \sum_l \|\Delta W_l\| \max_t \|g_l(W + t \Delta W) - g_l\|_F"
     ),
     left="loss above its tangent along the slice",

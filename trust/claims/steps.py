@@ -240,7 +240,7 @@ LEMMA2 = _claim(
     "lemma2",
     f"{_PAPER}, Lemma 2 under its premise, modelling assumption 1",
     "(1 + cos θ)^(1/L) − 1, where no layer's breakdown exceeds ∏(1 + r_k) − 1 on the way",
-    r"(1 + \cos\,\theta)^{1/L} - 1, \\"
+    r"(1 + \cos\theta)^{1/L} - 1, \\"
     r" \text{where no layer's breakdown exceeds } \prod (1 + r_k) - 1 \text{ on the way}",
     lemma2_limit,
     (DESCENT, STEP_SIZE, TRUSTED),
@@ -255,7 +255,7 @@ LEMMA2_LIMIT = _claim(
     "lemma2-limit",
     "those who use Lemma 2's limit without its premise",
     "(1 + cos θ)^(1/L) − 1",
-    r"(1 + \cos\,\theta)^{1/L} - 1",
+    r"(1 + \cos\theta)^{1/L} - 1",
     lemma2_limit,
     (DESCENT, STEP_SIZE, replace(TRUSTED, gates=False)),
     51,
@@ -269,7 +269,7 @@ WITH_CONSTANT = _claim(
     "lemma2-with-constant",
     "NeurIPS 2020 reviews of the paper, review 2: Lemma 2 with Theorem 1's constant",
     "(1 + cos θ / C)^(1/L) − 1 with C = (βκ²/α)^L",
-    r"\left(1 + \frac{\cos\,\theta}{C}\right)^{1/L} - 1 \text{ with } C = \left(\frac{\beta \kappa^2}{\alpha}\right)^L",
+    r"\left(1 + \frac{\cos\theta}{C}\right)^{1/L} - 1 \text{ with } C = \left(\frac{\beta \kappa^2}{\alpha}\right)^L",
     lambda measurements: _limit(measurements, _theorem1_constant(measurements)),
     (DESCENT, STEP_SIZE),
     52,
@@ -284,7 +284,7 @@ CALIBRATED = _claim(
     "lemma2-calibrated",
     "this toolkit: Lemma 2 with the constant that was measured",
     "(1 + cos θ / C)^(1/L) − 1 with C = max_l C_l at small η",
-    r"\left(1 + \frac{\cos\,\theta}{C}\right)^{1/L} - 1 \text{ with } C = \max_l C_l \text{ at small } \eta",
+    r"\left(1 + \frac{\cos\theta}{C}\right)^{1/L} - 1 \text{ with } C = \max_l C_l \text{ at small } \eta",
     _calibrated,
     (DESCENT, STEP_SIZE, NO_FASTER),
     53,
@@ -309,8 +309,6 @@ SLICE_CURVATURE = replace(
         mend="the loss is quadratic along the step",
     ),
     statement="the loss is back at its start near η = 2|𝓛'(0)| / 𝓛'' along the slice",
-    formula=(
-        r"\text{the loss is back at its start near } \eta = \frac{2 \left|\mathcal{L}'(0)\right|}{\mathcal{L}''}"
-    ),
+    formula=(r"\text{the loss is back at its start near } \eta = \frac{2 |\mathcal{L}'(0)|}{\mathcal{L}''}"),
     bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),
 )
