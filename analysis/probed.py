@@ -50,9 +50,9 @@ def _checkpoints(measurements: xr.Dataset) -> str:
 def _data(attributes: dict[str, str]) -> str:
     examples = f"{int(float(attributes.get('number_of_examples', '0'))):,} examples"
     parts = [f"{examples} of {attributes.get('data', 'unknown data')}"]
-    parts += [f"hash {attributes['data_hash']}"] * bool(attributes.get("data_hash"))
-    parts += [attributes["data_note"]] * bool(attributes.get("data_note"))
-    return "; ".join(parts)
+    if "data_hash" in attributes:
+        parts.append(f"hash {attributes['data_hash']}")
+    return "; ".join(filter(None, [*parts, attributes.get("data_note")]))
 
 
 def _biases(attributes: dict[str, str]) -> str:
@@ -65,5 +65,6 @@ def _arithmetic(attributes: dict[str, str]) -> str:
     parts = [attributes.get("dtype", ""), attributes.get("device", "")]
     if (precision := attributes.get("precision", "full")) != "full":
         parts.append(f"layers in {precision}")
-    parts += [f"products by {attributes['matmul']}"] * bool(attributes.get("matmul"))
+    if "matmul" in attributes:
+        parts.append(f"products by {attributes['matmul']}")
     return ", ".join(filter(None, parts))

@@ -66,8 +66,8 @@ def _network(one: Findings, pictures: Sequence[tuple[str, Picture]], explained: 
         shown: Block = Claims(one.judged, rows) if heading == VERDICTS else Table(rows, heading)
         below = [picture for kind, picture in pictures if kind in PICTURES.get(heading, ())]
         blocks.append(Chapter(heading, [*told, shown, *below]))
-        if heading == VERDICTS:
-            blocks.append(Chapter("Along the slice", curves))
+    first = sum(heading == VERDICTS for heading, *_ in one.sections)
+    blocks.insert(len(blocks) - len(one.sections) + first, Chapter("Along the slice", curves))
     return blocks
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -32,8 +32,10 @@ from probes.errors import InputError
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
-from studies.frame.outcome import Outcome, outcome_chapter
 from trust.claims import Claim
+
+if TYPE_CHECKING:
+    from studies.frame.outcome import Outcome
 
 __all__ = [
     "curvature_shown",
@@ -225,6 +227,7 @@ def write_report(
     from figures.report.chapters import network_chapters
     from figures.report.figures import write_report_figures
     from figures.report.pages import write_page
+    from studies.frame.outcome import outcome_chapter
 
     remove_leftovers(make_folder(out))
     shown = tuple(dict.fromkeys(("png", *formats)))  # the page shows the PNGs

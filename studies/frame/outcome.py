@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from figures.report.blocks import Block, Chapter, Code, Items, Picture, Table, Words
-from figures.report.pages import write_page
 from probes.errors import InputError
 from probes.system.files import write_atomically
 from probes.system.json_files import read_json
@@ -88,6 +87,8 @@ def write_outcome(outcome: Outcome, folder: Path) -> Path:
     Raises:
         InputError: it cannot be written.
     """
+    from figures.report.pages import write_page
+
     write_atomically(
         folder / f"{outcome.name}{_ENDING}", (json.dumps(asdict(outcome), indent=1) + "\n").encode()
     )

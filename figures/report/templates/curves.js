@@ -142,7 +142,7 @@ class CurvesView {
       const key = allowed.map((value) => shown(value)).join();
       if (!drawn.has(key))
         breakdown.push({
-          label: alone || !drawn.size ? "deep relative trust (dashed)" : `trust (dashed), ${one.name}`,
+          label: alone || (!this.several && !drawn.size) ? "deep relative trust (dashed)" : `trust (dashed), ${one.name}`,
           x: one.network.etas,
           y: allowed,
           stroke: () => (alone || !this.several ? ink("--ink") : one.color()),

@@ -21,6 +21,7 @@ from probes.system.terminal import say
 if TYPE_CHECKING:
     from analysis import Overview
     from analysis.tables import Rows
+    from trust.claims import Claim
 
 
 @click.command()
@@ -52,13 +53,16 @@ def compare(
     from analysis.wording import unfinished_lines
     from probes.cli.claims import chosen_claims
 
-    claims = chosen_claims(user_claims).values()
+    claims = list(chosen_claims(user_claims).values())
     runs = _loaded(results)
     rows, verdicts = comparison_rows(runs), differing_verdicts(runs, claims)
     page, figures = None, list[Path]()
     if out is not None:
         figures = _drawn(runs, out, tuple(dict.fromkeys(("png", *formats))))  # the page shows the PNGs
-        page = _page(runs, figures, comparison_table(rows), verdicts_table(runs, verdicts), out)
+        differing = [claim for claim in claims if claim.id in verdicts]
+        command = shlex.join(["probe", "compare", *map(str, results), "--out", str(out)])
+        tables = comparison_table(rows), verdicts_table(runs, verdicts)
+        page = _page(runs, figures, tables, differing, command, out)
     if as_json:
         document = comparison_document(rows, runs, verdicts)
         print_json({**document, "figures": [str(path) for path in figures], "page": page and str(page)})
@@ -98,9 +102,22 @@ def _loaded(results: Sequence[Path]) -> list[Overview]:
 
 
 def _page(
-    runs: Sequence[Overview], figures: Sequence[Path], numbers: Rows, verdicts: Rows, out: Path
+    runs: Sequence[Overview],
+    figures: Sequence[Path],
+    tables: tuple[Rows, Rows],
+    claims: Sequence[Claim],
+    command: str,
+    out: Path,
 ) -> Path:
     """The page of runs side by side.
+
+    Args:
+        runs: as they were given.
+        figures: of them.
+        tables: of their numbers, and of the verdicts that differ.
+        claims: whose verdicts differ.
+        command: that compares them again.
+        out: the folder.
 
     Raises:
         InputError: it cannot be written.
@@ -112,9 +129,12 @@ def _page(
     from figures.report.pages import write_page
 
     unfinished = [f"{run.title}: {line}" for run in runs for line in unfinished_lines(run.measurements)]
+    numbers, verdicts = tables
     differing: list[Block] = [Words("No claim fares differently at the last checkpoints.")]
-    if len(verdicts) > 1:
-        differing = [Table(verdicts, "claims that fare differently")]
+    if claims:
+        stated = [["claim", "what it states"], *([claim.id, claim.statement] for claim in claims)]
+        stating = Chapter("What these claims state", [Table(stated, "what these claims state")], folded=True)
+        differing = [Table(verdicts, "claims that fare differently"), stating]
     titles = [run.title for run in runs]
     blocks: list[Block] = [
         *([Items(unfinished, beware=True)] if unfinished else []),
@@ -124,7 +144,7 @@ def _page(
             "Along the slice", [Curves(runs), *(picture for *_, picture in pictures_of(figures, titles))]
         ),
         Chapter("What was probed", [Chapter(run.title, [Points(probed(run.measurements))]) for run in runs]),
-        Chapter("Do it again", [Code([shlex.join(["probe", "compare", *titles, "--out", str(out)])])]),
+        Chapter("Do it again", [Code([command])]),
     ]
     title = f"Side by side: {', '.join(titles)}"
     return write_page(Chapter(title, blocks), out / "compare", words=in_ticks, write=write_atomically)

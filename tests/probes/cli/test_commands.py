@@ -71,7 +71,7 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"summary", "verdicts", "split", "curvature", "warnings", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "curvature", "warnings", "figures", "page"}
     (short,) = document["summary"]
     assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
     assert (short["network"], short["alarms"]) == ("3 layers", [])
