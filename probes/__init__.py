@@ -2,6 +2,8 @@
 
 * one network in Python, with data and a loss in any form: :func:`measure_slice`, with :class:`SliceSettings`
 * checkpoints into a folder: :func:`measure_run`, with a :class:`Source`, and :func:`load`, which joins what is there
+* the step limits of checkpoints: :func:`measure_limits`, for :func:`analysis.step_limits`
+* one's own training, while it goes on: :class:`Monitor`, and :func:`read_log`, which reads what it wrote
 * files from outside: :func:`read_checkpoint`, :func:`read_batches`
 * a measure of one's own: :class:`Measure`, made for a :class:`Frozen` network, fed each :class:`Point`
 * whatever cannot be used: :class:`InputError`, a line that says what to do
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from probes.checkpoints.checkpoint import read_checkpoint as read_checkpoint
     from probes.data.loaders import read_batches as read_batches
     from probes.errors import InputError as InputError
+    from probes.limits import measure_limits as measure_limits
     from probes.measures.measure import Frozen as Frozen
     from probes.measures.measure import Measure as Measure
     from probes.measures.measure import Point as Point
     from probes.measures.settings import SliceSettings as SliceSettings
+    from probes.monitor.log import read_log as read_log
+    from probes.monitor.monitor import Monitor as Monitor
     from probes.runs.results import load as load
     from probes.runs.run import measure_run as measure_run
     from probes.runs.source import Source as Source
@@ -42,14 +47,17 @@ _HOMES = {
     "Frozen": "measures.measure",
     "InputError": "errors",
     "Measure": "measures.measure",
+    "Monitor": "monitor.monitor",
     "Point": "measures.measure",
     "SliceSettings": "measures.settings",
     "Source": "runs.source",
     "load": "runs.results",
+    "measure_limits": "limits",
     "measure_run": "runs.run",
     "measure_slice": "slices.slice",
     "read_batches": "data.loaders",
     "read_checkpoint": "checkpoints.checkpoint",
+    "read_log": "monitor.log",
 }
 
 __all__ = [*_HOMES]
