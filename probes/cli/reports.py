@@ -29,6 +29,7 @@ from analysis.wording import alarm_lines, rounding_lines
 from probes.cli.spelling import in_ticks, spelled_in
 from probes.cli.tables import headings, paragraph, plain
 from probes.errors import InputError
+from probes.monitor.page import log_document
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
@@ -180,11 +181,13 @@ def report_document(
     *,
     page: Path | None = None,
     studies: Mapping[Path, Sequence[Outcome]] | None = None,
+    logs: Mapping[str, xr.Dataset] | None = None,
 ) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
     answers = [asdict(outcome) for found in (studies or {}).values() for outcome in found]
     return {
         **({"studies": answers} if answers else {}),
+        **({"logs": {name: log_document(log) for name, log in logs.items()}} if logs else {}),
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
@@ -206,6 +209,7 @@ def write_report(
     *,
     formats: Sequence[str] = ("png", "pdf"),
     studies: Mapping[Path, Sequence[Outcome]] | None = None,
+    logs: Mapping[str, xr.Dataset] | None = None,
     again: Sequence[str] = (),
 ) -> tuple[Path, list[Path]]:
     """Figures, ``report.html`` with all that is told of them, the same as ``report.md``, and ``verdicts.json``.
@@ -215,6 +219,7 @@ def write_report(
         out: the folder.
         formats: of the figures; the page takes SVG before PNG.
         studies: outcomes by the folder that they are in.
+        logs: monitors' logs by what to call them.
         again: commands that do it again, as a shell takes them.
 
     Returns:
@@ -223,10 +228,11 @@ def write_report(
     Raises:
         InputError: the folder cannot be written.
     """
-    from figures.report.blocks import Chapter, Code
+    from figures.report.blocks import Block, Chapter, Code
     from figures.report.chapters import network_chapters
     from figures.report.figures import write_report_figures
     from figures.report.pages import write_page
+    from probes.monitor.page import log_chapter, write_log_figure
     from studies.frame.outcome import outcome_chapter
 
     remove_leftovers(make_folder(out))
@@ -234,11 +240,19 @@ def write_report(
     figures: list[Path] = []
     if findings:
         figures = write_report_figures(out, findings, formats=shown, write=write_atomically)
-    document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
+    networks = [*figures]
+    document = json.dumps(spelled_in(report_document(findings, figures, logs=logs)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
+    drawn: list[Block] = []
+    for place, (name, log) in enumerate((logs or {}).items()):
+        stem = out / ("training" if len(logs or {}) == 1 else f"training-{place + 1}")
+        files = write_log_figure(log, stem, formats=shown, write=write_atomically)
+        figures += files
+        drawn.append(log_chapter(log, name, stem.with_suffix(".png")))
     chapters = [
+        *drawn,
         *(outcome_chapter(one, folder) for folder, found in (studies or {}).items() for one in found),
-        *(network_chapters(findings, figures) if findings else []),
+        *(network_chapters(findings, networks) if findings else []),
         *([Chapter("Do it again", [Code(again)])] if again else []),
     ]
     page = Chapter("Deep relative trust: what was measured", chapters)

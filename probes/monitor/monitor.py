@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from analysis.documents import limit_rows
 from analysis.step_limits import step_limits
+from analysis.wording import count_of
 from probes.choices import check_count
 from probes.data.dataset import DataSet, data_of
 from probes.data.losses import Loss
@@ -29,8 +30,6 @@ from trust.measurements import SMALL_ETA
 
 __all__ = ["Monitor"]
 
-_FEW = 8
-"""Examples of the first look at data, loss and network."""
 _TIMES_THE_CHECK = 5
 """About how many times as long as its check a measurement of limits takes."""
 _CLOCKS = {"processor": "processor's clock", "wall": "clock on the wall"}
@@ -81,7 +80,7 @@ class Monitor:
         settings: SliceSettings | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Check what is given, the network on a few of the held examples too.
+        """Check what is given, the network on the held examples too.
 
         Args:
             network: that is trained; wrapped in DistributedDataParallel, DataParallel or compiled it is watched as it
@@ -170,11 +169,13 @@ class Monitor:
         """
         share, cost = self._cost.share, self._cost
         said = (
-            f"{self._updating.count} relative updates and {self._limiting.count} measurements of step limits in"
-            f" {self._step} steps took {'–' if share is None else f'{100 * share:.2g} %'} of the training's own time"
+            f"{count_of(self._updating.count, 'record')} of relative updates and {self._limiting.count} of step limits in"
+            f" {count_of(self._step, 'step')} took {'–' if share is None else f'{100 * share:.2g} %'} of the training's own time"
             f" ({cost.spent:.2g} of {cost.training:.2g} s by the {_CLOCKS[cost.clock]}, and {cost.setup:.2g} s before"
             " it)"
         )
+        if self._held is not None and self._limiting.every is None and self._limiting.count == 0:
+            said += "; for step limits within the budget it was too short: give `every`, a number of steps"
         if self._open:
             self._write({"closed": said})
             self._open = False
@@ -199,7 +200,7 @@ class Monitor:
             InputError: they do not.
         """
         self._held = data_of(*(held if isinstance(held, tuple) and len(held) == 2 else (held,)))
-        self._check(self._held.head(min(_FEW, len(self._held))))  # which loads what is slow to load, too
+        self._check(self._held)  # the first time with all that is loaded and settled once
         if self._limiting.every is None:
             before = self._cost.now()
             self._check(self._held)

@@ -20,7 +20,8 @@ from probes.system.terminal import say
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the page report.html and its figures [default: FOLDER/report; of several it must be named].",
+    help="Folder for the page report.html and its figures [default: FOLDER/report, LOG-report; of several it must be"
+    " named].",
 )
 @click.option("--title", help="What to call the network, where it is one [default: its kind and depth].")
 @CLAIMS
@@ -38,7 +39,8 @@ def report(
 ) -> None:
     """Judge every claim on the measurements in FOLDERS, draw them beside the bounds, and write it all on one page.
 
-    FOLDERS are of runs, of studies, or of both. The page, report.html, is one file that needs nothing else.
+    FOLDERS are of runs and of studies, or logs of probes.Monitor (files), or all of these. The page, report.html, is
+    one file that needs nothing else.
     """
     from probes.cli.claims import chosen_claims
     from probes.cli.reports import (
@@ -49,29 +51,38 @@ def report(
         write_report,
     )
     from probes.cli.runs import names_of
+    from probes.monitor.log import read_log
+    from probes.monitor.page import log_words
     from studies.frame.outcome import outcomes_in
 
     if len(folders) > 1 and out is None:
         raise InputError("name a folder for the page of several: --out FOLDER")
-    if len(folders) > 1 and title is not None:
+    logs = [path for path in folders if path.is_file()]
+    if (len(folders) > 1 or logs) and title is not None:
         raise InputError("--title names one network; of several each has its folder's name")
     claims = chosen_claims(user_claims).values()
-    studies = {folder: found for folder in folders if (found := outcomes_in(folder))}
-    runs = [folder for folder in folders if folder not in studies]
+    read = {name: read_log(log) for name, log in zip(names_of(logs), logs, strict=True)}
+    studies = {folder: found for folder in folders if folder not in logs and (found := outcomes_in(folder))}
+    runs = [folder for folder in folders if folder not in studies and folder not in logs]
     titles = names_of(runs) if len(folders) > 1 else [title] * len(runs)
     findings = [findings_in(run, claims=claims, title=name) for run, name in zip(runs, titles, strict=True)]
-    target = out or folders[0] / "report"
-    with judging(runs[0] if runs else folders[0]):
+    first = folders[0]
+    target = out or (first.with_name(f"{first.stem}-report") if logs else first / "report")
+    with judging(runs[0] if runs else first):
         page, figures = write_report(
-            findings, target, formats=formats, studies=studies, again=_commands(runs, target)
+            findings, target, formats=formats, studies=studies, logs=read, again=_commands(runs, target)
         )
-        document = report_document(findings, figures, page=page, studies=studies)
+        document = report_document(findings, figures, page=page, studies=studies, logs=read)
         summaries = [terminal_summary(one, room(wide=wide)) for one in findings]
     if as_json:
         print_json(document)
         return
     for summary in summaries:
         say(summary)
+    for name, log in read.items():
+        say(f"── {name} ──")
+        for word, said in log_words(log):
+            say(paragraph(said, room(wide=wide), head=f"{word:>9}: ", indent=11))
     for outcome in (one for found in studies.values() for one in found):
         say(paragraph(outcome.answer, room(wide=wide), head=f"{outcome.name}: ", indent=2))
     say(f"{page} shows it all in one file; figures and their numbers are beside it")
