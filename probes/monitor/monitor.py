@@ -168,9 +168,10 @@ class Monitor:
             What was recorded and what that cost, a sentence.
         """
         share, cost = self._cost.share, self._cost
+        percent = "–" if share is None else f"{100 * share:.2g} %"
         said = (
-            f"{count_of(self._updating.count, 'record')} of relative updates and {self._limiting.count} of step limits in"
-            f" {count_of(self._step, 'step')} took {'–' if share is None else f'{100 * share:.2g} %'} of the training's own time"
+            f"{count_of(self._updating.count, 'record')} of relative updates and {self._limiting.count} of step limits"
+            f" in {count_of(self._step, 'step')} took {percent} of the training's own time"
             f" ({cost.spent:.2g} of {cost.training:.2g} s by the {_CLOCKS[cost.clock]}, and {cost.setup:.2g} s before"
             " it)"
         )

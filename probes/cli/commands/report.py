@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,7 +9,6 @@ import click
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
 from probes.cli.tables import WIDE, paragraph, room
-from probes.errors import InputError
 from probes.system.terminal import say
 
 
@@ -43,57 +40,22 @@ def report(
     one file that needs nothing else.
     """
     from probes.cli.claims import chosen_claims
-    from probes.cli.reports import (
-        findings_in,
-        judging,
-        report_document,
-        terminal_summary,
-        write_report,
-    )
-    from probes.cli.runs import names_of
-    from probes.monitor.log import read_log
+    from probes.cli.reports import report as reported
+    from probes.cli.reports import terminal_summary
     from probes.monitor.page import log_words
-    from studies.frame.outcome import outcomes_in
 
-    if len(folders) > 1 and out is None:
-        raise InputError("name a folder for the page of several: --out FOLDER")
-    logs = [path for path in folders if path.is_file()]
-    if (len(folders) > 1 or logs) and title is not None:
-        raise InputError("--title names one network; of several each has its folder's name")
-    claims = chosen_claims(user_claims).values()
-    read = {name: read_log(log) for name, log in zip(names_of(logs), logs, strict=True)}
-    studies = {folder: found for folder in folders if folder not in logs and (found := outcomes_in(folder))}
-    runs = [folder for folder in folders if folder not in studies and folder not in logs]
-    titles = names_of(runs) if len(folders) > 1 else [title] * len(runs)
-    findings = [findings_in(run, claims=claims, title=name) for run, name in zip(runs, titles, strict=True)]
-    first = folders[0]
-    target = out or (first.with_name(f"{first.stem}-report") if logs else first / "report")
-    with judging(runs[0] if runs else first):
-        page, figures = write_report(
-            findings, target, formats=formats, studies=studies, logs=read, again=_commands(runs, target)
-        )
-        document = report_document(findings, figures, page=page, studies=studies, logs=read)
-        summaries = [terminal_summary(one, room(wide=wide)) for one in findings]
+    found = reported(
+        folders, out=out, title=title, claims=chosen_claims(user_claims).values(), formats=formats
+    )
     if as_json:
-        print_json(document)
+        print_json(found.document)
         return
-    for summary in summaries:
-        say(summary)
-    for name, log in read.items():
+    for one in found.findings:
+        say(terminal_summary(one, room(wide=wide)))
+    for name, log in found.logs.items():
         say(f"── {name} ──")
         for word, said in log_words(log):
             say(paragraph(said, room(wide=wide), head=f"{word:>9}: ", indent=11))
-    for outcome in (one for found in studies.values() for one in found):
+    for outcome in (one for outcomes in found.studies.values() for one in outcomes):
         say(paragraph(outcome.answer, room(wide=wide), head=f"{outcome.name}: ", indent=2))
-    say(f"{page} shows it all in one file; figures and their numbers are beside it")
-
-
-def _commands(runs: Sequence[Path], out: Path) -> list[str]:
-    """What measures and judges the same again."""
-    again = [
-        shlex.join(["probe", "run", "--config", str(run / "run.toml"), "--out", f"{run}-again"])
-        for run in runs
-        if (run / "run.toml").is_file()
-    ]
-    judged = ["probe", "report", *(f"{run}-again" for run in runs)]
-    return [*again, shlex.join([*judged, *(["--out", f"{out}-again"] * (len(runs) > 1))])] if again else []
+    say(f"{found.page} shows it all in one file; figures and their numbers are beside it")

@@ -122,7 +122,7 @@ def test_what_is_no_log_is_one_line(probe: Probe, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("Dear diary\n")
     one_line(probe("report", tmp_path / "notes.txt"), "notes.txt: line 1 is none that a monitor writes")
     (tmp_path / "log.jsonl").write_text(HEADER)
-    one_line(probe("report", tmp_path / "log.jsonl", "--title", "net"), "--title names one network")
+    one_line(probe("report", tmp_path / "log.jsonl", "--title", "net"), "--title: names one network")
     one_line(
         probe("report", tmp_path / "log.jsonl", tmp_path / "log.jsonl", "--out", tmp_path / "o"),
         "is given twice",
