@@ -1,0 +1,48 @@
+"""One browser for all tests of pages, and a watched page for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.sessions import DESKTOP, View, arguments, find_browser, watched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+
+# not of the whole session: Playwright's event loop would be other tests' too
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Chromium, or the tests are skipped."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="pages are tested with '.[browser]' installed"
+    )
+    program = find_browser()
+    if program is None:
+        pytest.skip("no browser: install Chromium, or name one in PROBE_BROWSER")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def view() -> View:
+    """A desktop's window; tests parametrize it for others."""
+    return DESKTOP
+
+
+@pytest.fixture
+def scheme() -> str:
+    """Light colours; tests parametrize it for dark ones."""
+    return "light"
+
+
+@pytest.fixture
+def page(browser: Browser, view: View, scheme: str) -> Iterator[Page]:
+    """A page that fails the test where it complains or asks for anything outside of it."""
+    with watched(browser, view, scheme) as page:
+        yield page
