@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.sessions import DESKTOP, View, arguments, find_browser, watched
+from benchmarks.browser import NoBrowserError, launched
+from tests.browser.sessions import DESKTOP, View, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -17,16 +18,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium, or the tests are skipped."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="pages are tested with '.[browser]' installed"
-    )
-    program = find_browser()
-    if program is None:
-        pytest.skip("no browser: install Chromium, or name one in PROBE_BROWSER")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments())
-        yield browser
-        browser.close()
+    try:
+        with launched() as browser:
+            yield browser
+    except NoBrowserError as error:
+        pytest.skip(f"pages are tested in a browser: {error}")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # tests of pages are collected, and skipped, where Playwright is not installed
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
-__all__ = ["DESKTOP", "PHONE", "SCHEMES", "Complaints", "View", "arguments", "find_browser", "watched"]
+__all__ = ["DESKTOP", "PHONE", "SCHEMES", "Complaints", "View", "watched"]
 
 SCHEMES = ("light", "dark")
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _LOCAL = ("file:", "data:", "blob:", "about:")
 
 
@@ -30,19 +27,6 @@ class View:
 
 DESKTOP = View(1280, 900)
 PHONE = View(375, 700, phone=True)
-
-
-def find_browser() -> str | None:
-    """The program that PROBE_BROWSER names, or else the first of Chromium's usual names on the PATH; None: none."""
-    if "PROBE_BROWSER" in os.environ:
-        return shutil.which(os.environ["PROBE_BROWSER"])
-    return next((found for name in _NAMES if (found := shutil.which(name))), None)
-
-
-def arguments() -> list[str]:
-    """No host has an address. Root has no sandbox, which only users' processes can have."""
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return ["--host-resolver-rules=MAP * ~NOTFOUND", *sandbox]
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.browser import find_browser
 from tests.browser.accessibility import violations
-from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, find_browser, watched
+from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
