@@ -9,7 +9,18 @@ import numpy as np
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-__all__ = ["BREAKDOWN", "LOSS", "chart", "choose", "number", "pointed_at", "rounded", "settled", "table", "told"]
+__all__ = [
+    "BREAKDOWN",
+    "LOSS",
+    "chart",
+    "choose",
+    "number",
+    "pointed_at",
+    "rounded",
+    "settled",
+    "table",
+    "told",
+]
 
 LOSS, BREAKDOWN = 0, 1
 Told = dict[str, float | None]

@@ -80,7 +80,8 @@ def watched(browser: Browser, view: View = DESKTOP, scheme: str = "light", **opt
     try:
         page = _listen(context, complaints)
         yield page
-        page.evaluate("() => new Promise(requestAnimationFrame)")  # what was under way has been told
+        if options.get("java_script_enabled", True):  # without scripts nothing is under way
+            page.evaluate("() => new Promise(requestAnimationFrame)")
     finally:
         context.close()
     complaints.check()

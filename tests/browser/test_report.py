@@ -12,7 +12,18 @@ import xarray as xr
 
 from probes import load
 from tests.browser.accessibility import violations
-from tests.browser.charts import BREAKDOWN, LOSS, chart, choose, number, pointed_at, rounded, settled, table, told
+from tests.browser.charts import (
+    BREAKDOWN,
+    LOSS,
+    chart,
+    choose,
+    number,
+    pointed_at,
+    rounded,
+    settled,
+    table,
+    told,
+)
 from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, watched
 
 if TYPE_CHECKING:
@@ -88,17 +99,23 @@ def test_a_window_that_is_made_narrow_takes_the_charts_with_it(opened: Page) -> 
 
 @pytest.mark.parametrize("checkpoint", [0, 2])
 @views
-def test_the_pointer_tells_the_loss_that_was_measured(opened: Page, dataset: xr.Dataset, checkpoint: int) -> None:
+def test_the_pointer_tells_the_loss_that_was_measured(
+    opened: Page, dataset: xr.Dataset, checkpoint: int
+) -> None:
     choose(opened, "Checkpoint", checkpoint)
     found = pointed_at(opened, chart(opened, LOSS))
     values = dataset["loss"].values[checkpoint]
-    expected = {rounded(eta, 4): rounded(loss, 4) for eta, loss in zip(dataset["eta"].values, values, strict=True)}
+    expected = {
+        rounded(eta, 4): rounded(loss, 4) for eta, loss in zip(dataset["eta"].values, values, strict=True)
+    }
     del expected[0.0]  # which has no place on a logarithmic axis
     assert {now["η"]: now["loss"] for now in found} == expected
 
 
 @pytest.mark.parametrize("layer", [0, 3])
-def test_the_pointer_tells_the_breakdown_that_was_measured(opened: Page, dataset: xr.Dataset, layer: int) -> None:
+def test_the_pointer_tells_the_breakdown_that_was_measured(
+    opened: Page, dataset: xr.Dataset, layer: int
+) -> None:
     choose(opened, "Checkpoint", 1)
     choose(opened, "Layer of the breakdown", layer)
     found = pointed_at(opened, chart(opened, BREAKDOWN))
@@ -130,7 +147,9 @@ def test_every_checkpoint_is_a_curve(opened: Page, dataset: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize("place", [LOSS, BREAKDOWN])
-def test_the_table_behind_a_chart_has_the_measured_numbers(opened: Page, dataset: xr.Dataset, place: int) -> None:
+def test_the_table_behind_a_chart_has_the_measured_numbers(
+    opened: Page, dataset: xr.Dataset, place: int
+) -> None:
     choose(opened, "Checkpoint", 2)
     panel = chart(opened, place)
     panel.get_by_text("These curves as a table").click()
@@ -157,7 +176,9 @@ def test_arrow_keys_walk_along_the_curve(opened: Page, dataset: xr.Dataset) -> N
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home"):
         opened.keyboard.press(key)
         settled(opened)
-        heard.append([float(found) for found in re.findall(r"(?:η|loss) (\S+?)(?=[:,]|$)", said.inner_text())])
+        heard.append(
+            [float(found) for found in re.findall(r"(?:η|loss) (\S+?)(?=[:,]|$)", said.inner_text())]
+        )
     loss, etas = dataset["loss"].values[-1], dataset["eta"].values
     assert heard == [[rounded(etas[k], 4), rounded(loss[k], 4)] for k in (1, 2, 1, 4, 1)]
 
@@ -174,7 +195,9 @@ def test_the_keyboard_reaches_all_that_can_be_used(opened: Page) -> None:
     for _ in range(count + 1):
         opened.keyboard.press("Tab")
         opened.evaluate("() => document.activeElement.removeAttribute('data-unreached')")
-    left = opened.locator("[data-unreached]").evaluate_all("left => left.map(one => one.outerHTML.slice(0, 80))")
+    left = opened.locator("[data-unreached]").evaluate_all(
+        "left => left.map(one => one.outerHTML.slice(0, 80))"
+    )
     assert left == []
 
 
@@ -194,7 +217,9 @@ def test_the_keyboard_chooses(opened: Page, dataset: xr.Dataset) -> None:
 
 def fold(page: Page, claim: str) -> Locator:
     """What is told of a claim."""
-    return page.locator("details.claim").filter(has=page.locator("summary code", has_text=re.compile(f"^{claim}$")))
+    return page.locator("details.claim").filter(
+        has=page.locator("summary code", has_text=re.compile(f"^{claim}$"))
+    )
 
 
 @pytest.mark.parametrize("how", ["pointer", "keyboard"])
@@ -223,7 +248,11 @@ def test_an_open_claim_has_its_statement_in_symbols_its_premises_and_every_check
     one.locator("summary").click()
     assert one.locator("math").bounding_box()["height"] > 10  # type: ignore[index]
     names = [name.get_attribute("aria-label") for name in one.get_by_role("region").all()]
-    assert names == ["lemma2-limit in symbols", "Table: premises of lemma2-limit", "Table: verdicts on lemma2-limit"]
+    assert names == [
+        "lemma2-limit in symbols",
+        "Table: premises of lemma2-limit",
+        "Table: verdicts on lemma2-limit",
+    ]
     verdicts = one.get_by_role("region", name="verdicts on").locator("tbody tr")
     assert verdicts.count() == dataset.sizes["checkpoint"]
 
@@ -268,8 +297,10 @@ def test_print_has_the_figures_and_no_canvas(opened: Page) -> None:
 def test_print_opens_what_is_folded_and_folds_it_again(opened: Page) -> None:
     closed = opened.locator("details:not(.numbers, .values):not([open])")
     before = closed.count()
-    opened.evaluate("() => addEventListener('beforeprint', () => { window.left = document.querySelectorAll("
-                    "'details:not(.numbers, .values):not([open])').length })")
+    opened.evaluate(
+        "() => addEventListener('beforeprint', () => { window.left = document.querySelectorAll("
+        "'details:not(.numbers, .values):not([open])').length })"
+    )
     printed = opened.pdf()
     assert printed.startswith(b"%PDF")
     assert opened.evaluate("window.left") == 0
@@ -322,8 +353,10 @@ def test_its_policy_lets_no_script_of_another_run(browser: Browser, report: Path
     def tried() -> Any:
         with watched(browser) as page:
             page.goto((report / "report.html").as_uri())
-            page.evaluate("() => { const own = document.createElement('script'); own.textContent = 'window.ran = 1';"
-                          " document.body.append(own) }")
+            page.evaluate(
+                "() => { const own = document.createElement('script'); own.textContent = 'window.ran = 1';"
+                " document.body.append(own) }"
+            )
             assert page.evaluate("window.ran") is None
 
     with pytest.raises(AssertionError, match="Content Security Policy"):
