@@ -19,7 +19,7 @@ from trust.claims.quantities import depth, rounding_share
 if TYPE_CHECKING:
     from analysis.findings import Findings
 
-__all__ = ["ALONG", "in_short", "is_wrong", "network_name"]
+__all__ = ["ALONG", "SILENT", "in_short", "is_wrong", "network_name"]
 
 ALONG = {
     "gradient": "against its gradient",
@@ -36,7 +36,7 @@ _NORMS = {"batch": "batch norm", "layer": "layer norm", "batch layer": "batch an
 _MOST = 3
 """Theorems that are named before the others are counted."""
 _PROVED = (Kind.THEOREM, Kind.LEMMA)
-_SILENT = {
+SILENT = {
     Status.PREMISE_FAILS: "whose premises fail",
     Status.NOT_MEASURED: "not measured",
     Status.VACUOUS: "without a finite bound",
@@ -113,7 +113,7 @@ def _holds(verdicts: Sequence[Verdict]) -> str:
     parts += [f"{name} is {in_words(own)}" for name, own in by_claim.items() if _fits(own)]
     counts = {
         word: sum(all(one.status is status for one in own) for own in by_claim.values())
-        for status, word in _SILENT.items()
+        for status, word in SILENT.items()
     }
     silent = [f"{count} {word}" for word, count in counts.items() if count]
     return "; ".join([*parts, f"nothing is said of {', '.join(silent)}"] if silent else parts)

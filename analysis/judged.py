@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from analysis.in_short import is_wrong
+from analysis.in_short import SILENT, is_wrong
 from analysis.statuses import Verdict
-from analysis.tables import Rows, telling, verdict_table
+from analysis.tables import Rows, verdict_table
 from trust.claims import Claim, Premise
 
 __all__ = ["Group", "Judged", "judged"]
@@ -58,7 +58,7 @@ class Judged:
 
 def judged(verdicts: Sequence[Verdict], claims: Iterable[Claim]) -> list[Judged]:
     """Each claim that was judged: first what is contradicted, then what is borne out, then the rest."""
-    told = {one.claim for one in telling(verdicts)}
+    told = {one.claim for one in verdicts if one.status not in SILENT}
     by_id = {claim.id: claim for claim in claims}
     found = []
     for name, kind, words, *_, why in verdict_table(verdicts)[1:]:
@@ -78,7 +78,7 @@ def judged(verdicts: Sequence[Verdict], claims: Iterable[Claim]) -> list[Judged]
                 proved=claim.proved,
                 premises=[_outcome(premise, own) for premise in claim.premises],
                 why=why,
-                checkpoints=[["checkpoint", "verdict", "why"], *map(_row, own)],
+                checkpoints=_checkpoints(own),
             )
         )
     order = [group.value for group in Group]
@@ -93,5 +93,8 @@ def _outcome(premise: Premise, own: Sequence[Verdict]) -> tuple[str, str, str]:
     return premise.name, premise.statement + " (shown, not required)" * (not premise.gates), ", ".join(parts)
 
 
-def _row(verdict: Verdict) -> list[str]:
-    return [verdict.checkpoint or "whole training run", verdict.words, verdict.remark]
+def _checkpoints(own: Sequence[Verdict]) -> Rows:
+    """A row a checkpoint, with the reasons where there are any."""
+    rows = [["checkpoint", "verdict", "why"]]
+    rows += [[one.checkpoint or "whole training run", one.words, one.remark] for one in own]
+    return rows if any(row[2] for row in rows[1:]) else [row[:2] for row in rows]

@@ -132,6 +132,7 @@ class CurvesView {
       stroke: one.color,
     }));
     const breakdown = [];
+    const trusts = [];
     const drawn = new Set();
     for (const one of chosen) {
       const evident = one.network.breakdown(one.checkpoint, one.layer, true);
@@ -142,7 +143,7 @@ class CurvesView {
       const allowed = one.network.along(one.network.trust, one.checkpoint);
       const key = allowed.map((value) => shown(value)).join();
       if (!drawn.has(key))
-        breakdown.push({
+        trusts.push({
           label: alone || (!this.several && !drawn.size) ? "deep relative trust (dashed)" : `trust (dashed), ${one.name}`,
           x: one.network.etas,
           y: allowed,
@@ -158,7 +159,7 @@ class CurvesView {
     const at = alone ? chosen[0].checkpoint : 0;
     const lines = Object.entries(limits).map(([name, values]) => [name, values[at]]).filter(([, value]) => value !== null);
     this.panels[0].draw(loss, what.split(", ")[0], lines, this.chosen);
-    this.panels[1].draw(breakdown, what, lines, this.chosen);
+    this.panels[1].draw([...breakdown, ...trusts], what, lines, this.chosen);
     this.limits.textContent = lines.length
       ? "Step limits, as vertical lines: " + lines.map(([name, value]) => `${name} ${shown(value)} (${DASH_NAMES[name]})`).join(", ") + "."
       : "";
