@@ -19,7 +19,7 @@ from probes.cli.main import main
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["compare", "pages"]
+__all__ = ["compare", "opened", "pages"]
 
 _OURS, _STATIC = "report.html", "static page"
 _FIRST, _WHOLE = "first paint", "all drawn"
@@ -68,7 +68,7 @@ def compare(repeats: int, *, checkpoints: int, etas: int, layers: int) -> dict[s
         files = {_STATIC: _static(report), _OURS: report / "report.html"}
         case["bytes"] = {what: path.stat().st_size for what, path in files.items()}
         try:
-            seconds = _opened(files, repeats)
+            seconds = opened(files, repeats)
         except NoBrowserError as error:
             return case | {"seconds": {}, "compared": [], "not_installed": [str(error)]}
     pairs = [Pair(f"{_OURS}: {until}", f"{_STATIC}: {until}") for until in (_FIRST, _WHOLE)]
@@ -108,10 +108,15 @@ def _static(report: Path) -> Path:
     return path
 
 
-def _opened(files: dict[str, Path], repeats: int) -> dict[str, list[float]]:
+def opened(files: dict[str, Path], repeats: int) -> dict[str, list[float]]:
+    """Seconds until the first paint and until all is drawn, of each page in turn, after one turn that only warms up.
+
+    Raises:
+        NoBrowserError: there is none.
+    """
     seconds: dict[str, list[float]] = {f"{name}: {until}": [] for name in files for until in (_FIRST, _WHOLE)}
     with launched() as browser:
-        for turn in range(1 + repeats):  # the first only warms up
+        for turn in range(1 + repeats):
             for name, path in files.items():
                 times = _times(browser, path)
                 for until, milliseconds in zip((_FIRST, _WHOLE), times, strict=True):

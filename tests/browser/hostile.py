@@ -16,6 +16,7 @@ LAYERS = (
     "<!--",
     "&lt;b&gt;",
 )
+RUN = '"run" <b id=made>&<script>alert(6)'
 TITLE = "</title></script><b id=made>title</b><script>alert(5)</script>"
 
 

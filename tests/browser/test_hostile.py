@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,10 +37,11 @@ def report(probe: Probe, data: Path, tmp_path_factory: pytest.TempPathFactory) -
         torch.manual_seed(seed)
         torch.save(hostile.Hostile().state_dict(), folder / "checkpoints" / f"{name}.pt")
     network = f"{hostile.__file__}:Hostile"
-    given = ["--network", network, "--data", data, "--etas", "0.0001,0.001,0.01,0.1", "--out", folder / "run"]
+    run = folder / hostile.RUN
+    given = ["--network", network, "--data", data, "--etas", "0.0001,0.001,0.01,0.1", "--out", run]
     for command in (
         ["run", folder / "checkpoints", *given],
-        ["report", folder / "run", "--title", hostile.TITLE, "--out", folder / "report"],
+        ["report", run, "--title", hostile.TITLE, "--out", folder / "report"],
     ):
         result = probe(*command)
         assert result.exit_code == 0, result.output
@@ -82,6 +84,14 @@ def test_long_names_do_not_widen_the_page(opened: Page, view: View) -> None:
 
 def test_nobody_is_in_the_way(opened: Page) -> None:
     assert violations(opened) == []
+
+
+def test_numbers_shown_are_those_of_the_file(opened: Page, report: Path) -> None:
+    numbers = opened.locator("details.numbers[data-name='limits.csv']")
+    numbers.locator("summary").click()
+    numbers.locator("table").wait_for()
+    with (report / "limits.csv").open(newline="") as file:
+        assert table(numbers) == list(csv.reader(file))
 
 
 Show = Callable[..., xr.Dataset]
