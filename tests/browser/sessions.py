@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # tests of pages are collected, and skipped, where Playwright is not installed
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
-__all__ = ["DESKTOP", "PHONE", "SCHEMES", "Complaints", "View", "watched"]
+__all__ = ["DESKTOP", "PHONE", "SCHEMES", "Complaints", "View", "overflow", "watched"]
 
 SCHEMES = ("light", "dark")
 _LOCAL = ("file:", "data:", "blob:", "about:")
@@ -85,6 +85,13 @@ def watched(browser: Browser, view: View = DESKTOP, scheme: str = "light", **opt
     finally:
         context.close()
     complaints.check()
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels a page is wider than the window, which a phone would shrink it to."""
+    assert page.viewport_size is not None
+    width: int = page.evaluate("document.scrollingElement.scrollWidth")
+    return width - page.viewport_size["width"]
 
 
 def _listen(context: BrowserContext, complaints: Complaints) -> Page:

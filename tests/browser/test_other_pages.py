@@ -10,7 +10,7 @@ import pytest
 from probes import load
 from tests.browser.accessibility import violations
 from tests.browser.charts import BREAKDOWN, LOSS, chart, choose, number, pointed_at, rounded, table
-from tests.browser.sessions import DESKTOP, PHONE, SCHEMES
+from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, overflow
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,7 +39,7 @@ def test_nothing_stands_in_anybodys_way(opened: Page) -> None:
 
 @pytest.mark.parametrize("view", [PHONE])
 def test_a_phone_scrolls_down_only(opened: Page) -> None:
-    assert opened.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
+    assert overflow(opened) <= 0
 
 
 def test_figures_are_there(opened: Page) -> None:

@@ -24,7 +24,7 @@ from tests.browser.charts import (
     table,
     told,
 )
-from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, watched
+from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, overflow, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -52,12 +52,6 @@ def unfold(page: Page) -> None:
     page.evaluate("() => { for (const fold of document.querySelectorAll('details')) fold.open = true }")
     for fold in page.locator("details.numbers, details.values").all():
         fold.locator("table").wait_for()
-
-
-def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    wider: int = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
-    return wider
 
 
 def test_the_summary_is_read_first(opened: Page) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.browser import find_browser
 from tests.browser.accessibility import violations
-from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, watched
+from tests.browser.sessions import DESKTOP, PHONE, SCHEMES, View, overflow, watched
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -89,6 +89,13 @@ def test_windows_have_the_size_asked_for(page: Page, tmp_path: Path, view: View)
     page.goto(written(tmp_path, "", "<meta name=viewport content=width=device-width>"))
     assert page.evaluate("[innerWidth, innerHeight]") == [view.width, view.height]
     assert page.evaluate("matchMedia('(prefers-reduced-motion: reduce)').matches")
+
+
+@pytest.mark.parametrize("view", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_what_is_wider_than_the_window_is_seen(page: Page, tmp_path: Path, view: View) -> None:
+    wide = f"<div style='width: {view.width + 30}px; margin-left: -8px'>Wide</div>"
+    page.goto(written(tmp_path, wide, "<meta name=viewport content=width=device-width>"))
+    assert overflow(page) >= 30
 
 
 def test_the_browser_is_the_one_that_was_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
