@@ -163,6 +163,7 @@ def claim_rows(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             "kind": claim.kind.value,
             "source": claim.source,
             "statement": claim.statement,
+            "formula": claim.formula,
             "measures": claim.left,
             "premises": {
                 premise.name: premise.statement + " (shown, not required)" * (not premise.gates)

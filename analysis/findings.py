@@ -17,6 +17,8 @@ from analysis.curvature import curvature_summary
 from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
+from analysis.judged import Judged, judged
+from analysis.probed import probed
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
 from analysis.spectral_condition import spectral_condition, spectral_condition_table
@@ -43,6 +45,7 @@ class Findings:
         measurements: of the run.
         summary: what :func:`analysis.summarise` found, and so on.
         limits: of :func:`analysis.step_limits`.
+        claims: that were judged.
         verdicts: on each claim at each checkpoint.
         checks: the self-checks.
         growth: which model of trust explains the slice.
@@ -60,6 +63,7 @@ class Findings:
     measurements: xr.Dataset
     summary: xr.Dataset
     limits: xr.Dataset
+    claims: Sequence[Claim]
     verdicts: Sequence[Verdict]
     checks: Sequence[CheckOutcome]
     growth: Sequence[Growth]
@@ -84,13 +88,19 @@ class Findings:
 
     @property
     def introduction(self) -> list[str]:
-        """Paragraphs on what was measured."""
+        """Paragraphs on how exactly it was measured."""
         first, *rest = wording.rounding_lines(self.measurements)
-        return [
-            wording.run_line(self.measurements),
-            f"The {first}.",
-            *(f"{line.capitalize()}." for line in rest),
-        ]
+        return [f"The {first}.", *(f"{line.capitalize()}." for line in rest)]
+
+    @property
+    def probed(self) -> list[tuple[str, str]]:
+        """What it takes to know what was measured, a word and what is known of it each."""
+        return probed(self.measurements)
+
+    @property
+    def judged(self) -> list[Judged]:
+        """Each claim with its statement, its premises and how it fared, the telling first."""
+        return judged(self.verdicts, self.claims)
 
     @property
     def sections(self) -> list[tuple[str, str, tables.Rows]]:
@@ -161,6 +171,7 @@ def find(
             measurements=measurements,
             summary=summarise(measurements),
             limits=step_limits(measurements),
+            claims=chosen,
             verdicts=verdicts,
             checks=check_measurements(measurements),
             growth=compare_growth(measurements),

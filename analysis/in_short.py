@@ -19,9 +19,9 @@ from trust.claims.quantities import depth, rounding_share
 if TYPE_CHECKING:
     from analysis.findings import Findings
 
-__all__ = ["in_short", "network_name"]
+__all__ = ["ALONG", "SILENT", "in_short", "is_wrong", "network_name"]
 
-_ALONG = {
+ALONG = {
     "gradient": "against its gradient",
     "spectral": "along steepest descent under the spectral norm",
     "sign": "against its gradient's sign",
@@ -36,7 +36,7 @@ _NORMS = {"batch": "batch norm", "layer": "layer norm", "batch layer": "batch an
 _MOST = 3
 """Theorems that are named before the others are counted."""
 _PROVED = (Kind.THEOREM, Kind.LEMMA)
-_SILENT = {
+SILENT = {
     Status.PREMISE_FAILS: "whose premises fail",
     Status.NOT_MEASURED: "not measured",
     Status.VACUOUS: "without a finite bound",
@@ -78,7 +78,7 @@ def _probed(measurements: xr.Dataset) -> str:
     if bool(start[variables.ACCURACY].notnull().any()):
         state.append(f"accuracy {_through(start[variables.ACCURACY])}")
     where = " to ".join(dict.fromkeys((steps[0], steps[-1])))
-    along = _ALONG.get(str(attributes.get("direction")), "")
+    along = ALONG.get(str(attributes.get("direction")), "")
     return (
         f"{network_name(measurements)}, on {attributes.get('number_of_examples', 0):,} examples of"
         f" {attributes.get('data', 'unknown data')}, at {checkpoints} ({where}; {', '.join(state)}), moved {along}"
@@ -113,7 +113,7 @@ def _holds(verdicts: Sequence[Verdict]) -> str:
     parts += [f"{name} is {in_words(own)}" for name, own in by_claim.items() if _fits(own)]
     counts = {
         word: sum(all(one.status is status for one in own) for own in by_claim.values())
-        for status, word in _SILENT.items()
+        for status, word in SILENT.items()
     }
     silent = [f"{count} {word}" for word, count in counts.items() if count]
     return "; ".join([*parts, f"nothing is said of {', '.join(silent)}"] if silent else parts)
@@ -122,7 +122,7 @@ def _holds(verdicts: Sequence[Verdict]) -> str:
 def _fits(own: Sequence[Verdict]) -> bool:
     """Whether a model, estimate or rule does well at every checkpoint."""
     good = (Status.WITHIN_FACTOR, Status.SAFE, Status.WITHIN)
-    return own[0].kind not in _PROVED and all(one.status in good and not _is_wrong(one) for one in own)
+    return own[0].kind not in _PROVED and all(one.status in good and not is_wrong(one) for one in own)
 
 
 def _is_among(own: Sequence[Verdict], status: Status) -> bool:
@@ -133,7 +133,7 @@ def _breaks(verdicts: Sequence[Verdict]) -> str:
     """What the data contradict, and by how much: what is refuted first, then the rest, the worst first."""
     found: list[tuple[bool, float, str]] = []
     for name, own in _by_claim(verdicts).items():
-        wrong = [one for one in own if _is_wrong(one)]
+        wrong = [one for one in own if is_wrong(one)]
         if not wrong:
             continue
         worst = max(one.worst_log10_ratio for one in wrong)
@@ -152,7 +152,7 @@ def _breaks(verdicts: Sequence[Verdict]) -> str:
     return "; ".join(text for *_, text in sorted(found)) or "nothing that could be tested here"
 
 
-def _is_wrong(verdict: Verdict) -> bool:
+def is_wrong(verdict: Verdict) -> bool:
     """Whether it is contradicted; an estimate or a model is where it is off by more than a factor of two."""
     good = math.log10(GOOD_FACTOR)
     if verdict.status in (Status.WITHIN_FACTOR, Status.WITHIN):

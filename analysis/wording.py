@@ -29,7 +29,6 @@ __all__ = [
     "number",
     "power",
     "rounding_lines",
-    "run_line",
     "span",
     "unfinished_lines",
 ]
@@ -72,17 +71,6 @@ def span(values: Sequence[float], show: Callable[[float], str] = number) -> str:
 def count_of(count: int, word: str) -> str:
     """How many of something."""
     return f"{count} {word}{'s' * (count != 1)}"
-
-
-def run_line(measurements: xr.Dataset) -> str:
-    """What was measured, in a sentence."""
-    attributes = measurements.attrs
-    moved = "moved" if attributes["biases_moved"] == "true" else "not moved"
-    return (
-        f"{attributes['number_of_examples']} examples of {attributes.get('data', 'unknown data')}, direction"
-        f" {attributes['direction']}, {attributes['dtype']}, biases {moved}"
-        f" ({attributes.get('versions', '')})."
-    )
 
 
 def unfinished_lines(measurements: xr.Dataset) -> list[str]:

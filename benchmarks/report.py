@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.tables import Rows
 from benchmarks.records import cases_of, comparisons, several, size_of
-from figures.report.page import markdown_table
+from figures.report.markdown import markdown_table
 from probes.cli.tables import plain
 
 __all__ = ["BEGIN", "END", "insert", "same_table", "section", "times_table"]

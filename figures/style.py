@@ -90,16 +90,18 @@ def _sampled(name: str, count: int, last: float) -> list[RGB]:
 
 
 _START, _TURNS, _HUE = 1.75, -1.25, 2.2
-_DARKEST, _LIGHTEST = 0.12, 0.74
+_ON_WHITE, _ON_DARK = (0.12, 0.74), (0.42, 0.95)
 
 
-def checkpoint_colors(count: int) -> list[RGB]:
-    """One colour for each of ``count`` checkpoints in training order, dark to light.
+def checkpoint_colors(count: int, *, on_dark: bool = False) -> list[RGB]:
+    """One colour for each of ``count`` checkpoints in training order, dark to light, also for a dark background.
 
     A cubehelix (Green 2011, Bull. Astr. Soc. India 39): its lightness rises evenly, so that the order is seen in grey
     too, while the hue turns, so that neighbours among ten can be told apart, which those of the paper's viridis cannot.
     """
-    light = np.linspace(_DARKEST, _LIGHTEST, count) if count > 1 else np.full(count, 0.3)
+    darkest, lightest = _ON_DARK if on_dark else _ON_WHITE
+    alone = 0.75 if on_dark else 0.3
+    light = np.linspace(darkest, lightest, count) if count > 1 else np.full(count, alone)
     angle = 2 * np.pi * (_START / 3 + _TURNS * light)
     turns = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     axes = np.array([[-0.14861, 1.78277], [-0.29227, -0.90649], [1.97294, 0.0]])

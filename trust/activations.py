@@ -85,7 +85,9 @@ class Activation:
 
 @dataclass(frozen=True)
 class Transmission:
-    """Constants with α|x − y| ≤ |φ(x) − φ(y)| ≤ β|x − y| for all x, y.
+    r"""Constants with α|x − y| ≤ |φ(x) − φ(y)| ≤ β|x − y| for all x, y.
+
+    .. math:: \alpha |x - y| \le |\varphi(x) - \varphi(y)| \le \beta |x - y|
 
     Attributes:
         alpha: α ≥ 0, no unit; 0 makes every bound with 1/α infinite.
@@ -134,7 +136,11 @@ def _quiet(function: f.Function) -> Callable[[Numbers], Array]:
 
 
 def transmission(spec: str) -> Transmission:
-    """The best constants: α = inf and β = sup of |φ(x) − φ(y)| / |x − y| over x ≠ y.
+    r"""The best constants: α = inf and β = sup of |φ(x) − φ(y)| / |x − y| over x ≠ y.
+
+    .. math::
+        \alpha = \inf \text{ and } \beta = \sup
+        \text{ of } \frac{|\varphi(x) - \varphi(y)|}{|x - y|} \text{ over } x \ne y
 
     Worked out from φ', to about 1e-10: β = sup|φ'|; α = inf|φ'| where φ' keeps one sign and stays away from
     0, and else 0 (φ is flat somewhere, saturates, or is not injective).
@@ -147,7 +153,9 @@ def transmission(spec: str) -> Transmission:
 
 
 def activation_curvature(spec: str) -> float:
-    """The least K with |φ'(x) − φ'(y)| ≤ K|x − y|: sup|φ''| where φ is twice differentiable, ∞ at a kink.
+    r"""The least K with |φ'(x) − φ'(y)| ≤ K|x − y|: sup|φ''| where φ is twice differentiable, ∞ at a kink.
+
+    .. math:: |\varphi'(x) - \varphi'(y)| \le K |x - y|
 
     In closed form, but for mish, whose is rounded up in the sixth digit.
 

@@ -20,7 +20,10 @@ def lemma1_bound(
     worst_breakdowns: Numbers | None = None,
     axis: int = -1,
 ) -> Array:
-    """Lemma 1's upper bound on the change of the loss, 𝓛(W + ΔW) − 𝓛(W), in the loss's unit.
+    r"""Lemma 1's upper bound on the change of the loss, 𝓛(W + ΔW) − 𝓛(W), in the loss's unit.
+
+    .. math::
+        - \sum_l \|\Delta W_l\|_F \Bigl[\|g_l\|_F \cos \theta_l - \max_t \|g_l(W + t \Delta W) - g_l\|_F\Bigr]
 
     −Σ_l ‖ΔW_l‖_F [‖g_l‖_F cos θ_l − max_t ‖g_l(W + tΔW) − g_l‖_F], t over [0, 1], θ_l the angle between
     ΔW_l and −g_l.
@@ -63,7 +66,9 @@ def lemma1_bound(
 
 
 def lemma2_step_limit(*, depth: Numbers, cos_theta: Numbers = 1.0, log10_constant: Numbers = 0.0) -> Array:
-    """Lemma 2's limit on the relative step: the loss is said to decrease for η < (1 + cos θ / C)^(1/L) − 1.
+    r"""Lemma 2's limit on the relative step: the loss is said to decrease for η < (1 + cos θ / C)^(1/L) − 1.
+
+    .. math:: \eta < \left(1 + \frac{\cos \theta}{C}\right)^{1/L} - 1
 
     It is the root of C·[(1 + η)^L − 1] = cos θ: where the breakdown is at most C·D, Lemma 1's bracket is
     positive for smaller steps. C = 1 is the published lemma, which rests on modelling assumption 1; C =
@@ -104,7 +109,9 @@ def log10_lemma2_step_limit(
 
 
 def curvature_step_limit(*, slope: Numbers, curvature: Numbers) -> Array:
-    """η < 2|𝓛'(0)| / 𝓛''(0): where the slice's second-order expansion is back at its starting loss.
+    r"""η < 2|𝓛'(0)| / 𝓛''(0): where the slice's second-order expansion is back at its starting loss.
+
+    .. math:: \eta < \frac{2 |\mathcal{L}'(0)|}{\mathcal{L}''(0)}
 
     For gradient descent this is the edge-of-stability threshold 2/λ, in the slice's own step. A model, not
     a bound: it leaves out the third order.
@@ -129,7 +136,9 @@ def curvature_step_limit(*, slope: Numbers, curvature: Numbers) -> Array:
 
 
 def secant_step_limit(*, slope: Numbers, eta: Numbers, slope_there: Numbers) -> Array:
-    """2η 𝓛'(0) / (𝓛'(0) − 𝓛'(η)): where a quadratic with these two slopes is back at its start.
+    r"""2η 𝓛'(0) / (𝓛'(0) − 𝓛'(η)): where a quadratic with these two slopes is back at its start.
+
+    .. math:: \frac{2 \eta \, \mathcal{L}'(0)}{\mathcal{L}'(0) - \mathcal{L}'(\eta)}
 
     The curvature that was met on the way, kinks and all, in the place of 𝓛''(0); exact for a quadratic loss.
 
@@ -157,7 +166,7 @@ def secant_step_limit(*, slope: Numbers, eta: Numbers, slope_there: Numbers) -> 
 
 
 def predicted_step_limit(*, slope: Numbers, eta: Numbers, rise: Numbers, slope_there: Numbers) -> Array:
-    """Where the loss is back at its start, from its value and slope at one further η: an estimate, not a bound.
+    r"""Where the loss is back at its start, from its value and slope at one further η: an estimate, not a bound.
 
     The smaller of two estimates, each exact for a quadratic loss:
 
@@ -166,6 +175,8 @@ def predicted_step_limit(*, slope: Numbers, eta: Numbers, rise: Numbers, slope_t
     * the power law: with q(η) = (𝓛(η) − 𝓛(0) − η𝓛'(0)) / (−η𝓛'(0)), which is 1 at the limit, log q is taken to be a
       straight line in log η, through the value and slope at η. Exact for every loss that is its tangent and a
       power of η; best near the limit, on either side of it.
+
+    .. math:: q(\eta) = \frac{\mathcal{L}(\eta) - \mathcal{L}(0) - \eta \mathcal{L}'(0)}{- \eta \mathcal{L}'(0)}
 
     A second gradient goes where the first prediction is, and gives a better one. The measured limit is what
     arXiv 2601.16979 calls 2 over the critical sharpness, in relative units.

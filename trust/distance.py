@@ -11,7 +11,9 @@ from trust.norms import Array, Numbers, as_array, finite_array, frobenius_norm, 
 
 
 def deep_relative_trust(relative_perturbations: Numbers, *, axis: int = -1) -> Array:
-    """D(r) = ∏_k (1 + r_k) − 1 over `axis`, as expm1(Σ log1p r_k): exact for tiny r and for many layers.
+    r"""D(r) = ∏_k (1 + r_k) − 1 over `axis`, as expm1(Σ log1p r_k): exact for tiny r and for many layers.
+
+    .. math:: D(r) = \prod_k (1 + r_k) - 1
 
     This is modelling assumption 1's right side: deep relative trust offers it as a bound on every layer's
     relative gradient change. 0 for no layers.
@@ -49,7 +51,9 @@ def log10_deep_relative_trust(relative_perturbations: Numbers, *, axis: int = -1
 def relative_perturbations(
     before: Mapping[str, Numbers], after: Mapping[str, Numbers], *, weights_only: bool = True
 ) -> dict[str, float]:
-    """r_k = ‖after_k − before_k‖_F / ‖before_k‖_F by name, in `before`'s order.
+    r"""r_k = ‖after_k − before_k‖_F / ‖before_k‖_F by name, in `before`'s order.
+
+    .. math:: r_k = \frac{\|\mathrm{after}_k - \mathrm{before}_k\|_F}{\|\mathrm{before}_k\|_F}
 
     Infinite for an array that was zero and moved; 0 for one that was zero and stayed.
 

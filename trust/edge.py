@@ -15,7 +15,9 @@ __all__ = ["adam_edge", "gd_edge", "ntk_edge", "sam_edge"]
 
 
 def gd_edge(*, step: Numbers) -> Array:
-    """2/η, the edge of gradient descent (arXiv 2103.00065), for λ_max of the Hessian; ∞ for η = 0.
+    r"""2/η, the edge of gradient descent (arXiv 2103.00065), for λ_max of the Hessian; ∞ for η = 0.
+
+    .. math:: \frac{2}{\eta}
 
     Args:
         step: η ≥ 0, in the unit of w²/loss.
@@ -28,7 +30,9 @@ def gd_edge(*, step: Numbers) -> Array:
 
 
 def adam_edge(*, step: Numbers, beta1: Numbers = 0.9) -> Array:
-    """(2 + 2β₁)/((1 − β₁) η), the edge of Adam (arXiv 2207.14484): 38/η at β₁ = 0.9, and 2/η at β₁ = 0.
+    r"""(2 + 2β₁)/((1 − β₁) η), the edge of Adam (arXiv 2207.14484): 38/η at β₁ = 0.9, and 2/η at β₁ = 0.
+
+    .. math:: \frac{2 + 2 \beta_1}{(1 - \beta_1) \, \eta}
 
     For λ_max of the preconditioned Hessian P^−½ H P^−½, P = (1 − β₁^t)·diag(√v̂ + ε).
 
@@ -46,7 +50,9 @@ def adam_edge(*, step: Numbers, beta1: Numbers = 0.9) -> Array:
 
 
 def sam_edge(*, step: Numbers, rho: Numbers, gradient_norm: Numbers) -> Array:
-    """(‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1), the edge of sharpness-aware minimisation (arXiv 2309.12488).
+    r"""(‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1), the edge of sharpness-aware minimisation (arXiv 2309.12488).
+
+    .. math:: \frac{\|g\|}{2 \rho} \left(\sqrt{1 + \frac{8 \rho}{\eta \|g\|}} - 1\right)
 
     For λ_max of the Hessian, and w ← w − η ∇𝓛(w + ρ g/‖g‖). It falls with ρ from 2/η at ρ = 0, and with the gradient
     to 0 at ‖g‖ = 0.
@@ -70,7 +76,9 @@ def sam_edge(*, step: Numbers, rho: Numbers, gradient_norm: Numbers) -> Array:
 
 
 def ntk_edge(*, step: Numbers, batch_size: Numbers, examples: Numbers, outputs: Numbers = 1) -> Array:
-    """2C/(η (1/B − 1/N)), the edge of the neural tangent kernel's trace under small batches (arXiv 2404.19261).
+    r"""2C/(η (1/B − 1/N)), the edge of the neural tangent kernel's trace under small batches (arXiv 2404.19261).
+
+    .. math:: \frac{2 C}{\eta \, (1/B - 1/N)}
 
     For tr K/N = Σ_i ‖∂f(x_i)/∂W‖²/N of half the squared error of C outputs. With a batch of B of N examples drawn anew
     at every step the residual's power in the kernel's eigendirections, of eigenvalues λ, changes by

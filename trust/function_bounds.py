@@ -27,7 +27,9 @@ _Mask: TypeAlias = NDArray[np.bool_]
 def log10_input_sensitivity_bound(
     input_change_norm: Numbers, *, spectral_norms: Numbers, betas: Numbers
 ) -> Array:
-    """log10 of ‖f(x + Δx) − f(x)‖ ≤ ∏_k β_k‖W_k‖₂ · ‖Δx‖.
+    r"""log10 of ‖f(x + Δx) − f(x)‖ ≤ ∏_k β_k‖W_k‖₂ · ‖Δx‖.
+
+    .. math:: \|f(x + \Delta x) - f(x)\| \le \prod_k \beta_k \|W_k\|_2 \cdot \|\Delta x\|
 
     Holds with biases and whatever φ_k(0) is: β_k‖W_k‖₂ is a Lipschitz constant of layer k.
 
@@ -53,7 +55,11 @@ def log10_input_sensitivity_bound(
 def log10_spectral_product_bound(
     perturbation_norms: Numbers, *, spectral_norms: Numbers, betas: Numbers, input_norm: Numbers
 ) -> Array:
-    """log10 of ‖f̃(x) − f(x)‖ ≤ ‖x‖ ∏_k β_k · [∏_k (‖W_k‖₂ + ‖ΔW_k‖₂) − ∏_k ‖W_k‖₂].
+    r"""log10 of ‖f̃(x) − f(x)‖ ≤ ‖x‖ ∏_k β_k · [∏_k (‖W_k‖₂ + ‖ΔW_k‖₂) − ∏_k ‖W_k‖₂].
+
+    .. math::
+        \|\tilde{f}(x) - f(x)\| \le \|x\| \prod_k \beta_k \cdot
+        \Bigl[\prod_k \bigl(\|W_k\|_2 + \|\Delta W_k\|_2\bigr) - \prod_k \|W_k\|_2\Bigr]
 
     The perturbation lemma of automatic gradient descent (Bernstein, Mingard, Huang, Azizan and Yue, 2023):
     ‖x‖ ∏ β_k‖W_k‖₂ [∏(1 + ρ_k) − 1] where no W_k is 0. Attained by W_k = cI, ΔW_k = ηW_k, φ_k = identity.
@@ -91,7 +97,9 @@ def log10_spectral_product_bound(
 def log10_neyshabur_bound(
     perturbation_norms: Numbers, *, spectral_norms: Numbers, input_norm: Numbers
 ) -> Array:
-    """log10 of ‖f̃(x) − f(x)‖ ≤ e ‖x‖ ∏_k ‖W_k‖₂ · Σ_k ρ_k, where every ρ_k ≤ 1/L.
+    r"""log10 of ‖f̃(x) − f(x)‖ ≤ e ‖x‖ ∏_k ‖W_k‖₂ · Σ_k ρ_k, where every ρ_k ≤ 1/L.
+
+    .. math:: \|\tilde{f}(x) - f(x)\| \le e \, \|x\| \prod_k \|W_k\|_2 \cdot \sum_k \rho_k
 
     Lemma 2 of Neyshabur, Bhojanapalli and Srebro (ICLR 2018). Never below the spectral product bound with β =
     1, since ∏(1 + ρ_k) − 1 ≤ (e − 1) Σ ρ_k where Σ ρ_k ≤ 1; so e may be read as e − 1, but is kept as
@@ -127,7 +135,11 @@ def log10_neyshabur_bound(
 def log10_telescoped_bound(
     responses: Numbers, *, perturbed_spectral_norms: Numbers, betas: Numbers, bias_changes: Numbers = 0.0
 ) -> Array:
-    """log10 of ‖f̃(x) − f(x)‖ ≤ Σ_l (∏_{k>l} β_k‖W̃_k‖₂) β_l (‖ΔW_l h_{l−1}(x)‖ + ‖Δb_l‖).
+    r"""log10 of ‖f̃(x) − f(x)‖ ≤ Σ_l (∏_{k>l} β_k‖W̃_k‖₂) β_l (‖ΔW_l h_{l−1}(x)‖ + ‖Δb_l‖).
+
+    .. math::
+        \|\tilde{f}(x) - f(x)\| \le \sum_l \Bigl(\prod_{k > l} \beta_k \|\tilde{W}_k\|_2\Bigr) \beta_l
+        \bigl(\|\Delta W_l \, h_{l - 1}(x)\| + \|\Delta b_l\|\bigr)
 
     Swaps the perturbed layers in one by one, from the last to the first: between two neighbours in that row
     of networks the layers before l are the unperturbed ones, the layers after it the perturbed ones, and
@@ -164,7 +176,11 @@ def log10_telescoped_bound(
 def log10_linearisation_remainder_bound(
     perturbation_norms: Numbers, *, spectral_norms: Numbers, input_norm: Numbers
 ) -> Array:
-    """log10 of ‖f̃(x) − f(x) − ∂_W f(x)·ΔW‖ ≤ ‖x‖ ∏_k ‖W_k‖₂ [∏_k (1 + ρ_k) − 1 − Σ_k ρ_k].
+    r"""log10 of ‖f̃(x) − f(x) − ∂_W f(x)·ΔW‖ ≤ ‖x‖ ∏_k ‖W_k‖₂ [∏_k (1 + ρ_k) − 1 − Σ_k ρ_k].
+
+    .. math::
+        \|\tilde{f}(x) - f(x) - \partial_W f(x) \cdot \Delta W\| \le \|x\| \prod_k \|W_k\|_2
+        \Bigl[\prod_k (1 + \rho_k) - 1 - \sum_k \rho_k\Bigr]
 
     For deep *linear* networks, W_L ⋯ W_1 x: the left side is the sum of the products with two or more changed
     factors, and so is the right. −∞ where fewer than two layers are perturbed, since the network is linear in
@@ -205,7 +221,9 @@ def log10_linearisation_remainder_bound(
 
 
 def log10_agd_curvature_bound(eta: Numbers) -> Array:
-    """log10 of ½(e^η − 1)², automatic gradient descent's stand-in for everything beyond the first order.
+    r"""log10 of ½(e^η − 1)², automatic gradient descent's stand-in for everything beyond the first order.
+
+    .. math:: \tfrac{1}{2} (e^\eta - 1)^2
 
     Where every ρ_k ≤ η/L, the spectral product's bracket is ∏(1 + ρ_k) − 1 ≤ e^η − 1; so for ‖x‖ ∏ β_k‖W_k‖₂
     ≤ 1 (no biases, φ_k(0) = 0) this bounds ½‖f̃(x) − f(x)‖², the square loss's own curvature. It does *not*
@@ -225,7 +243,11 @@ def log10_agd_curvature_bound(eta: Numbers) -> Array:
 
 
 def agd_step(gradient_norms: Numbers, *, rows: Numbers, columns: Numbers) -> Array:
-    """Automatic gradient descent's step, η = log((1 + √(1 + 4G))/2) with G = (1/L) Σ_k √(d_k/d_{k−1}) ‖g_k‖_F.
+    r"""Automatic gradient descent's step, η = log((1 + √(1 + 4G))/2) with G = (1/L) Σ_k √(d_k/d_{k−1}) ‖g_k‖_F.
+
+    .. math::
+        \eta = \log \frac{1 + \sqrt{1 + 4 G}}{2}
+        \text{ with } G = \frac{1}{L} \sum_k \sqrt{\frac{d_k}{d_{k - 1}}} \, \|g_k\|_F
 
     It minimises −ηG + ½(e^η − 1)² over η ≥ 0 (see `log10_agd_curvature_bound`): e^η(e^η − 1) = G. A step, not
     a logarithm of one: η → G for small G, and η → ½ log G for large.

@@ -17,7 +17,9 @@ __all__ = ["attention_lipschitz", "layer_norm_lipschitz", "layer_norm_radius"]
 
 
 def layer_norm_lipschitz(*, largest_gain: Numbers, epsilon: Numbers, variance: Numbers = 0.0) -> Array:
-    """max|γ| / √(v + ε), a Lipschitz constant of γ ⊙ (x − mean)/√(var + ε) + β where var ≥ v.
+    r"""max|γ| / √(v + ε), a Lipschitz constant of γ ⊙ (x − mean)/√(var + ε) + β where var ≥ v.
+
+    .. math:: \frac{\max |\gamma|}{\sqrt{v + \varepsilon}}
 
     The Jacobian before γ is symmetric with the eigenvalues 0 (along 1), 1/σ, and ε/σ³ along x − mean, for σ² = var + ε.
     With v = 0 it holds everywhere, and is attained at constant x by equal gains and three entries or more. With v > 0
@@ -42,7 +44,9 @@ def layer_norm_lipschitz(*, largest_gain: Numbers, epsilon: Numbers, variance: N
 
 
 def layer_norm_radius(*, width: Numbers, largest_gain: Numbers, bias_norm: Numbers = 0.0) -> Array:
-    """√d max|γ| + ‖β‖, the norm that no output of a layer norm exceeds.
+    r"""√d max|γ| + ‖β‖, the norm that no output of a layer norm exceeds.
+
+    .. math:: \sqrt{d} \, \max |\gamma| + \|\beta\|
 
     Args:
         width: d.
@@ -60,7 +64,10 @@ def layer_norm_radius(*, width: Numbers, largest_gain: Numbers, bias_norm: Numbe
 def attention_lipschitz(
     value_norms: Numbers, *, score_norms: Numbers, radius: Numbers, length: Numbers
 ) -> Array:
-    """√(Σ_h L_h²) with L_h = ‖V_h‖₂ (√t + (1 + √t) ‖A_h‖₂ R²): of softmax attention on ‖x_i‖ ≤ R, masked or not.
+    r"""√(Σ_h L_h²) with L_h = ‖V_h‖₂ (√t + (1 + √t) ‖A_h‖₂ R²): of softmax attention on ‖x_i‖ ≤ R, masked or not.
+
+    .. math::
+        \sqrt{\sum_h L_h^2} \text{ with } L_h = \|V_h\|_2 \, \bigl(\sqrt{t} + (1 + \sqrt{t}) \, \|A_h\|_2 R^2\bigr)
 
     Heads y_i = Σ_j p_ij V_h x_j with p_i = softmax_j(x_iᵀ A_h x_j) stand side by side in the output. Proof, for one:
     dy_i has three parts, with x̄_i = Σ_j p_ij x_j and C_i = Σ_j p_ij (x_j − x̄_i)(x_j − x̄_i)ᵀ.

@@ -119,7 +119,9 @@ def _two(inner: NormedModule, outer: NormedModule) -> NormedModule:
 
 
 def modular_norm(norms: Sequence[float], modules: Sequence[NormedModule]) -> float:
-    """max_k (m/m_k) (∏_{j>k} s_j) ‖w_k‖ of a composition; modules without weights count by their sensitivity alone.
+    r"""max_k (m/m_k) (∏_{j>k} s_j) ‖w_k‖ of a composition; modules without weights count by their sensitivity alone.
+
+    .. math:: \max_k \frac{m}{m_k} \Bigl(\prod_{j > k} s_j\Bigr) \|w_k\|
 
     Args:
         norms: each module's own norm of its weights or of their change, the first module's first; those of modules
@@ -143,7 +145,10 @@ def modular_norm(norms: Sequence[float], modules: Sequence[NormedModule]) -> flo
 
 
 def gradient_lipschitz(module: NormedModule, *, slope: float, curvature: float) -> float:
-    """σα + τ: ‖∇𝓛(w + Δw) − ∇𝓛(w)‖ ≤ (σα + τ) ‖Δw‖ in the modular norm and its dual, for a loss of the outputs.
+    r"""σα + τ: ‖∇𝓛(w + Δw) − ∇𝓛(w)‖ ≤ (σα + τ) ‖Δw‖ in the modular norm and its dual, for a loss of the outputs.
+
+    .. math::
+        \|\nabla\mathcal{L}(w + \Delta w) - \nabla\mathcal{L}(w)\| \le (\sigma \alpha + \tau) \, \|\Delta w\|
 
     Wherever on the way the module is well-normed and sharp. So 𝓛''(0) ≤ (σα + τ) ‖d‖² along w + td.
 

@@ -63,7 +63,9 @@ def finite_array(values: Numbers, *, name: str = "array") -> Array:
 
 
 def frobenius_norm(values: Numbers) -> float:
-    """√(Σ x²) over all entries, whatever the number of axes; 0 for an empty array.
+    r"""√(Σ x²) over all entries, whatever the number of axes; 0 for an empty array.
+
+    .. math:: \sqrt{\sum x^2}
 
     Infinite only when the norm itself is above the largest float64.
 
@@ -97,7 +99,9 @@ def spectral_norm(matrix: Numbers) -> float:
 
 
 def condition_number(matrix: Numbers) -> float:
-    """κ(M) = σ_max / σ_min over all min(m, n) singular values; at least 1.
+    r"""κ(M) = σ_max / σ_min over all min(m, n) singular values; at least 1.
+
+    .. math:: \kappa(M) = \frac{\sigma_{\max}}{\sigma_{\min}}
 
     Infinite where σ_min ≤ max(m, n)·ε·σ_max with float64's ε: such a σ_min is rounding, and the matrix
     numerically rank deficient. Infinite for the zero matrix too, which has no rank to divide by.
@@ -113,7 +117,9 @@ def condition_number(matrix: Numbers) -> float:
 
 
 def stable_rank(matrix: Numbers) -> float:
-    """‖M‖_F² / ‖M‖₂², between 1 and the rank; 0 for the zero matrix.
+    r"""‖M‖_F² / ‖M‖₂², between 1 and the rank; 0 for the zero matrix.
+
+    .. math:: \frac{\|M\|_F^2}{\|M\|_2^2}
 
     Raises:
         ValueError: as `singular_values`.
@@ -125,7 +131,9 @@ def stable_rank(matrix: Numbers) -> float:
 
 
 def relative_norm(change: Numbers, reference: Numbers) -> float:
-    """‖change‖_F / ‖reference‖_F, with 0/0 = 0 and x/0 = ∞.
+    r"""‖change‖_F / ‖reference‖_F, with 0/0 = 0 and x/0 = ∞.
+
+    .. math:: \frac{\|\text{change}\|_F}{\|\text{reference}\|_F}
 
     Raises:
         ValueError: if the shapes differ or an entry is NaN or infinite.

@@ -40,7 +40,9 @@ MAX_PATHS: int = 1_000_000
 
 
 def log10_path_norm(weights: Sequence[Numbers], biases: Biases | None = None) -> float:
-    """log10 of PN(W) = ‖Φ(W)‖₁ = Σ (v_L) with v_0 = 1, v_k = |W_k| v_{k−1} + |b_k|.
+    r"""log10 of PN(W) = ‖Φ(W)‖₁ = Σ (v_L) with v_0 = 1, v_k = |W_k| v_{k−1} + |b_k|.
+
+    .. math:: \mathrm{PN}(W) = \|\Phi(W)\|_1 = \sum (v_L) \text{ with } v_0 = 1, v_k = |W_k| \, v_{k - 1} + |b_k|
 
     A bias starts a path of its own, with input 1. −∞ where every path has a 0. PN is a bound on the network:
     ‖f(x)‖₁ ≤ max(‖x‖_∞, 1) PN(W).
@@ -65,7 +67,9 @@ def log10_path_distance(
     biases_before: Biases | None = None,
     biases_after: Biases | None = None,
 ) -> float:
-    """log10 of PN(W) + PN(W̃) − 2 PN(m), the path distance through the common part m of the two networks.
+    r"""log10 of PN(W) + PN(W̃) − 2 PN(m), the path distance through the common part m of the two networks.
+
+    .. math:: \mathrm{PN}(W) + \mathrm{PN}(\tilde{W}) - 2 \, \mathrm{PN}(m)
 
     At least ‖Φ(W) − Φ(W̃)‖₁ whatever the signs, and exact where one of the networks is m. See the module's
     docstring for m and for what the distance bounds.
@@ -180,7 +184,9 @@ def path_vector(weights: Sequence[Numbers], biases: Biases | None = None) -> Arr
 
 
 def log10_path_metric_bound(log10_distance: Numbers, *, input_max: Numbers) -> Array:
-    """log10 of max(‖x‖_∞, 1) · distance, a bound on ‖f̃(x) − f(x)‖₁ and so on every other p-norm of it.
+    r"""log10 of max(‖x‖_∞, 1) · distance, a bound on ‖f̃(x) − f(x)‖₁ and so on every other p-norm of it.
+
+    .. math:: \max(\|x\|_\infty, 1) \cdot \text{distance}
 
     Holds with `log10_path_distance` whatever the signs; with log10 ‖Φ(W̃) − Φ(W)‖₁ only for networks of the
     same signs. See the module's docstring.

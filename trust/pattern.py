@@ -259,7 +259,9 @@ class Perturbed:
 
 
 def pattern_bound(perturbed: Perturbed) -> Array:
-    """e_L of the module's theorem: ‖f̃(x) − f(x)‖ ≤ e_L, with outward rounding.
+    r"""e_L of the module's theorem: ‖f̃(x) − f(x)‖ ≤ e_L, with outward rounding.
+
+    .. math:: \|\tilde{f}(x) - f(x)\| \le e_L
 
     Takes a singular value for each example and each layer but the first, in a residual block two.
 

@@ -29,7 +29,9 @@ __all__ = [
 def log10_residual_telescoped_bound(
     responses: Numbers, *, perturbed_spectral_norms: Numbers, betas: Numbers, shortcuts: Numbers = 1.0
 ) -> Array:
-    """log10 of e_L, with e_0 = 0 and e_k = (s_k + β_k‖W̃_k‖₂) e_{k−1} + β_k‖u_k‖.
+    r"""log10 of e_L, with e_0 = 0 and e_k = (s_k + β_k‖W̃_k‖₂) e_{k−1} + β_k‖u_k‖.
+
+    .. math:: e_0 = 0 \text{ and } e_k = (s_k + \beta_k \|\tilde{W}_k\|_2) \, e_{k - 1} + \beta_k \|u_k\|
 
     ‖f̃(x) − f(x)‖ ≤ e_L for blocks h_k = s_k h_{k−1} + φ_k(W_k h_{k−1} + b_k). Proof, with h̃ of the perturbed network:
     h̃_k − h_k = s_k(h̃_{k−1} − h_{k−1}) + φ_k(W̃_k h̃_{k−1} + b̃_k) − φ_k(W_k h_{k−1} + b_k), and the difference of φ_k's
@@ -64,7 +66,11 @@ def log10_residual_spectral_bound(
     input_norm: Numbers,
     shortcuts: Numbers = 1.0,
 ) -> Array:
-    """log10 of ‖x‖ [∏_k (s_k + β_k(‖W_k‖₂ + ‖ΔW_k‖₂)) − ∏_k (s_k + β_k‖W_k‖₂)].
+    r"""log10 of ‖x‖ [∏_k (s_k + β_k(‖W_k‖₂ + ‖ΔW_k‖₂)) − ∏_k (s_k + β_k‖W_k‖₂)].
+
+    .. math::
+        \|x\| \Bigl[\prod_k \bigl(s_k + \beta_k (\|W_k\|_2 + \|\Delta W_k\|_2)\bigr)
+        - \prod_k (s_k + \beta_k \|W_k\|_2)\Bigr]
 
     It bounds ‖f̃(x) − f(x)‖ for blocks h_k = s_k h_{k−1} + φ_k(W_k h_{k−1}) without biases and with φ_k(0) = 0: the
     telescoped bound with ‖u_k‖ ≤ ‖ΔW_k‖₂‖h_{k−1}‖ and ‖h_k‖ ≤ (s_k + β_k‖W_k‖₂)‖h_{k−1}‖. Without shortcuts it is

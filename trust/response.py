@@ -15,7 +15,7 @@ definitions,
 
     r_k = p_k + q_k,   p_k = ι_k r_{k−1} + Φ'_k [W_k r_{k−1} + t ΔW_k r_{k−1} + t² ΔW_k y_{k−1}],   r_0 = 0.       (2)
 
-**The theorem** (`response_bound`). With P_0 = Q_0 = ν_0 = 0, all of the following speaks of numbers at t = 1:
+**The theorem** (`response_bound`). With P_0 = Q_0 = ν_0 = 0, all of the following speaks of numbers at t = 1::
 
     s_i = ±(W_k y_{k−1} + u_k)_i + (±ΔW_k y_{k−1})_i⁺ + ‖w_i[A]‖ P_{k−1} + min((|W_k|Q_{k−1})_i, ‖w_i‖ν_{k−1})
           + ‖Δw_i‖ R_{k−1},    R_{k−1} = P_{k−1} + ν_{k−1},
@@ -25,9 +25,9 @@ definitions,
     P_k = ‖(ι_k I + Φ'_k W_k)[:, A]‖₂ P_{k−1} + min(‖ι_k Q_{k−1} + Φ'_k|W_k|Q_{k−1}‖, (ι_k + ‖W_k‖₂)ν_{k−1})
           + ‖Φ'_k ΔW_k‖_F R_{k−1} + ‖Φ'_k ΔW_k y_{k−1}‖,
 
-+ in s_i for units with z_i ≤ 0 and − for the others, A the units of layer k−1 whose gate is not 0 (all of
-them behind a residual block). Then ‖p_k(t)‖
-≤ t P_k, q_k(t) ≤ t Q_k entry by entry, ‖q_k(t)‖ ≤ t ν_k, and ‖f(W + tΔW) − f(W)‖ ≤ t (‖y_L‖ + P_L + ν_L).
+with + in s_i for units with z_i ≤ 0 and − for the others, A the units of layer k−1 whose gate is not 0 (all of
+them behind a residual block). Then ‖p_k(t)‖ ≤ t P_k, q_k(t) ≤ t Q_k entry by entry, ‖q_k(t)‖ ≤ t ν_k, and
+‖f(W + tΔW) − f(W)‖ ≤ t (‖y_L‖ + P_L + ν_L).
 
 *Proof.* By induction. p_{k−1} is 0 outside A, by its Φ'; so each entry of W_k r_{k−1} is at most t times the
 third and fourth terms of s_i, and ε_i = t(W_k y + u)_i + t²(ΔW_k y)_i + (W_k r)_i + t(ΔW_k r)_i goes no further
@@ -115,7 +115,9 @@ class _Response:
 
 
 def response_bound(perturbed: Perturbed) -> Array:
-    """‖y_L‖ + P_L + ν_L of the module's theorem, with outward rounding: ‖f(W + tΔW) − f(W)‖ ≤ t times it.
+    r"""‖y_L‖ + P_L + ν_L of the module's theorem, with outward rounding: ‖f(W + tΔW) − f(W)‖ ≤ t times it.
+
+    .. math:: \|y_L\| + P_L + \nu_L
 
     Returns:
         (examples,), in the output's unit; 0 where nothing is perturbed, +∞ where a number overflows.

@@ -27,7 +27,9 @@ from trust.norms import Array, Numbers, as_array
 def log10_theorem1_constant(
     *, condition_number: Numbers, alpha: Numbers, beta: Numbers, depth: Numbers
 ) -> Array:
-    """log10 of (βκ²/α)^depth, Theorem 1's constant; arguments broadcast.
+    r"""log10 of (βκ²/α)^depth, Theorem 1's constant; arguments broadcast.
+
+    .. math:: \left(\frac{\beta \kappa^2}{\alpha}\right)^{\text{depth}}
 
     Infinite if α = 0 or κ = ∞; 0 for depth 0.
 
@@ -51,7 +53,11 @@ def log10_theorem1_constant(
 def log10_function_bound(
     relative_perturbations: Numbers, *, condition_number: Numbers, alpha: Numbers, beta: Numbers
 ) -> Array:
-    """log10 of Theorem 1a's bound: ‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L [∏_k (1 + r_k) − 1].
+    r"""log10 of Theorem 1a's bound: ‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L [∏_k (1 + r_k) − 1].
+
+    .. math::
+        \frac{\|\tilde{f}(x) - f(x)\|}{\|f(x)\|} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^L
+        \Bigl[\prod_k (1 + r_k) - 1\Bigr]
 
     Holds, as restated here, without biases, with φ(0) = 0, and where *every W_k is injective* (widths never
     shrink): the published wording does not state that last premise, and the module's docstring has the
@@ -87,7 +93,12 @@ def log10_layerwise_function_bound(
     alphas: Numbers,
     betas: Numbers,
 ) -> Array:
-    """log10 of Theorem 1a with each layer's own constants, which is never above the published form.
+    r"""log10 of Theorem 1a with each layer's own constants, which is never above the published form.
+
+    .. math::
+        \frac{\|\tilde{f}(x) - f(x)\|}{\|f(x)\|}
+        \le \prod_k \frac{\beta_k \|W_k\|_2}{\alpha_k \, \sigma_{\min}(W_k)} \cdot
+        \Bigl[\prod_k \bigl(1 + \kappa(\Delta W_k) \, r_k\bigr) - 1\Bigr]
 
     ‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ ∏_k (β_k‖W_k‖₂ / (α_k σ_min(W_k))) · [∏_k (1 + κ(ΔW_k) r_k) − 1]
 
@@ -130,7 +141,11 @@ def log10_layerwise_function_bound(
 def log10_jacobian_bound(
     relative_perturbations: Numbers, *, condition_number: Numbers, alpha: Numbers, beta: Numbers
 ) -> Array:
-    """log10 of Theorem 1b's bound: ‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) [∏_{k>l} (1 + r_k) − 1].
+    r"""log10 of Theorem 1b's bound: ‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) [∏_{k>l} (1 + r_k) − 1].
+
+    .. math::
+        \frac{\|\tilde{J}_l - J_l\|_F}{\|J_l\|_F} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^{L - l}
+        \Bigl[\prod_{k > l} (1 + r_k) - 1\Bigr]
 
     As restated here it does not hold for nonlinear activations, since it leaves out how the gates φ'(z_k)
     move. With a leaky ReLU of slope a, W = I, x = (1, t) and ΔW = [[0, 2t], [−2t, 0]], every κ is 1 and the
@@ -164,7 +179,11 @@ def log10_gated_jacobian_bound(
     alpha: Numbers,
     beta: Numbers,
 ) -> Array:
-    """log10 of Theorem 1b with moving gates: (βκ²/α)^(L−l) [∏_{k>l} (1 + r_k)(1 + s_k) − 1].
+    r"""log10 of Theorem 1b with moving gates: (βκ²/α)^(L−l) [∏_{k>l} (1 + r_k)(1 + s_k) − 1].
+
+    .. math::
+        \left(\frac{\beta \kappa^2}{\alpha}\right)^{L - l} \Bigl[\prod_{k > l} (1 + r_k)(1 + s_k) - 1\Bigr], \\
+        s_k = \max_i \frac{|\varphi'(\tilde{z}_{k,i}) - \varphi'(z_{k,i})|}{|\varphi'(z_{k,i})|}
 
     s_k = max_i |φ'(z̃_{k,i}) − φ'(z_{k,i})| / |φ'(z_{k,i})| is how much layer k's gates moved on this
     example.

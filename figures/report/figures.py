@@ -33,7 +33,7 @@ from figures.split import (
 from figures.steps import numbers_of_step_limits, plot_step_limits
 from figures.zeros import show_zeros
 
-__all__ = ["caption", "draw_step_limits", "numbers_of_all_step_limits", "write_report_figures"]
+__all__ = ["caption", "draw_step_limits", "kind_of", "numbers_of_all_step_limits", "write_report_figures"]
 
 _CAPTIONS = {
     "figure1": "Each curve is a frozen checkpoint, moved by η in every layer at once: its loss, how far its input"
@@ -76,11 +76,25 @@ def caption(name: str, titles: Sequence[str]) -> str:
         name: the file's, without its ending.
         titles: the networks'.
     """
+    kind, title = kind_of(name, titles)
+    said = _CAPTIONS.get(kind, "")
+    return f"{title}. {said}" if said and title else said
+
+
+def kind_of(name: str, titles: Sequence[str]) -> tuple[str, str]:
+    """The kind of a figure of :func:`write_report_figures`, and its network; both empty for another's.
+
+    Args:
+        name: the file's, without its ending.
+        titles: the networks'; empty is the network of a figure of all.
+    """
+    if name in ("figure1", "limits"):
+        return name, ""
     for title in titles:
         kind = name.removesuffix(f"-{_slug(title)}")
-        if kind in _CAPTIONS and (kind != name or kind in ("figure1", "limits")):
-            return f"{title}. {_CAPTIONS[kind]}" if kind != name else _CAPTIONS[kind]
-    return ""
+        if kind != name and kind in _CAPTIONS:
+            return kind, title
+    return "", ""
 
 
 def write_report_figures(

@@ -9,10 +9,62 @@ import xarray as xr
 
 from figures.network import Network
 
-__all__ = ["Findings", "Section"]
+__all__ = ["Findings", "Judged", "Section"]
 
 Section = tuple[str, str, Sequence[Sequence[str]]]
 """Heading, explanation (which may be empty) and a table, whose first row is its heading."""
+
+
+class Judged(Protocol):
+    """A claim, and what became of it; ``analysis.judged.Judged`` has these attributes and says what they are."""
+
+    @property
+    def claim(self) -> str:
+        """Its id."""
+
+    @property
+    def kind(self) -> str:
+        """Theorem, lemma, model, estimate or rule."""
+
+    @property
+    def group(self) -> str:
+        """The heading that it stands under; those of one group follow each other."""
+
+    @property
+    def words(self) -> str:
+        """Its verdicts in short."""
+
+    @property
+    def statement(self) -> str:
+        """What it states, in words and symbols."""
+
+    @property
+    def formula(self) -> str:
+        """The same in LaTeX; may be empty."""
+
+    @property
+    def measures(self) -> str:
+        """What is on its left side."""
+
+    @property
+    def source(self) -> str:
+        """Who says so."""
+
+    @property
+    def proved(self) -> bool:
+        """Whether a proof under its premises is known."""
+
+    @property
+    def premises(self) -> Sequence[tuple[str, str, str]]:
+        """Name, statement and outcome of each."""
+
+    @property
+    def why(self) -> str:
+        """The reason of its verdict; may be empty."""
+
+    @property
+    def checkpoints(self) -> Sequence[Sequence[str]]:
+        """A row for each, the first row its heading."""
 
 
 class Findings(Network, Protocol):
@@ -62,6 +114,14 @@ class Findings(Network, Protocol):
     @property
     def in_short(self) -> Sequence[tuple[str, str]]:
         """The run in a few sentences, each with a word for what it is about."""
+
+    @property
+    def probed(self) -> Sequence[tuple[str, str]]:
+        """What it takes to know what was measured, a word and what is known of it each."""
+
+    @property
+    def judged(self) -> Sequence[Judged]:
+        """Each claim with what became of it, the telling first."""
 
     @property
     def introduction(self) -> Sequence[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.falsifier import Outcome, Replay
 from analysis.falsifier.intervals import Interval
-from figures.report.page import markdown_table
+from figures.report.markdown import markdown_table
 from probes.cli.spelling import spelled
 from probes.runs.run import versions
 from trust.claims import Claim, Kind

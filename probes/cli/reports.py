@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -25,13 +26,16 @@ from analysis.tables import (
     verdict_table,
 )
 from analysis.wording import alarm_lines, rounding_lines
-from probes.cli.spelling import spelled, spelled_in
+from probes.cli.spelling import in_ticks, spelled_in
 from probes.cli.tables import headings, paragraph, plain
 from probes.errors import InputError
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim
+
+if TYPE_CHECKING:
+    from studies.frame.outcome import Outcome
 
 __all__ = [
     "curvature_shown",
@@ -170,9 +174,17 @@ def _with_short_names(data: xr.Dataset) -> xr.Dataset:
     return data.assign_coords(checkpoint=names) if len(set(names)) == len(names) else data
 
 
-def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> dict[str, Any]:
+def report_document(
+    findings: Sequence[Findings],
+    figures: Sequence[Path],
+    *,
+    page: Path | None = None,
+    studies: Mapping[Path, Sequence[Outcome]] | None = None,
+) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
+    answers = [asdict(outcome) for found in (studies or {}).values() for outcome in found]
     return {
+        **({"studies": answers} if answers else {}),
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
@@ -184,26 +196,50 @@ def report_document(findings: Sequence[Findings], figures: Sequence[Path]) -> di
         ],
         "warnings": [line for one in findings for line in (*one.unfinished, *one.warnings)],
         "figures": [str(path) for path in figures],
+        **({} if page is None else {"page": str(page)}),
     }
 
 
 def write_report(
-    findings: Sequence[Findings], out: Path, *, formats: Sequence[str] = ("png", "pdf")
-) -> list[Path]:
-    """Figures, ``report.md`` and ``verdicts.json`` into ``out``.
+    findings: Sequence[Findings],
+    out: Path,
+    *,
+    formats: Sequence[str] = ("png", "pdf"),
+    studies: Mapping[Path, Sequence[Outcome]] | None = None,
+    again: Sequence[str] = (),
+) -> tuple[Path, list[Path]]:
+    """Figures, ``report.html`` with all that is told of them, the same as ``report.md``, and ``verdicts.json``.
+
+    Args:
+        findings: of each network.
+        out: the folder.
+        formats: of the figures; the page takes SVG before PNG.
+        studies: outcomes by the folder that they are in.
+        again: commands that do it again, as a shell takes them.
 
     Returns:
-        The figures' files.
+        The page in HTML, and the figures' files.
 
     Raises:
         InputError: the folder cannot be written.
     """
+    from figures.report.blocks import Chapter, Code
+    from figures.report.chapters import network_chapters
     from figures.report.figures import write_report_figures
-    from figures.report.page import page
+    from figures.report.pages import write_page
+    from studies.frame.outcome import outcome_chapter
 
     remove_leftovers(make_folder(out))
-    figures = write_report_figures(out, findings, formats=tuple(formats), write=write_atomically)
+    shown = tuple(dict.fromkeys(("png", *formats)))  # the page shows the PNGs
+    figures: list[Path] = []
+    if findings:
+        figures = write_report_figures(out, findings, formats=shown, write=write_atomically)
     document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
-    write_atomically(out / "report.md", spelled(page(findings, figures, out), ticks=True).encode())
-    return figures
+    chapters = [
+        *(outcome_chapter(one, folder) for folder, found in (studies or {}).items() for one in found),
+        *(network_chapters(findings, figures) if findings else []),
+        *([Chapter("Do it again", [Code(again)])] if again else []),
+    ]
+    page = Chapter("Deep relative trust: what was measured", chapters)
+    return write_page(page, out / "report", words=in_ticks, write=write_atomically), figures

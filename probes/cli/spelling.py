@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-__all__ = ["spelled", "spelled_in"]
+__all__ = ["in_ticks", "spelled", "spelled_in"]
 
 _MENTION = re.compile(r"`([A-Za-z_]+)(?:=([^`]*))?`")
 """A setting as :func:`probes.errors.mention` names it."""
@@ -38,6 +38,11 @@ def spelled(text: str, *, ticks: bool = False) -> str:
         return tick + _option(options[name], value) + tick
 
     return _MENTION.sub(as_option, text)
+
+
+def in_ticks(text: str) -> str:
+    """``text`` as :func:`spelled`, with every option between backticks."""
+    return spelled(text, ticks=True)
 
 
 def spelled_in(document: Any) -> Any:

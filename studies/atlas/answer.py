@@ -14,7 +14,7 @@ from analysis.wording import number
 from figures.panels import Panel, Series
 from studies.atlas.levels import GIVEN_WAY, KINDS, PREDICTORS, RUNGS
 from studies.frame import Interval, interval
-from studies.frame.page import command_line
+from studies.frame.commands import command_line
 from studies.others import OTHERS, UNREAD
 from studies.parts.conclusions import beside_paper
 from studies.parts.statistics import rank_correlation

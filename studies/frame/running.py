@@ -17,7 +17,7 @@ from probes.system.files import write_atomically
 from studies.frame.finding import find_study
 from studies.frame.grid import Grid, check_cluster, of_users
 from studies.frame.identity import claim_study, identity_of
-from studies.frame.page import Page
+from studies.frame.outcome import Outcome, write_outcome
 from studies.frame.study import Conclusion, Coordinates, Table
 
 __all__ = ["Result", "run_study"]
@@ -109,16 +109,20 @@ def run_study(
             raise InputError(
                 f"{mention('study', spec)}: conclude must return a studies.frame.Conclusion, got {type(end).__name__}"
             )
-        figures = save_figure(
-            end.figure, out / study.name, end.drawn, formats=formats, write=write_atomically
+        shown = tuple(dict.fromkeys(("png", *formats)))  # its page shows the PNG
+        figures = save_figure(end.figure, out / study.name, end.drawn, formats=shown, write=write_atomically)
+        outcome = Outcome(
+            name=study.name,
+            question=study.question,
+            study=spec,
+            given={"preset": preset, "seeds": str(seeds), "data": data, "out": out.resolve().name},
+            sizes=_sizes(size, made),
+            answer=end.answer,
+            table=end.table,
+            caveats=study.caveats,
         )
-        written = out / f"{study.name}.md"
-        given = {"preset": preset, "seeds": str(seeds), "data": data, "out": out.resolve().name}
-        figure = f"{study.name}.{'png' if 'png' in formats else formats[0]}"
-        page = Page(study.name, study.question, spec, given, figure, _sizes(size, made))
-        text = page.written(end.answer, end.table, study.caveats)
-        write_atomically(written, text.encode())
-    return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, written)
+        page = write_outcome(outcome, out)
+    return Result(study.name, preset, seeds, end.answer, end.numbers, end.table, figures, page)
 
 
 def _absolute(place: str) -> str:

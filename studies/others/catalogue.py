@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from probes.errors import InputError, mention
-from studies.frame.page import command_line
+from studies.frame.commands import command_line
 from studies.others import networks, questions, weights
 from studies.others.questions import Data
 from studies.others.weights import Tensors

@@ -37,10 +37,13 @@ def test_every_part_is_of_the_given_measurements_and_claims() -> None:
 
 def test_what_was_measured_is_said_and_every_section_is_a_whole_table() -> None:
     found = find(run(noise_floor=0.0123), title="a net")
-    assert found.introduction[0] == (
-        "7 examples of unknown data, direction gradient, float64, biases moved ()."
-    )
-    assert "(float64): 0.012;" in found.introduction[1]
+    told = dict(found.probed)
+    assert told["data"] == "7 examples of unknown data"
+    assert told["moved"] == "against its gradient"
+    assert told["η"] == "4 values, 0 and 0.001 to 0.05"
+    assert told["arithmetic"] == "float64"
+    assert "batch norm" not in told
+    assert "(float64): 0.012;" in found.introduction[0]
     headings = [heading for heading, _, _ in found.sections]
     assert headings[:2] == ["Verdicts", "Step limits"]
     assert len(headings) == 8  # without the slack, which was not measured

@@ -35,6 +35,8 @@ class Network:
     alarms: tuple[str, ...] = ()
     in_short: tuple[tuple[str, str], ...] = ()
     introduction: tuple[str, ...] = ()
+    probed: tuple[tuple[str, str], ...] = ()
+    judged: tuple[object, ...] = ()
     sections: tuple[tuple[str, str, list[list[str]]], ...] = ()
     warnings: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()

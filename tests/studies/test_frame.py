@@ -46,7 +46,7 @@ def test_a_study_of_ones_own_works_like_ours(probe: Probe, tmp_path: Path) -> No
     document = json.loads(probe(*given, "--json").stdout)
     assert document["numbers"]["2/low"] == 4.0
     assert document["numbers"]["2/middle"] == 4.5
-    assert [Path(path).name for path in document["figures"]] == ["squares.svg", "squares.csv"]
+    assert [Path(path).name for path in document["figures"]] == ["squares.png", "squares.svg", "squares.csv"]
     page = (out / "squares.md").read_text()
     for said in (
         "How large are squares?",
@@ -238,7 +238,7 @@ def test_a_conclusion_may_be_mended_without_running_again(tmp_path: Path) -> Non
     file.write_text(f"# another line\n{MINE.read_text()}")
     assert run_study(f"{file}:Squares", "quick", out, **made).answer == "As large as 4."
     assert calls(out) == before > 0
-    assert "![squares](squares.svg)" in (out / "squares.md").read_text()
+    assert "![squares](squares.png)" in (out / "squares.md").read_text()
     file.write_text(MINE.read_text().replace('int(run["seed"])', '2 * int(run["seed"])'))
     with pytest.raises(InputError, match="the code that runs other"):
         run_study(f"{file}:Squares", "quick", out, **made)

@@ -46,6 +46,7 @@ CERTIFIED_STEP = Claim(
     id="certified-step",
     source="this toolkit: the softmax's curvature, the linear response, and what kinks can add",
     statement="𝓛(η) < 𝓛(0) for every 0 < η ≤ the certified step, 𝓛 the mean over the N examples of `pattern`",
+    formula=r"\mathcal{L}(\eta) < \mathcal{L}(0) \text{ for every } 0 < \eta \le \text{the certified step}",
     left="the certified step, against the smallest measured η at which the same examples' mean loss is back",
     measured=_certified,
     bound=_returned,

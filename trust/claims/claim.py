@@ -66,6 +66,9 @@ class Claim:
         id: the name under which it is reported.
         source: who says so, and where.
         statement: the inequality, in words and symbols.
+        formula: the statement's mathematics in LaTeX, for pages: without dollars, lines parted by a double
+            backslash. Where it is empty they show the statement. ``dataclasses.replace`` keeps it: a claim that is
+            made so and states something else gives its own.
         left: what is measured, in words.
         measured: log10 of the left side; −inf where nothing changed, NaN where it is no evidence.
         bound: log10 of the right side; +inf where nothing is claimed.
@@ -111,3 +114,4 @@ class Claim:
     trajectory: bool = False
     form: Form | None = None
     evidence: str | None = None
+    formula: str = ""

@@ -125,6 +125,7 @@ DEEP_RELATIVE_TRUST = Claim(
     id="deep-relative-trust",
     source=f"{_PAPER}, modelling assumption 1",
     statement="‖g̃_l − g_l‖_F / ‖g_l‖_F ≤ ∏_k (1 + r_k) − 1",
+    formula=r"\frac{\|\tilde{g}_l - g_l\|_F}{\|g_l\|_F} \le \prod_k (1 + r_k) - 1",
     left="gradient breakdown, layer by layer",
     measured=_breakdown,
     bound=lambda measurements: log10_trust(perturbed(measurements)),
@@ -150,6 +151,10 @@ LEMMA1 = Claim(
     id="lemma1",
     source=f"{_PAPER}, Lemma 1",
     statement="𝓛(W + ΔW) − 𝓛(W) + Σ_l ‖g_l‖‖ΔW_l‖ cos θ_l ≤ Σ_l ‖ΔW_l‖ max_t ‖g_l(W + tΔW) − g_l‖_F",
+    formula=(
+        r"\mathcal{L}(W + \Delta W) - \mathcal{L}(W) + \sum_l \|g_l\| \|\Delta W_l\| \cos\theta_l"
+        r" \le \sum_l \|\Delta W_l\| \max_t \|g_l(W + t \Delta W) - g_l\|_F"
+    ),
     left="loss above its tangent along the slice",
     measured=_lemma1_measured,
     bound=lambda measurements: perturbed(log10(lemma1_bound(measurements))),
@@ -165,12 +170,15 @@ LEMMA1 = Claim(
 )
 
 
-def _fitted_model(id: str, source: str, statement: str, model: Quantity, number: int, form: Form) -> Claim:
+def _fitted_model(
+    id: str, source: str, statement: str, formula: str, model: Quantity, number: int, form: Form
+) -> Claim:
     """A model with one constant for the whole gradient, which is judged at the η that the constant has not seen."""
     return Claim(
         id=id,
         source=source,
         statement=f"{statement} fitted to the smaller measurable η",
+        formula=formula,
         left="change of the whole gradient, at the η that the constant has not seen",
         measured=whole_change,
         bound=partial(_out_of_sample, model=model),
@@ -190,6 +198,7 @@ FITTED_TRUST = _fitted_model(
     "deep-relative-trust-fitted",
     f"{_PAPER}, modelling assumption 1 with a constant, as fair as its rival's",
     "‖g̃ − g‖ ≤ C ‖g‖ [∏_k (1 + r_k) − 1], all parameters as one vector, C",
+    r"\|\tilde{g} - g\| \le C \, \|g\| \Bigl[\prod_k (1 + r_k) - 1\Bigr]",
     _trusted,
     31,
     forms.FITTED_FORM,
@@ -198,6 +207,7 @@ EUCLIDEAN_TRUST = _fitted_model(
     "euclidean-trust",
     f"{_PAPER}, Section 1: the model that it argues against",
     "‖g̃ − g‖ ≤ K ‖ΔW‖, all parameters as one vector, K",
+    r"\|\tilde{g} - g\| \le K \, \|\Delta W\|",
     _moved,
     70,
     forms.EUCLIDEAN_FORM,

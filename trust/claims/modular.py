@@ -185,6 +185,7 @@ MODULAR_SHARPNESS = _sharpness(
     id="modular-sharpness",
     source="Large et al., Scalable Optimization in the Modular Norm, 2024 (arXiv 2405.14813): smoothness of a loss",
     statement="|dᵀHd| ≤ (σα + τ)‖d‖², ‖·‖ the modular norm and α by recursion over the layers",
+    formula=r"|d^{\mathsf{T}} H d| \le (\sigma \alpha + \tau) \|d\|^2",
     bound=partial(_bound, least=1.0),
     premises=(
         CHAIN,
@@ -208,6 +209,7 @@ MODULAR_SHARPNESS_SCALED = _sharpness(
     id="modular-sharpness-scaled",
     source="this toolkit: the same with the norms that weights and inputs have",
     statement="|dᵀHd| ≤ (σα + τ)‖d‖², each layer's norm scaled by what reaches it, sensitivities as they are",
+    formula=r"|d^{\mathsf{T}} H d| \le (\sigma \alpha + \tau) \|d\|^2",
     bound=partial(_bound, least=_LEAST),
     premises=(CHAIN, NO_BIASES, ZERO_AT_ZERO, _SMOOTH, _LOSS, _ALL_EXAMPLES),
     number=63,

@@ -259,6 +259,7 @@ INPUT_SENSITIVITY = output_claim(
     trivial=None,
     subject="input",
     proved=True,
+    formula=r"\|f(x + \Delta x) - f(x)\| \le \prod_k \beta_k \|W_k\|_2 \cdot \|\Delta x\|",
     form=forms.INPUT_FORM,
 )
 
@@ -271,6 +272,10 @@ SPECTRAL_PRODUCT = output_claim(
     81,
     _NORMS,
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le \|x\| \prod_k \beta_k \|W_k\|_2 \cdot \Bigl[\prod_k (1 + \rho_k) - 1\Bigr],"
+        r" \quad \rho_k = \frac{\|\Delta W_k\|_2}{\|W_k\|_2}"
+    ),
     form=forms.SPECTRAL_FORM,
 )
 
@@ -283,6 +288,10 @@ NEYSHABUR = output_claim(
     82,
     _NORMS,
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le e \|x\| \prod_k \|W_k\|_2 \cdot \sum_k \rho_k,"
+        r" \quad \text{if } \rho_k \le 1/L \text{ for all } k"
+    ),
     form=forms.NEYSHABUR_FORM,
 )
 
@@ -295,6 +304,10 @@ TELESCOPED = output_claim(
     83,
     (variables.PERTURBATION_RESPONSE, variables.PERTURBED_OPERATOR_NORM, variables.OUTPUT_NORM),
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le \sum_l \Bigl(\prod_{k > l} \beta_k \|\tilde{W}_k\|_2\Bigr) \beta_l"
+        r" \bigl(\|\Delta W_l \, h_{l - 1}(x)\| + \|\Delta b_l\|\bigr)"
+    ),
     form=forms.TELESCOPED_FORM,
 )
 
@@ -313,6 +326,10 @@ LINEARISATION_REMAINDER = output_claim(
     trivial=None,
     subject="remainder",
     proved=True,
+    formula=(
+        r"\|\tilde{f} - f - \partial_W f \cdot \Delta W\| \le \|x\| \prod_k \|W_k\|_2 \cdot"
+        r" \Bigl[\prod_k (1 + \rho_k) - 1 - \sum_k \rho_k\Bigr]"
+    ),
     form=forms.REMAINDER_FORM,
 )
 
@@ -340,5 +357,11 @@ AGD_MAJORISATION = output_claim(
     trivial=None,
     subject="loss",
     proved=True,
+    formula=(
+        r"\mathcal{L}(W + \Delta W) \le \mathcal{L}(W) + \sum_k \langle \Delta W_k, g_k \rangle"
+        r" + \tfrac{1}{2}(e^\eta - 1)^2, \\"
+        r" \mathcal{L} = \text{mean of } \dfrac{\|f - y\|^2}{2 d_L},"
+        r" \quad \|\Delta W_k\|_2 = \sqrt{\dfrac{d_k}{d_{k - 1}}} \, \dfrac{\eta}{L}"
+    ),
     form=forms.AGD_FORM,
 )

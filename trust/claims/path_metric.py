@@ -55,6 +55,7 @@ def _path_claim(
     id: str,
     source: str,
     distance: str,
+    formula: str,
     number: int,
     *,
     midpoint: bool = False,
@@ -72,6 +73,7 @@ def _path_claim(
         number,
         (variable, variables.OUTPUT_DIFFERENCE_L1, variables.INPUT_MAX),
         add=add,
+        formula=r"\|\tilde{f}(x) - f(x)\|_1 \le \max(\|x\|_\infty, 1) \cdot " + formula,
         left="ℓ1 change of the output over ‖f(x)‖₂, example by example",
         measured=_path_change,
         log10_allowance=_path_allowance,
@@ -81,11 +83,13 @@ def _path_claim(
 
 
 _PATHS = "‖Φ(W) − Φ(W̃)‖₁, Φ the vector of all path products"
+_PATHS_FORMULA = r"\|\Phi(W) - \Phi(\tilde{W})\|_1"
 
 PATH_METRIC = _path_claim(
     "path-metric",
     "Gonon, Brisebarre, Riccietti and Gribonval 2025",
     f"{_PATHS}, if W and W̃ have no weights of opposite signs",
+    _PATHS_FORMULA,
     84,
     premises=(EQUAL_SIGNS,),
     proved=True,
@@ -96,6 +100,7 @@ PATH_METRIC_MIDPOINT = _path_claim(
     "path-metric-midpoint",
     "this toolkit: the path metric through the midpoint of both networks",
     "[PN(W) + PN(W̃) − 2 PN(m)], m the common sign with the smaller magnitude",
+    r"\bigl[\mathrm{PN}(W) + \mathrm{PN}(\tilde{W}) - 2 \mathrm{PN}(m)\bigr]",
     85,
     midpoint=True,
     proved=True,
@@ -106,6 +111,7 @@ PATH_METRIC_DIRECT = _path_claim(
     "path-metric-direct",
     "nobody: the path metric without its premise, to show what the premise is for",
     _PATHS,
+    _PATHS_FORMULA,
     86,
     form=forms.PATH_DIRECT_FORM,
     mended_by="path-metric",

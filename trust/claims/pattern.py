@@ -42,6 +42,11 @@ PATTERN_TELESCOPED = output_claim(
     (variables.PATTERN_BOUND, variables.OUTPUT_NORM),
     add=_ADD,
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le e_L, \\"
+        r" e_k = \|D_k \tilde{W}_k[:, S_{k - 1}]\|_2 \, e_{k - 1}"
+        r" + \|D_k(\Delta W_k h_{k - 1} + \Delta b_k)\|"
+    ),
     form=forms.PATTERN_FORM,
 )
 
@@ -55,5 +60,9 @@ RESPONSE = output_claim(
     (variables.RESPONSE_BOUND, variables.OUTPUT_NORM),
     add=_ADD,
     proved=True,
+    formula=(
+        r"\|f(W + t \Delta W) - f(W)\| \le t \bigl(\|\partial_W f \cdot \Delta W\| + P_L + \nu_L\bigr)"
+        r" \text{ for } 0 < t \le 1"
+    ),
     form=forms.RESPONSE_FORM,
 )

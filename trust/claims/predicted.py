@@ -12,7 +12,8 @@ PREDICTED_LIMIT = Claim(
     id="predicted-limit",
     source="this toolkit: two gradients and a few losses; the limit itself is 2 over the critical sharpness of"
     " arXiv 2601.16979, in relative units",
-    statement="the loss is back at its start near the η that two gradients predict, and not before it",
+    statement="the loss is back at its start, 𝓛(η) = 𝓛(0), near the η that two gradients predict, and not before it",
+    formula=r"\mathcal{L}(\eta) = \mathcal{L}(0) \text{ near the } \eta \text{ that two gradients predict}",
     left="the predicted limit, against the measured one",
     measured=lambda measurements: log10(measurements[variables.PREDICTED_LIMIT]),
     bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),

@@ -163,6 +163,11 @@ RESIDUAL_TELESCOPED = output_claim(
     90,
     (variables.PERTURBATION_RESPONSE, variables.PERTURBED_OPERATOR_NORM, variables.OUTPUT_NORM),
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le e_L, \\"
+        r" e_k = (1 + \beta_k \|\tilde{W}_k\|_2) \, e_{k - 1} + \beta_k \|u_k\|"
+        r" \text{ for a block } h + \varphi_k(W_k h + b_k)"
+    ),
     form=forms.RESIDUAL_TELESCOPED_FORM,
 )
 """Proof: step by step e bounds ‖h̃ − h‖. Behind a weight h̃ − h becomes W̃(h̃ − h) + u, u = ΔW h + Δb; activations and
@@ -183,6 +188,11 @@ RESIDUAL_SPECTRAL = output_claim(
         variables.OUTPUT_NORM,
     ),
     proved=True,
+    formula=(
+        r"\|\tilde{f}(x) - f(x)\| \le \|x\|"
+        r" \Bigl[\prod_k \bigl(1 + \beta_k(\|W_k\|_2 + \|\Delta W_k\|_2)\bigr)"
+        r" - \prod_k (1 + \beta_k \|W_k\|_2)\Bigr] \\ \text{for blocks } h + \varphi_k(W_k h)"
+    ),
     form=forms.RESIDUAL_SPECTRAL_FORM,
 )
 """Proof: as ``residual-telescoped``, with ‖u_k‖ ≤ ‖ΔW_k‖₂‖h_{k−1}‖ and ‖h_k‖ ≤ (1 + β_k‖W_k‖₂)‖h_{k−1}‖, as nothing

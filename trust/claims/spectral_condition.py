@@ -26,11 +26,12 @@ def _scale(measurements: Measurements) -> xr.DataArray:
     return log10(spectral_scale(measurements)).broadcast_like(weights(measurements)[variables.WEIGHT_NORM])
 
 
-def _claim(id: str, statement: str, left: str, norm: Variable, number: int) -> Claim:
+def _claim(id: str, statement: str, formula: str, left: str, norm: Variable, number: int) -> Claim:
     return Claim(
         id=id,
         source="Yang, Simon and Bernstein, A Spectral Condition for Feature Learning, 2023 (arXiv 2310.17813)",
         statement=statement,
+        formula=formula,
         left=left,
         measured=lambda measurements: log10(weights(measurements)[norm]).where(
             weights(measurements)[norm] > 0
@@ -47,6 +48,7 @@ def _claim(id: str, statement: str, left: str, norm: Variable, number: int) -> C
 SPECTRAL_CONDITION = _claim(
     "spectral-condition",
     "‖W_k‖₂ is near √(d_k/d_{k−1}) in every layer",
+    r"\|W_k\|_2 \approx \sqrt{\frac{d_k}{d_{k - 1}}} \text{ in every layer}",
     "‖W_k‖₂, against √(d_k/d_{k−1})",
     variables.SPECTRAL_NORM,
     92,
@@ -55,6 +57,7 @@ SPECTRAL_CONDITION = _claim(
 SPECTRAL_CONDITION_STEP = _claim(
     "spectral-condition-step",
     "‖d_k‖₂, the step's norm per unit of η, is near √(d_k/d_{k−1}) in every layer",
+    r"\|\mathbf{d}_k\|_2 \approx \sqrt{\frac{d_k}{d_{k - 1}}}",  # bold: d_k is the layer's width
     "‖d_k‖₂, against √(d_k/d_{k−1})",
     variables.DIRECTION_SPECTRAL_NORM,
     93,

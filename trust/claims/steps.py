@@ -44,6 +44,7 @@ __all__ = [
 
 _PAPER = "Bernstein, Vahdat, Yue and Liu, NeurIPS 2020"
 _SAFE = "𝓛(η) < 𝓛(0) for every 0 < η <"
+_SAFE_FORMULA = r"\mathcal{L}(\eta) < \mathcal{L}(0) \text{ for every } 0 < \eta <"
 _MEND = "no layer's gradient breaks down faster than deep relative trust says, anywhere on the step"
 _SEARCH = 4e-3  # twice the relative accuracy to which the measured limit is searched
 
@@ -198,6 +199,7 @@ def _claim(
     id: str,
     source: str,
     limit: str,
+    formula: str,
     claimed: Quantity,
     premises: tuple[Premise, ...],
     number: int,
@@ -211,6 +213,7 @@ def _claim(
         id=id,
         source=source,
         statement=f"{_SAFE} {limit}",
+        formula=f"{_SAFE_FORMULA} {formula}",
         left="the claimed limit, against the measured one",
         measured=claimed,
         bound=lambda measurements: _measured_limit(claimed(measurements), measurements),
@@ -237,6 +240,8 @@ LEMMA2 = _claim(
     "lemma2",
     f"{_PAPER}, Lemma 2 under its premise, modelling assumption 1",
     "(1 + cos θ)^(1/L) − 1, where no layer's breakdown exceeds ∏(1 + r_k) − 1 on the way",
+    r"(1 + \cos\theta)^{1/L} - 1, \\"
+    r" \text{where no layer's breakdown exceeds } \prod (1 + r_k) - 1 \text{ on the way}",
     lemma2_limit,
     (DESCENT, STEP_SIZE, TRUSTED),
     50,
@@ -250,6 +255,7 @@ LEMMA2_LIMIT = _claim(
     "lemma2-limit",
     "those who use Lemma 2's limit without its premise",
     "(1 + cos θ)^(1/L) − 1",
+    r"(1 + \cos\theta)^{1/L} - 1",
     lemma2_limit,
     (DESCENT, STEP_SIZE, replace(TRUSTED, gates=False)),
     51,
@@ -263,6 +269,7 @@ WITH_CONSTANT = _claim(
     "lemma2-with-constant",
     "NeurIPS 2020 reviews of the paper, review 2: Lemma 2 with Theorem 1's constant",
     "(1 + cos θ / C)^(1/L) − 1 with C = (βκ²/α)^L",
+    r"\left(1 + \frac{\cos\theta}{C}\right)^{1/L} - 1 \text{ with } C = \left(\frac{\beta \kappa^2}{\alpha}\right)^L",
     lambda measurements: _limit(measurements, _theorem1_constant(measurements)),
     (DESCENT, STEP_SIZE),
     52,
@@ -277,6 +284,7 @@ CALIBRATED = _claim(
     "lemma2-calibrated",
     "this toolkit: Lemma 2 with the constant that was measured",
     "(1 + cos θ / C)^(1/L) − 1 with C = max_l C_l at small η",
+    r"\left(1 + \frac{\cos\theta}{C}\right)^{1/L} - 1 \text{ with } C = \max_l C_l \text{ at small } \eta",
     _calibrated,
     (DESCENT, STEP_SIZE, NO_FASTER),
     53,
@@ -291,6 +299,7 @@ SLICE_CURVATURE = replace(
         "slice-curvature",
         "this toolkit: the edge of stability 2/λ along the slice",
         "",
+        "",
         curvature_limit,
         (DESCENT, SMALL_STEP),
         60,
@@ -300,5 +309,6 @@ SLICE_CURVATURE = replace(
         mend="the loss is quadratic along the step",
     ),
     statement="the loss is back at its start near η = 2|𝓛'(0)| / 𝓛'' along the slice",
+    formula=(r"\text{the loss is back at its start near } \eta = \frac{2 |\mathcal{L}'(0)|}{\mathcal{L}''}"),
     bound=lambda measurements: log10(measurements[variables.STEP_LIMIT]),
 )

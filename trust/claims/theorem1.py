@@ -162,6 +162,11 @@ FUNCTION = Claim(
     id="theorem1-function",
     source=f"{_PAPER}, Theorem 1a",
     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1], κ over min(m, n) singular values",
+    formula=(
+        r"\frac{\|\tilde{f}(x) - f(x)\|}{\|f(x)\|} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^L \cdot"
+        r" \Bigl[\prod_k (1 + r_k) - 1\Bigr],"
+        r" \quad \kappa \text{ over } \min(m, n) \text{ singular values}"
+    ),
     left="relative output change, example by example",
     measured=output_change,
     bound=_published_function,
@@ -181,6 +186,11 @@ INJECTIVE_FUNCTION = replace(
     FUNCTION,
     id="theorem1-function-injective",
     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ (βκ²/α)^L · [∏_k (1 + r_k) − 1], κ = max/min of ‖Wx‖/‖x‖",
+    formula=(
+        r"\frac{\|\tilde{f}(x) - f(x)\|}{\|f(x)\|} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^L \cdot"
+        r" \Bigl[\prod_k (1 + r_k) - 1\Bigr],"
+        r" \quad \kappa = \max / \min \text{ of } \frac{\|W x\|}{\|x\|}"
+    ),
     bound=_injective_function,
     number=11,
     proved=True,
@@ -193,6 +203,11 @@ LAYERWISE = Claim(
     id="theorem1-function-layerwise",
     source="this toolkit, from the proof of Theorem 1a",
     statement="‖f̃(x) − f(x)‖ / ‖f(x)‖ ≤ ∏_k (β_k‖W_k‖₂ / (α_k σ_min(W_k))) · [∏_k (1 + κ(ΔW_k) r_k) − 1]",
+    formula=(
+        r"\frac{\|\tilde{f}(x) - f(x)\|}{\|f(x)\|}"
+        r" \le \prod_k \frac{\beta_k \|W_k\|_2}{\alpha_k \, \sigma_{\min}(W_k)} \cdot"
+        r" \Bigl[\prod_k \bigl(1 + \kappa(\Delta W_k) \, r_k\bigr) - 1\Bigr]"
+    ),
     left="relative output change, example by example",
     measured=output_change,
     bound=_layerwise_function,
@@ -210,6 +225,10 @@ JACOBIAN = Claim(
     id="theorem1-jacobian",
     source=f"{_PAPER}, Theorem 1b",
     statement="‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) · [∏_{k>l} (1 + r_k) − 1]",
+    formula=(
+        r"\frac{\|\tilde{J}_l - J_l\|_F}{\|J_l\|_F} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^{L - l} \cdot"
+        r" \Bigl[\prod_{k > l} (1 + r_k) - 1\Bigr]"
+    ),
     left="relative change of the layer-to-output Jacobian, example by example",
     measured=_jacobian_change,
     bound=lambda measurements: _by_layer(measurements, gated=False),
@@ -229,6 +248,10 @@ GATED = Claim(
     id="theorem1-jacobian-gated",
     source="this toolkit, from the proof of Theorem 1b with the gates' own change",
     statement="‖J̃_l − J_l‖_F / ‖J_l‖_F ≤ (βκ²/α)^(L−l) · [∏_{k>l} (1 + r_k)(1 + s_k) − 1]",
+    formula=(
+        r"\frac{\|\tilde{J}_l - J_l\|_F}{\|J_l\|_F} \le \left(\frac{\beta \kappa^2}{\alpha}\right)^{L - l} \cdot"
+        r" \Bigl[\prod_{k > l} (1 + r_k)(1 + s_k) - 1\Bigr]"
+    ),
     left="relative change of the layer-to-output Jacobian, example by example",
     measured=_jacobian_change,
     bound=lambda measurements: _by_layer(measurements, gated=True),

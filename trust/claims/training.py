@@ -191,6 +191,7 @@ def _edge(
     id: str,
     source: str,
     statement: str,
+    formula: str,
     left: str,
     value: Quantity,
     threshold: Quantity,
@@ -211,6 +212,7 @@ def _edge(
         id=id,
         source=source,
         statement=statement,
+        formula=formula,
         left=left,
         measured=lambda measurements: log10(value(measurements)),
         bound=lambda measurements: log10(threshold(measurements)),
@@ -230,6 +232,7 @@ GD_EDGE = _edge(
     "gd-edge",
     "Cohen et al., arXiv 2103.00065",
     "once it has risen there, the sharpness λ_max of full-batch gradient descent stays near 2/η",
+    r"\lambda_{\max} \approx \frac{2}{\eta}",
     "λ_max of the Hessian, against 2/η",
     sharpness,
     gd_threshold,
@@ -242,6 +245,8 @@ ADAM_EDGE = _edge(
     "adam-edge",
     "Cohen et al., arXiv 2207.14484",
     "once it has risen there, the preconditioned sharpness of full-batch Adam stays near (2 + 2β₁)/((1 − β₁)η)",
+    r"\lambda_{\max}(P^{-1/2} H P^{-1/2}) \approx \frac{2 + 2 \beta_1}{(1 - \beta_1) \eta}"
+    r", \quad 38/\eta \text{ at } \beta_1 = 0.9",
     "λ_max of P^−½ H P^−½, against (2 + 2β₁)/((1 − β₁)η), 38/η at β₁ = 0.9",
     preconditioned_sharpness,
     adam_threshold,
@@ -253,7 +258,8 @@ ADAM_EDGE = _edge(
 SAM_EDGE = _edge(
     "sam-edge",
     "Long and Bartlett, arXiv 2309.12488",
-    "once it has risen there, the sharpness of full-batch SAM stays near (‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1)",
+    "once it has risen there, the sharpness λ_max of full-batch SAM stays near (‖g‖/2ρ)(√(1 + 8ρ/(η‖g‖)) − 1)",
+    r"\lambda_{\max} \approx \frac{\|g\|}{2 \rho} \left(\sqrt{1 + \frac{8 \rho}{\eta \|g\|}} - 1\right)",
     "λ_max of the Hessian, against SAM's edge",
     sharpness,
     sam_threshold,
@@ -266,6 +272,7 @@ STOCHASTIC_EDGE = _edge(
     "stochastic-edge",
     "Andreyev and Beneventano, arXiv 2412.20553",
     "once it has risen there, the batch sharpness E[g_Bᵀ H_B g_B/‖g_B‖²] of mini-batch SGD stays near 2/η",
+    r"\mathbb{E}\left[\frac{g_B^{\mathsf{T}} H_B g_B}{\|g_B\|^2}\right] \approx \frac{2}{\eta}",
     "batch sharpness, against 2/η",
     lambda measurements: measurements[variables.BATCH_SHARPNESS],
     gd_threshold,
@@ -278,6 +285,8 @@ STOCHASTIC_EDGE_NTK = _edge(
     "stochastic-edge-ntk",
     "Agarwala and Pennington, arXiv 2404.19261, in the form of small ηλ: (η/2)(1/B − 1/N) tr K/(N C) is 1",
     "with small batches the neural tangent kernel's trace, once it has risen there, stays near its own edge",
+    r"\frac{\sum_i \|\partial f(x_i) / \partial W\|^2}{N}"
+    r" \approx \frac{2 C}{\eta (1/B - 1/N)}, \quad C \text{ outputs}",
     "Σ_i ‖∂f(x_i)/∂W‖²/N, against 2C/(η (1/B − 1/N)), C outputs",
     _ntk_mean,
     ntk_threshold,
@@ -291,7 +300,9 @@ STOCHASTIC_EDGE_NTK = _edge(
 CONSERVATIVE_SHARPENING = Claim(
     id="conservative-sharpening",
     source="Agarwala and Pennington, arXiv 2404.19261",
-    statement="with mini-batches the sharpness rises more slowly than with the full batch, at the same time ηt",
+    statement="with mini-batches of B of N examples the sharpness rises more slowly than with the full batch:"
+    " λ_B(ηt) < λ_N(ηt), at the same time ηt",
+    formula=r"\lambda_B(\eta t) < \lambda_N(\eta t)",
     left="λ_max of the Hessian, against that of full-batch training at the same time",
     measured=lambda measurements: log10(sharpness(measurements)),
     bound=lambda measurements: log10(measurements[variables.FULL_BATCH_SHARPNESS]),
@@ -331,7 +342,9 @@ RISEN = Premise(
 JACOBIAN_ALIGNMENT = Claim(
     id="jacobian-alignment",
     source="Lowell and Kastner, arXiv 2406.00127, restated: the Gauss-Newton matrix has ∂f/∂x twice in it",
-    statement="λ_max rises through training by as much as the layerwise Jacobians' alignment does, squared",
+    statement="λ_max rises through training by as much as the layerwise Jacobians' alignment does, squared:"
+    " λ_max ∝ (‖A_L···A_1‖/∏_k ‖A_k‖)²",
+    formula=r"\lambda_{\max} \propto \left(\frac{\|A_L \cdots A_1\|}{\prod_k \|A_k\|}\right)^2",
     left="(‖A_L···A_1‖/∏‖A_k‖)² since the start, mean of log10, against λ_max since the start",
     measured=_by_alignment,
     bound=lambda measurements: _since_start(log10(sharpness(measurements))),

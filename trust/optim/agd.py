@@ -35,7 +35,11 @@ def agd_initialisation_(weight: torch.Tensor, *, generator: torch.Generator | No
 
 
 class AGD(Stepping):
-    """W_k ← W_k − (η/L) √(d_k/d_{k−1}) g_k/‖g_k‖_F with η = log((1 + √(1 + 4G))/2).
+    r"""W_k ← W_k − (η/L) √(d_k/d_{k−1}) g_k/‖g_k‖_F with η = log((1 + √(1 + 4G))/2).
+
+    .. math::
+        W_k \leftarrow W_k - \frac{\eta}{L} \sqrt{\frac{d_k}{d_{k - 1}}} \, \frac{g_k}{\|g_k\|_F}
+        \text{ with } \eta = \log \frac{1 + \sqrt{1 + 4 G}}{2}
 
     G = (1/L) Σ_k √(d_k/d_{k−1}) ‖g_k‖_F. By Bernstein, Mingard, Huang, Azizan and Yue (arXiv 2304.05187), whose
     majorisation η minimises (see `trust.agd_step`). L counts all tensors that have a gradient, of all groups

@@ -29,7 +29,9 @@ def relative_direction(W: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.T
 
 
 class Fromage(Stepping):
-    """W ← (1/√(1 + η²)) · [W − η (‖W‖_F / ‖g‖_F) g], tensor by tensor.
+    r"""W ← (1/√(1 + η²)) · [W − η (‖W‖_F / ‖g‖_F) g], tensor by tensor.
+
+    .. math:: W \leftarrow \frac{1}{\sqrt{1 + \eta^2}} \cdot \Bigl[W - \eta \, \frac{\|W\|_F}{\|g\|_F} \, g\Bigr]
 
     The step is a share η of the tensor's own norm, so that η is (but for the factor) the relative
     perturbation r of deep relative trust. The factor keeps norms stable: for g at right angles to W the

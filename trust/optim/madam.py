@@ -19,7 +19,9 @@ def madam_step(
     lr: float,
     g_bound: float,
 ) -> torch.Tensor:
-    """W · exp(−η sign(w) clamp(g/ḡ, ±g*)), then clamped to ±σ*.
+    r"""W · exp(−η sign(w) clamp(g/ḡ, ±g*)), then clamped to ±σ*.
+
+    .. math:: W \cdot \exp\bigl(-\eta \, \text{sign}(w) \, \text{clamp}(g / \bar{g}, \pm g^*)\bigr)
 
     Args:
         weight: w, of any shape.

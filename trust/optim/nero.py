@@ -33,7 +33,9 @@ def balanced(weight: torch.Tensor) -> torch.Tensor:
 def nero_step(
     weight: torch.Tensor, gradient: torch.Tensor, *, size: torch.Tensor, scale: torch.Tensor, lr: float
 ) -> torch.Tensor:
-    """W − η σ g/ḡ, where ḡ is the root mean square of the neuron's gradient norm.
+    r"""W − η σ g/ḡ, where ḡ is the root mean square of the neuron's gradient norm.
+
+    .. math:: W - \eta \, \sigma \, \frac{g}{\bar{g}}
 
     Args:
         weight: w, of any shape.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,17 @@ import click
 
 from probes.cli.documents import JSON, print_json
 from probes.cli.options import CLAIMS, FORMAT
+from probes.cli.runs import names_of
+from probes.cli.spelling import in_ticks
 from probes.cli.tables import WIDE, paragraph, plain, room
 from probes.errors import InputError
+from probes.system.files import write_atomically
 from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from analysis import Overview
+    from analysis.tables import Rows
+    from trust.claims import Claim
 
 
 @click.command()
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for figures of breakdown, constant and step limits.",
+    help="Folder for the page compare.html, with figures of breakdown, constant and step limits.",
 )
 @CLAIMS
 @FORMAT
@@ -48,13 +53,19 @@ def compare(
     from analysis.wording import unfinished_lines
     from probes.cli.claims import chosen_claims
 
-    claims = chosen_claims(user_claims).values()
+    claims = list(chosen_claims(user_claims).values())
     runs = _loaded(results)
     rows, verdicts = comparison_rows(runs), differing_verdicts(runs, claims)
-    figures = [] if out is None else _drawn(runs, out, formats)
+    page, figures = None, list[Path]()
+    if out is not None:
+        figures = _drawn(runs, out, tuple(dict.fromkeys(("png", *formats))))  # the page shows the PNGs
+        differing = [claim for claim in claims if claim.id in verdicts]
+        command = shlex.join(["probe", "compare", *map(str, results), "--out", str(out)])
+        tables = comparison_table(rows), verdicts_table(runs, verdicts)
+        page = _page(runs, figures, tables, differing, command, out)
     if as_json:
         document = comparison_document(rows, runs, verdicts)
-        print_json({**document, "figures": [str(path) for path in figures]})
+        print_json({**document, "figures": [str(path) for path in figures], "page": page and str(page)})
         return
     width = room(wide=wide)
     say(plain(comparison_table(rows), width, spare=_SPARE))
@@ -66,7 +77,10 @@ def compare(
     for run in runs:
         for line in unfinished_lines(run.measurements):
             say(paragraph(f"{run.title}: {line}", width, head="WARNING: ", indent=2))
-    say("figures: add --out FOLDER" if out is None else f"figures and their numbers are in {out}")
+    if page is None:
+        say("a page with figures: add --out FOLDER")
+    else:
+        say(f"{page} shows it all in one file; figures and their numbers are beside it")
 
 
 _SPARE = ("L", "predicted", "accuracy")
@@ -82,16 +96,58 @@ def _loaded(results: Sequence[Path]) -> list[Overview]:
     from analysis import Overview
     from probes.runs.results import load
 
-    places = [path.resolve() for path in results]
-    if len(places) < 2:
+    if len(results) < 2:
         raise InputError(f"{results[0]}: give at least two folders of results")
-    if twice := [str(place) for place, count in Counter(places).items() if count > 1]:
-        raise InputError(f"{twice[0]}: is given twice")
-    names = Counter(place.name for place in places)
-    return [
-        Overview(place.name if names[place.name] == 1 else str(path), load(path))
-        for path, place in zip(results, places, strict=True)
+    return [Overview(name, load(path)) for name, path in zip(names_of(results), results, strict=True)]
+
+
+def _page(
+    runs: Sequence[Overview],
+    figures: Sequence[Path],
+    tables: tuple[Rows, Rows],
+    claims: Sequence[Claim],
+    command: str,
+    out: Path,
+) -> Path:
+    """The page of runs side by side.
+
+    Args:
+        runs: as they were given.
+        figures: of them.
+        tables: of their numbers, and of the verdicts that differ.
+        claims: whose verdicts differ.
+        command: that compares them again.
+        out: the folder.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    from analysis.probed import probed
+    from analysis.wording import unfinished_lines
+    from figures.report.blocks import Block, Chapter, Code, Curves, Items, Points, Table, Words
+    from figures.report.chapters import pictures_of
+    from figures.report.pages import write_page
+
+    unfinished = [f"{run.title}: {line}" for run in runs for line in unfinished_lines(run.measurements)]
+    numbers, verdicts = tables
+    differing: list[Block] = [Words("No claim fares differently at the last checkpoints.")]
+    if claims:
+        stated = [["claim", "what it states"], *([claim.id, claim.statement] for claim in claims)]
+        stating = Chapter("What these claims state", [Table(stated, "what these claims state")], folded=True)
+        differing = [Table(verdicts, "claims that fare differently"), stating]
+    titles = [run.title for run in runs]
+    blocks: list[Block] = [
+        *([Items(unfinished, beware=True)] if unfinished else []),
+        Chapter("Numbers", [Table(numbers, "runs at their first and last checkpoint")]),
+        Chapter("Claims that fare differently", differing),
+        Chapter(
+            "Along the slice", [Curves(runs), *(picture for *_, picture in pictures_of(figures, titles))]
+        ),
+        Chapter("What was probed", [Chapter(run.title, [Points(probed(run.measurements))]) for run in runs]),
+        Chapter("Do it again", [Code([command])]),
     ]
+    title = f"Side by side: {', '.join(titles)}"
+    return write_page(Chapter(title, blocks), out / "compare", words=in_ticks, write=write_atomically)
 
 
 def _drawn(runs: Sequence[Overview], out: Path, formats: Sequence[str]) -> list[Path]:
@@ -101,7 +157,7 @@ def _drawn(runs: Sequence[Overview], out: Path, formats: Sequence[str]) -> list[
         InputError: the folder cannot be written.
     """
     import figures
-    from probes.system.files import make_folder, remove_leftovers, write_atomically
+    from probes.system.files import make_folder, remove_leftovers
 
     remove_leftovers(make_folder(out))
     drawn = {

@@ -50,11 +50,11 @@ def figure1(
     from studies.figure1 import reproduce
 
     findings = reproduce(preset, out, data=data, seed=seed, device=device)
-    figures = write_report(findings, out / "report", formats=formats)
+    page, figures = write_report(findings, out / "report", formats=formats)
     if as_json:
-        print_json(report_document(findings, figures))
+        print_json(report_document(findings, figures, page=page))
         return
     for one in findings:
         say(terminal_summary(one, room(wide=wide)))
         say()
-    say(f"figures, their numbers and report.md are in {out / 'report'} (start with figure1.png)")
+    say(f"{page} shows it all in one file; figures and their numbers are beside it (start with figure1.png)")

@@ -71,7 +71,7 @@ def test_run_and_report(probe: Probe, measured: Path, tmp_path: Path) -> None:
     result = probe("report", measured, "--out", tmp_path / "report", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"summary", "verdicts", "split", "curvature", "warnings", "figures"}
+    assert set(document) == {"summary", "verdicts", "split", "curvature", "warnings", "figures", "page"}
     (short,) = document["summary"]
     assert set(short) == {"network", "probed", "holds", "breaks", "safe step", "how sure", "alarms"}
     assert (short["network"], short["alarms"]) == ("3 layers", [])
@@ -200,6 +200,7 @@ def test_claims_lists_the_registry(probe: Probe) -> None:
     assert {"theorem1-function", "theorem1-jacobian", "deep-relative-trust", "lemma1", "lemma2"} <= known
     text = probe("claims").stdout
     assert all(claim["claim"] in text and claim["statement"] in text for claim in document)
+    assert all(claim["formula"] not in text for claim in document)  # LaTeX is for pages
 
 
 def statuses(claim: str, measurements: xr.Dataset) -> list[Status]:

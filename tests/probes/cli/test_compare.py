@@ -29,7 +29,7 @@ def test_runs_side_by_side(probe: Probe, measured: Path, noisy: Path, tmp_path: 
     result = probe("compare", measured, noisy, "--out", tmp_path / "out", "--format", "png", "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {"runs", "verdicts", "figures"}
+    assert set(document) == {"runs", "verdicts", "figures", "page"}
     names = [str(measured), str(noisy)]  # both folders are called run
     assert [row["run"] for row in document["runs"]] == [names[0], names[0], names[1], names[1]]
     limits = json.loads(

@@ -1,0 +1,24 @@
+"use strict";
+// What a reader does with the page: open numbers, print.
+
+for (const details of document.querySelectorAll("details.numbers"))
+  details.addEventListener("toggle", () => details.open && showNumbers(details), { once: true });
+
+for (const place of document.querySelectorAll(".curves")) new CurvesView(place);
+
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details:not(.numbers):not([open])")];
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+});
+
+// a link to something inside a fold opens it
+function openTarget() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+}
+addEventListener("hashchange", openTarget);
+openTarget();
