@@ -6,7 +6,8 @@ import re
 
 from sphinx.application import Sphinx
 
-_LITERAL = re.compile(r"(^ *(?:>>>|\.\.\.) .*?$|``.*?``|`.*?`)", re.S | re.M)
+_BLOCK = r"^(?P<indent> *)[^\n]*::[^\n]*\n(?:\n|(?P=indent) +[^\n]+(?:\n|\Z))*"  # a formula, or text as it is
+_LITERAL = re.compile(rf"(?P<literal>{_BLOCK}|^ *(?:>>>|\.\.\.) [^\n]*|``.*?``|`.*?`)|\|", re.S | re.M)
 _RETURNS = re.compile(r"^(?P<before>( *)(?:Returns|Yields):\n+\2 +)(?=\S)", re.M)
 
 
@@ -16,9 +17,8 @@ def as_meant(app: Sphinx, what: str, name: str, obj: object, options: object, li
     Napoleon takes what stands before a colon for a type: in the first line of an attribute, and below Returns.
     """
     text = _RETURNS.sub(r"\g<before>: ", "\n".join(lines))
-    parts = _LITERAL.split(text)
-    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
-    lines[:] = "".join(parts).split("\n")
+    text = _LITERAL.sub(lambda found: found["literal"] or "\\|", text)
+    lines[:] = text.split("\n")
     if what in ("attribute", "data", "property") and ":" in lines[0]:
         lines[0] = f": {lines[0]}"
 

@@ -29,7 +29,7 @@ def commands() -> Iterator[str]:
         usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
         yield f"## probe {name}\n\n```text\n{usage}\n```\n"
         yield from (f"{plain(part)}\n" for part in (command.help or "").replace("\b", "").split("\n\n"))
-        records = (one.get_help_record(context) for one in command.params)
+        records = (one.get_help_record(context) for one in command.params if getattr(one, "help", ""))
         yield "| option | |\n| --- | --- |\n" + "\n".join(
             f"| `{cell(option)}` | {plain(what)} |" for option, what in filter(None, records)
         )
@@ -44,7 +44,7 @@ def claims() -> Iterator[str]:
         yield f"## {claim.id}\n"
         yield f"$$\n{formula}\n$$\n" if formula else f"{plain(claim.statement)}\n"
         proved = ", proved" if claim.proved else ""
-        yield f"*{claim.kind.value}*{proved}, of {plain(claim.left)}. {plain(claim.source)}.\n"
+        yield f"A {claim.kind.value}{proved}, about the {plain(claim.left)}. Source: {plain(claim.source)}.\n"
         if claim.mended_by:
             yield f"What mends it: {plain(claim.mend)} ([{claim.mended_by}](#{claim.mended_by})).\n"
         yield "\n".join(f"* *{plain(one.name)}*: {plain(one.statement)}" for one in claim.premises) + "\n"

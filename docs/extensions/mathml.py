@@ -5,21 +5,22 @@ from __future__ import annotations
 import html
 
 from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
+
+from figures.report.mathematics import mathml
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
     """A formula in a line."""
-    self.body.append(convert(node.astext()))
+    self.body.append(mathml(node.astext(), block=False))
     raise nodes.SkipNode
 
 
 def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
     """A formula of its own, which scrolls by itself where it is wider than the page."""
-    formula = convert(node.astext(), display="block")
     label = html.escape(node.astext(), quote=True)
+    formula = mathml(node.astext())
     self.body.append(f'<div class="formula" tabindex="0" role="group" aria-label="{label}">{formula}</div>\n')
     raise nodes.SkipNode
 
