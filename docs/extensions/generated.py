@@ -31,7 +31,8 @@ def commands() -> Iterator[str]:
         yield from (f"{plain(part)}\n" for part in (command.help or "").replace("\b", "").split("\n\n"))
         records = (one.get_help_record(context) for one in command.params if getattr(one, "help", ""))
         yield "| option | |\n| --- | --- |\n" + "\n".join(
-            f"| `{cell(option.replace('|', ' | '))}` | {plain(what)} |" for option, what in filter(None, records)
+            f"| `{cell(option.replace('|', ' | '))}` | {plain(what)} |"
+            for option, what in filter(None, records)
         )
 
 

@@ -22,6 +22,7 @@ from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from tests.conftest import Probe
 from tests.docs import commands
 from tests.docs.commands import ROOT
 
@@ -30,6 +31,7 @@ STAGED = {
     "concepts/ladder.md": ["runs/net"],
     "how-to/long-runs.md": ["runs/leaky"],
     "how-to/own-claim.md": ["runs/leaky-worst"],
+    "how-to/share-a-report.md": ["results", "other-results"],
     "how-to/own-measure.md": ["runs/leaky"],
     "how-to/own-checkpoint.md": [
         "checkpoints", "data.npz", "net.py", "before.pt", "after.pt", "other-results",
@@ -136,13 +138,15 @@ def evaluate(path: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def stage(trained: Path, measured: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stage(probe: Probe, trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Toys that pages speak of by name."""
     folder = tmp_path_factory.mktemp("stage")
     for name in ("runs/net", "runs/leaky"):
         shutil.copytree(trained, folder / name)
-    for name in ("runs/leaky-worst", "other-results"):
-        shutil.copytree(measured, folder / name)
+    last = sorted(trained.glob("*.safetensors"))[-1]
+    for name in ("runs/leaky-worst", "results", "other-results"):
+        result = probe("run", last, "--etas", "0.001,0.1", "--out", folder / name)
+        assert result.exit_code == 0, result.output
     shutil.copy(data, folder / "data.npz")
     (folder / "net.py").write_text(
         "import torch\n\n\ndef make():\n    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(),"
