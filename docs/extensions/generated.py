@@ -30,7 +30,7 @@ def commands() -> Iterator[str]:
         yield f"## probe {name}\n\n```text\n{usage}\n```\n"
         yield from (f"{plain(part)}\n" for part in (command.help or "").replace("\b", "").split("\n\n"))
         records = (one.get_help_record(context) for one in command.params if getattr(one, "help", ""))
-        yield "| option | |\n| --- | --- |\n" + "\n".join(
+        yield "| option | what it does |\n| --- | --- |\n" + "\n".join(
             f"| `{cell(option.replace('|', ' | '))}` | {plain(what)} |"
             for option, what in filter(None, records)
         )
