@@ -242,7 +242,7 @@ class Panel {
     this.plot = new uPlot(
       {
         ...this.size(),
-        cursor: { sync: { key: this.sync, scales: ["x", null] }, focus: { prox: 30 } },
+        cursor: { sync: { key: this.sync, scales: ["x", null] } },
         scales: {
           x: { time: false, distr: eta === "log" ? 3 : 1 },
           y: { distr: values === "log" ? 3 : 1 },
