@@ -74,10 +74,14 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
     words = [found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
     lines = [title, *(textwrap.fill(line, _WIDTH) if markdown else line for line in words)]
-    lines += ["", table(times_table(found)), ""]
+    times = times_table(found)
+    lines += ["", table(times), ""] if len(times) > 1 else [""]
     agreed = same_table(found)
     if len(agreed) > 1:
         lines += ["How far the two sides' numbers are apart:", "", table(agreed), ""]
+    for case in cases_of(found):
+        weights = ", ".join(f"{name} {size:,}" for name, size in case.get("bytes", {}).items())
+        lines += [f"Bytes: {weights}.", ""] if weights else []
     missing = sorted({name for case in cases_of(found) for name in case.get("not_installed", [])})
     lines += [f"Not installed, so not compared with: {', '.join(missing)}.", ""] if missing else []
     return "\n".join(lines)
