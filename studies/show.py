@@ -27,11 +27,10 @@ from figures.envelopes import about
 from probes.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
     from matplotlib.figure import Figure
-    from torch import Tensor, nn
 
-    from probes.data.losses import Loss
     from probes.measures.settings import SliceSettings
 
 __all__ = [
@@ -61,11 +60,11 @@ def figure1(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:
 
 
 def network(
-    network: nn.Module,
+    network: torch.nn.Module,
     x: Any,
     y: Any = None,
     *,
-    loss: str | Loss | Callable[..., Tensor] | None = None,
+    loss: str | Callable[..., Any] | None = None,
     settings: SliceSettings | None = None,
 ) -> Figure:
     """Figure 1 of a module and data, measured at its weights as they are.

@@ -59,7 +59,7 @@ def read_log(path: str | PathLike[str]) -> xr.Dataset:
     many records every second is left out, as often as it takes.
 
     Returns:
-        ``relative_update`` (step, layer) and ``deep_relative_trust`` (step); by ``limit_step`` what :data:`LIMITS`
+        ``relative_update`` (step, layer) and ``deep_relative_trust`` (step); by ``limit_step`` what ``LIMITS``
         lists, as ``probe limit --json`` has it. NaN where there is no number, infinite where a matrix that was zero
         moved.
         Attributes: ``cost``, the share of the training's time that the monitor took; ``clock``, which one told it;
