@@ -34,18 +34,44 @@ LIMITS = (
 _LONGEST = 1 << 24
 """Bytes of a line."""
 _MOST_LAYERS = 20_000
-_MOST_RECORDS = 4_000
-"""Of more, every second is left out, as often as it takes."""
-_MOST_NUMBERS = 2_000_000
-"""Likewise, of relative updates in all records."""
+_MOST_RECORDS, _MOST_NUMBERS = 4_000, 500_000
+"""So many records, and relative updates in all of them, are kept."""
+
+
+class _Records:
+    """Records in order; of very many every second, or fourth, and so on, and the last."""
+
+    def __init__(self) -> None:
+        self._kept: list[dict[str, Any]] = []
+        self._last: dict[str, Any] | None = None
+        self._count, self._stride = 0, 1
+
+    def add(self, record: dict[str, Any], numbers: int) -> None:
+        """Take up a record of so many numbers."""
+        if self._count % self._stride == 0:
+            self._kept.append(record)
+        self._count, self._last = self._count + 1, record
+        if len(self._kept) > min(_MOST_RECORDS, max(_MOST_NUMBERS // max(numbers, 1), 2)):
+            self._kept = self._kept[::2]
+            self._stride *= 2
+
+    def forget(self, step: int) -> None:
+        """Leave out what is of a step or later."""
+        self._kept = [one for one in self._kept if one["step"] < step]
+        self._last = None
+
+    def by_step(self) -> list[dict[str, Any]]:
+        """The last record of each step, in the steps' order."""
+        every = [*self._kept, *([] if self._last is None else [self._last])]
+        return [*{one["step"]: one for one in sorted(every, key=lambda one: one["step"])}.values()]
 
 
 @dataclass
 class _Read:
     """What is known so far."""
 
-    updates: list[dict[str, Any]] = field(default_factory=list)
-    limits: list[dict[str, Any]] = field(default_factory=list)
+    updates: _Records = field(default_factory=_Records)
+    limits: _Records = field(default_factory=_Records)
     about: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     cost: float = math.nan
@@ -127,16 +153,16 @@ def _take(read: _Read, record: Mapping[str, Any], fresh: bool) -> bool:
             read.about[name] = _text(record[name])
     if "failed" in record:
         read.failed = [*read.failed, _text(record["failed"])][-10:]
-    if record.get("cost") is not None:
-        read.cost = _number(record["cost"])
+    if record.get("monitor_cost") is not None:
+        read.cost = _number(record["monitor_cost"])
     words = record.get("words", {})
     if not isinstance(words, dict):
         raise TypeError
     is_update, is_limit = "relative_update" in record, "limits" in record
     if fresh and (is_update or is_limit):
         fresh = False
-        read.updates = [one for one in read.updates if one["step"] < step]
-        read.limits = [one for one in read.limits if one["step"] < step]
+        read.updates.forget(step)
+        read.limits.forget(step)
         read.about.pop("closed", None)
     if is_update:
         layers = {
@@ -146,22 +172,15 @@ def _take(read: _Read, record: Mapping[str, Any], fresh: bool) -> bool:
         read.layers |= dict.fromkeys(layers)
         if len(read.layers) > _MOST_LAYERS:
             raise ValueError
-        read.updates.append({"step": step, "layers": layers, "trust": trust})
-        read.updates = _thinned(read.updates, len(read.layers))
+        read.updates.add({"step": step, "layers": layers, "trust": trust}, len(read.layers))
     if is_limit:
         limits = {name: _number(record["limits"].get(name), words.get(name)) for name in LIMITS}
-        read.limits = _thinned([*read.limits, {"step": step, **limits}], len(LIMITS))
+        read.limits.add({"step": step, **limits}, len(LIMITS))
     return fresh
 
 
-def _thinned(records: list[dict[str, Any]], width: int) -> list[dict[str, Any]]:
-    """Every second of them, the last kept, where they are too many."""
-    few = len(records) <= _MOST_RECORDS and len(records) * max(width, 1) <= _MOST_NUMBERS
-    return records if few or len(records) < 2 else records[1::2] if len(records) % 2 == 0 else records[::2]
-
-
 def _dataset(read: _Read) -> xr.Dataset:
-    updates, limits = ([*_by_step(records).values()] for records in (read.updates, read.limits))
+    updates, limits = read.updates.by_step(), read.limits.by_step()
     names = list(read.layers)
     relative = np.array(
         [[one["layers"].get(name, math.nan) for name in names] for one in updates], dtype=float
@@ -180,11 +199,6 @@ def _dataset(read: _Read) -> xr.Dataset:
     }
     about = {"monitor": "", "held": "", "clock": "", "closed": "", **read.about}
     return xr.Dataset(variables, coordinates, {**about, "failed": "; ".join(read.failed), "cost": read.cost})
-
-
-def _by_step(records: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """The last record of each step, in the steps' order."""
-    return {one["step"]: one for one in sorted(records, key=lambda one: one["step"])}
 
 
 def _step(value: Any) -> int:

@@ -30,6 +30,8 @@ from trust.measurements import SMALL_ETA
 
 __all__ = ["Monitor"]
 
+_SEEN = 0.7
+"""About what share of its cost the monitor's clock sees: the training has to fill its caches again, too."""
 _TIMES_THE_CHECK = 5
 """About how many times as long as its check a measurement of limits takes."""
 _CLOCKS = {"processor": "processor's clock", "wall": "clock on the wall"}
@@ -47,10 +49,10 @@ class Monitor:
     of that step, as ``probe distance`` has them between checkpoints saved before and after it. A record of limits has
     what ``probe limit --json`` says of a checkpoint saved then, on the data held out for it.
 
-    By default each is made as often as its half of ``budget`` allows (all of it where no data are held), both after
-    the thousandth step at least a thousandth of the training apart; with ``updates_every`` and ``every`` at these
-    steps, whatever it costs. The first record of updates is made at once and paid back. In a training of several
-    processes the first one's monitor records, and the others' do nothing.
+    By default each is made as often as its half of ``budget`` allows (all of it where no data are held), with room for
+    what no clock of the monitor sees, and after the thousandth step at least a thousandth of the training apart; with
+    ``updates_every`` and ``every`` at these steps, whatever it costs. The first record of updates is made at once and
+    paid back. In a training of several processes the first one's monitor records, and the others' do nothing.
 
     >>> import probes, tempfile, torch
     >>> network, x, y = torch.nn.Linear(4, 3), torch.randn(30, 4), torch.arange(30) % 3
@@ -108,11 +110,15 @@ class Monitor:
         for name, count in (("every", every), ("updates_every", updates_every)):
             if count is not None:
                 check_count(name, count, 1, _LONGEST_PAUSE)
+        if every is not None and held is None:
+            raise InputError(
+                f"{mention('every', every)}: is of the step limits; give `held`, examples to see them on"
+            )
         self._network = _watched(network)
         self._settings, self._loss = settings, loss
         self._step = 0
         self._open = _rank() == 0
-        share = budget if held is None else budget / 2
+        share = _SEEN * (budget if held is None else budget / 2)
         self._updating = Cadence(updates_every, share, kind="relative updates")
         self._limiting = Cadence(every, share, kind="step limits")
         self._cost = Cost(self._device(), clock)
@@ -268,7 +274,7 @@ class Monitor:
     def _write(self, record: Record) -> None:
         """Into each sink; one that fails gets no more."""
         share = self._cost.share
-        record = {**record, **({} if share is None else {"cost": share})}
+        record = {**record, **({} if share is None else {"monitor_cost": share})}
         for sink in [*self._sinks]:
             try:
                 sink.write(self._step, record)

@@ -168,21 +168,20 @@ def _limits_in_words(log: xr.Dataset) -> str:
 
 def log_document(log: xr.Dataset) -> dict[str, Any]:
     """A log in numbers for ``probe report --json``; null where there is none."""
-    layers = []
-    for name in log["layer"].values:
-        values = log["relative_update"].sel(layer=name)
-        there = values.where(np.isfinite(values)).dropna("step")
-        one: dict[str, Any] = {
-            "name": str(name),
-            "median": None,
-            "last": None,
-            "largest": None,
-            "at_step": None,
-        }
-        if there.sizes["step"]:
-            place = int(there.argmax("step"))
-            one |= {"median": float(there.median()), "last": float(there[-1]), "largest": float(there[place])}
-            one["at_step"] = int(there["step"][place])
+    layers, steps = [], log["step"].values
+    for name, values in zip(log["layer"].values, log["relative_update"].values.T, strict=True):
+        rows = np.flatnonzero(np.isfinite(values))
+        one: dict[str, Any] = dict.fromkeys(("name", "median", "last", "largest", "at_step"))
+        one["name"] = str(name)
+        if len(rows):
+            there = values[rows]
+            most = int(there.argmax())
+            one |= {
+                "median": float(np.median(there)),
+                "last": float(there[-1]),
+                "largest": float(there[most]),
+            }
+            one["at_step"] = int(steps[rows[most]])
         layers.append(one)
     names = [str(name) for name in log.data_vars if log[name].dims == ("limit_step",)]
     limits = [

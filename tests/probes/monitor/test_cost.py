@@ -98,6 +98,7 @@ def test_the_budget_holds_with_and_without_limits(tmp_path: Path, monkeypatch: p
     for held in (None, make_data()):
         time = Time()
         Slow(monkeypatch, time, 0.5, 10.0)
+        monkeypatch.setattr("probes.monitor.monitor._SEEN", 1.0)  # the clock sees it all
         log = tmp_path / f"{held is None}.jsonl"
         monitor = Monitor(make(), log=log, held=held, budget=0.05, clock=time)
         for _ in range(2000):
@@ -112,9 +113,22 @@ def test_the_budget_holds_with_and_without_limits(tmp_path: Path, monkeypatch: p
         apart = 20 if held is None else 40  # of a second each, of half the budget with limits
         assert updates == [2, *range(2 + 2 * apart, 2001, apart)]  # the first at once, and paid back
         assert limits == ([] if held is None else [401, 801, 1201, 1601])
-        assert lines[-1] == {"step": 2000, "closed": said, "cost": pytest.approx(monitor.cost)}
+        assert lines[-1] == {"step": 2000, "closed": said, "monitor_cost": pytest.approx(monitor.cost)}
         assert f"{len(updates)} records of relative updates and {len(limits)} of step limits in 2000" in said
         monkeypatch.undo()
+
+
+def test_by_default_there_is_room_for_what_no_clock_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = Time()
+    Slow(monkeypatch, time, 0.5, 0.0)
+    monitor = Monitor(make(), log=tmp_path / "log.jsonl", clock=time)
+    for _ in range(2000):
+        time.now += 1.0
+        monitor.step()
+    assert monitor.cost is not None
+    assert 0.034 < monitor.cost <= 0.7 * 0.05
 
 
 def test_the_cost_is_said_in_each_record(tmp_path: Path) -> None:
@@ -123,5 +137,5 @@ def test_the_cost_is_said_in_each_record(tmp_path: Path) -> None:
     monitor.step()
     time.now += 1
     monitor.step()
-    costs = [json.loads(line).get("cost") for line in (tmp_path / "log.jsonl").open()]
+    costs = [json.loads(line).get("monitor_cost") for line in (tmp_path / "log.jsonl").open()]
     assert costs == [None, None, 0.0]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import analysis
 import probes
 from probes import InputError, Monitor
 from tests.conftest import Probe
@@ -90,6 +91,16 @@ def test_limits_are_probe_limit_of_what_was_saved_then(watched: Path, probe: Pro
         )  # one code, the same weights
         assert row["measured"] > 0
         assert row["constant"] > 0
+
+
+def test_the_constant_and_the_limits_are_a_run_s_too(watched: Path) -> None:
+    network = make()
+    network.load_state_dict(torch.load(watched / "step-6.pt", weights_only=True))
+    limits = analysis.step_limits(probes.measure_slice(network, *make_data()))
+    row = records(watched / "log.jsonl", "limits")[6]
+    for name in ("constant", "predicted", "lemma2", "cos_theta"):  # read off at the same η, whatever the grid
+        assert row[name] == pytest.approx(limits[name].item(), rel=1e-9), name
+    assert row["measured"] == pytest.approx(limits["measured"].item(), rel=0.02)  # two searches, to 1 % each
 
 
 def test_it_leaves_no_trace(tmp_path: Path) -> None:
@@ -258,6 +269,7 @@ def test_mixed_precision_and_accumulated_gradients(tmp_path: Path) -> None:
     [
         ({"budget": 0.0}, r"`budget=0.0`: must be a share"),
         ({"every": 0}, r"`every=0`: must be at least 1"),
+        ({"every": 5}, r"`every=5`: is of the step limits; give `held`"),
         ({"updates_every": -1}, r"`updates_every=-1`: must be at least 1"),
         ({"log": 3}, r"`log`: is a int; give a file's name"),
         ({"held": (torch.zeros(5, 9), torch.zeros(5, dtype=torch.long))}, "9"),
