@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from analysis.documents import limit_rows
 from analysis.step_limits import step_limits
-from analysis.wording import count_of
+from analysis.wording import count_of, number
 from probes.choices import check_count
 from probes.data.dataset import DataSet, data_of
 from probes.data.losses import Loss
@@ -174,12 +174,12 @@ class Monitor:
             What was recorded and what that cost, a sentence.
         """
         share, cost = self._cost.share, self._cost
-        percent = "–" if share is None else f"{100 * share:.2g} %"
+        percent = "–" if share is None else f"{number(100 * share, 2)} %"
         said = (
             f"{count_of(self._updating.count, 'record')} of relative updates and {self._limiting.count} of step limits"
             f" in {count_of(self._step, 'step')} took {percent} of the training's own time"
-            f" ({cost.spent:.2g} of {cost.training:.2g} s by the {_CLOCKS[cost.clock]}, and {cost.setup:.2g} s before"
-            " it)"
+            f" ({number(cost.spent, 2)} of {number(cost.training, 2)} s by the {_CLOCKS[cost.clock]}, and"
+            f" {number(cost.setup, 2)} s before it)"
         )
         if self._held is not None and self._limiting.every is None and self._limiting.count == 0:
             said += "; for step limits within the budget it was too short: give `every`, a number of steps"
