@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, create_task_group
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
@@ -109,13 +108,12 @@ async def _listen(socket: WebSocket, tab: Tab) -> None:
 
 async def _until_the_first_ends(*works: Callable[[], Awaitable[None]]) -> None:
     """All at once; when one ends, or the browser has gone, none goes on."""
-    tasks = [asyncio.ensure_future(work()) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+    async with create_task_group() as group:
+
+        async def one(work: Callable[[], Awaitable[None]]) -> None:
             with contextlib.suppress(WebSocketDisconnect):  # what is sent to who has gone
-                task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+                await work()
+            group.cancel_scope.cancel()
+
+        for work in works:
+            group.start_soon(one, work)

@@ -54,10 +54,11 @@ class Setup:
         Raises:
             InputError: one is none of those that there are.
         """
-        check_count("depth", self.depth, 1, MOST_DEPTH)
-        check_count("width", self.width, 1, MOST_WIDTH)
-        check_count("batch", self.batch, 1, MOST_BATCH)
-        check_count("seed", self.seed, 0, MOST_SEED)
+        ranges = {"depth": MOST_DEPTH, "width": MOST_WIDTH, "batch": MOST_BATCH, "seed": MOST_SEED}
+        for name, most in ranges.items():
+            if type(getattr(self, name)) is not int:
+                raise InputError(f"the {name} must be a whole number")
+            check_count(name, getattr(self, name), int(name != "seed"), most)
         known = {"activation": ACTIVATIONS, "data": (*PLANAR, CSV), "rule": RULES}
         for name, values in known.items():
             if getattr(self, name) not in values:
