@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= runs/figure1
 PRESET ?= quick
 
-.PHONY: figure1 test lint format clean
+.PHONY: figure1 test docs lint format clean
 
 figure1: $(STAMP)
 	$(BIN)/probe figure1 --preset $(PRESET) --out $(OUT)
@@ -14,6 +14,10 @@ figure1: $(STAMP)
 # On all cores; .ci/run adds what is slow by nature.
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow'
+
+# A site that asks nothing of any other; every warning is an error.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/site
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from benchmarks.ladder import ladder
 from benchmarks.limits import limits
 from benchmarks.loss_curves import loss_curves
 from benchmarks.machine import machine
+from benchmarks.pages import pages
 from benchmarks.peers import peers_versions
 from benchmarks.slices import slices
 from probes.runs.run import versions
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "jacobians": jacobians,
     "ladder": ladder,
     "curvature": curvature,
+    "pages": pages,
 }
 
 

@@ -78,6 +78,9 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     agreed = same_table(found)
     if len(agreed) > 1:
         lines += ["How far the two sides' numbers are apart:", "", table(agreed), ""]
+    for case in cases_of(found):
+        weights = ", ".join(f"{name} {size:,}" for name, size in case.get("bytes", {}).items())
+        lines += [f"Bytes: {weights}.", ""] if weights else []
     missing = sorted({name for case in cases_of(found) for name in case.get("not_installed", [])})
     lines += [f"Not installed, so not compared with: {', '.join(missing)}.", ""] if missing else []
     return "\n".join(lines)

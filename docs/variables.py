@@ -1,4 +1,4 @@
-"""Write the tables of variables in measurements.md from the vocabulary: ``python docs/variables.py``."""
+"""Write the tables of variables in reference/variables.md from the vocabulary: ``python docs/variables.py``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trust.measurements import ALL
 
-PAGE = Path(__file__).parent / "measurements.md"
+PAGE = Path(__file__).parent / "reference" / "variables.md"
 SECTIONS = {
     "breakdown": "### `breakdown`: losses, gradients, outputs",
     "noise-floor": "### What rounding alone does (in every run)",

@@ -22,7 +22,7 @@ class Network(Protocol):
 
     @property
     def measurements(self) -> xr.Dataset:
-        """Dims checkpoint, eta, layer, example; the variables of docs/measurements.md."""
+        """Dims checkpoint, eta, layer, example; the variables of docs/reference/variables.md."""
 
     @property
     def summary(self) -> xr.Dataset:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import docs.notebook
 import probes
 from docs.variables import PAGE, page
 from tests.conftest import Probe
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 LONGEST = 100
+
+
+def name(page: Path) -> str:
+    """A page's, from the root."""
+    return str(page.relative_to(ROOT))
 
 
 def long_lines(text: str) -> list[str]:
@@ -46,14 +54,14 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_are_short(page: Path) -> None:
     text = page.read_text("utf-8")
     assert long_lines(text) == []
     assert long_lines(text + "\n" + 26 * "word ") == [26 * "word "]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text("utf-8")
     assert dead_links(page, text) == []
@@ -63,20 +71,26 @@ def test_links_lead_somewhere(page: Path) -> None:
     ]
 
 
-def test_every_page_can_be_reached_from_the_readme() -> None:
+def reached(start: Path) -> set[Path]:
+    """Pages that links lead to."""
+    found, ahead = set(), [start]
+    while ahead:
+        page = ahead.pop()
+        if page not in found:
+            found.add(page)
+            links = re.findall(r"\]\(([^)\s#:]+\.md)(?:#[^)]*)?\)", page.read_text("utf-8"))
+            ahead += [(page.parent / link).resolve() for link in links]
+    return found
+
+
+def test_every_page_can_be_reached_from_the_index_and_every_room_from_the_readme() -> None:
+    pages = set(DOCS.rglob("*.md"))
+    assert pages - reached(DOCS / "index.md") == set()
+    assert pages - reached(DOCS / "internals" / "architecture.md") != set()
     text = (ROOT / "README.md").read_text("utf-8")
-    assert [page.name for page in PAGES[2:] if f"(docs/{page.name}" not in text] == []
-
-
-@pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
-def test_the_examples_in_python_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert blocks
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, page, "exec"), names)
-    assert page == "README.md" or (tmp_path / "ladder.png").stat().st_size > 1000
+    rooms = [folder.name for folder in DOCS.iterdir() if (folder / "index.md").is_file()]
+    assert sorted(rooms) == ["concepts", "how-to", "internals", "reference", "results", "start"]
+    assert [room for room in rooms if f"(docs/{room}/index.md)" not in text] == []
 
 
 def test_the_tables_of_variables_are_those_of_the_vocabulary() -> None:
@@ -84,9 +98,21 @@ def test_the_tables_of_variables_are_those_of_the_vocabulary() -> None:
     assert page(text) == text, "run python docs/variables.py"
 
 
+def test_the_notebook_is_the_page_to_run() -> None:
+    text = docs.notebook.NOTEBOOK.read_text("utf-8")
+    assert docs.notebook.notebook(docs.notebook.PAGE.read_text("utf-8")) == text, (
+        "run python docs/notebook.py"
+    )
+    code = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert any(cell.startswith("!probe run checkpoints") for cell in code)
+    assert any(cell.startswith("import analysis") for cell in code)
+
+
 def test_the_measures_of_ones_own_are_measured(probe: Probe, trained: Path, tmp_path: Path) -> None:
     options = ["--measure", "default", "--etas", "0.001,0.1"]
-    for example in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
+    for example in re.findall(
+        r"```python\n(.*?)```", (DOCS / "how-to" / "own-measure.md").read_text("utf-8"), re.S
+    ):
         file, name = re.search(r"^\"\"\"(\w+\.py)", example), re.search(r"class (\w+)\(", example)
         assert file
         assert name
@@ -122,7 +148,7 @@ def misplaced_cells(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_columns_of_tables_stand_below_their_headings(page: Path) -> None:
     text = page.read_text("utf-8")
     assert misplaced_cells(text) == []
@@ -131,9 +157,7 @@ def test_the_columns_of_tables_stand_below_their_headings(page: Path) -> None:
     assert misplaced_cells(text + good.replace("───", "────")) == ["a    b", "1    2 3"]
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs" / "figure1.md"], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "results" / "figure1.md"], ids=name)
 def test_what_is_below_figure_1_names_all_that_is_drawn_on_its_curves(page: Path) -> None:
     _, _, below = page.read_text("utf-8").partition("figure1.png)")
     caption = below.strip().split("\n\n")[0]

@@ -169,3 +169,7 @@ def __getattr__(name: str) -> Any:
 
         return Fromage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -22,8 +22,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
         path: the folder that ``probe run`` wrote (also while it is still running).
 
     Returns:
-        The Dataset that docs/measurements.md describes. While some checkpoints are missing ``attrs["complete"]`` is
-        ``false``; ``attrs["planned_checkpoints"]`` is how many there will be.
+        The Dataset that docs/reference/variables.md describes. While some checkpoints are missing
+        ``attrs["complete"]`` is ``false``; ``attrs["planned_checkpoints"]`` is how many there will be.
 
     Raises:
         InputError: there is no run there, nothing is measured yet, or a file is damaged.

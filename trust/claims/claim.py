@@ -13,7 +13,7 @@ from trust.claims.forms.trial import Form
 __all__ = ["Claim", "Kind", "Measurements", "Premise", "Quantity"]
 
 Measurements = xr.Dataset
-"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see docs/measurements.md."""
+"""Labelled measurements with dims ``checkpoint``, ``eta``, ``layer``, ``example``; see docs/reference/variables.md."""
 
 Quantity = Callable[[Measurements], xr.DataArray]
 """Measurements to numbers, labelled with at least ``checkpoint``."""

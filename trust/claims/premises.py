@@ -251,8 +251,8 @@ def _orthogonal(measurements: Measurements) -> xr.DataArray:
     return holds.where(cosine.notnull())
 
 
-_READABLE = "a network whose forward pass can be followed (docs/other-networks.md)"
-_KNOWN = "activations that are known (docs/other-networks.md)"
+_READABLE = "a network whose forward pass can be followed (docs/how-to/other-networks.md)"
+_KNOWN = "activations that are known (docs/how-to/other-networks.md)"
 
 CHAIN = Premise(
     "plain chain",

@@ -30,7 +30,7 @@ from trust.structure import Step, Structure
 
 __all__ = ["KNOWN_STEPS", "RESIDUAL_SPECTRAL", "RESIDUAL_TELESCOPED", "log10_lipschitz"]
 
-_READABLE = "a network whose forward pass can be followed (docs/other-networks.md)"
+_READABLE = "a network whose forward pass can be followed (docs/how-to/other-networks.md)"
 
 
 def _known_steps(measurements: Measurements) -> xr.DataArray:

@@ -26,7 +26,8 @@ class Slices {
     const [count, layers] = [this.etas.length, this.layers.length];
     return this.etas.map((_, k) => {
       const at = (checkpoint * count + k) * layers + layer;
-      return Boolean(this.evidence[at]) === evident ? this.change[at] : null;
+      const known = Boolean(this.evidence[at]) || this.etas[k] === 0; // where nothing has moved, nothing has changed
+      return known === evident ? this.change[at] : null;
     });
   }
 
@@ -137,7 +138,7 @@ class CurvesView {
       const evident = one.network.breakdown(one.checkpoint, one.layer, true);
       const noise = one.network.breakdown(one.checkpoint, one.layer, false);
       breakdown.push({ label: alone ? "measured" : one.name, x: one.network.etas, y: evident, stroke: one.color });
-      if (noise.some((value, k) => value !== null && one.network.etas[k] > 0))
+      if (noise.some((value) => value !== null))
         breakdown.push({ label: alone ? "no evidence" : `${one.name}, no evidence`, x: one.network.etas, y: noise, stroke: one.color, faint: true });
       const allowed = one.network.along(one.network.trust, one.checkpoint);
       const key = allowed.map((value) => shown(value)).join();
@@ -241,7 +242,7 @@ class Panel {
     this.plot = new uPlot(
       {
         ...this.size(),
-        cursor: { sync: { key: this.sync, scales: ["x", null] }, focus: { prox: 30 } },
+        cursor: { sync: { key: this.sync, scales: ["x", null] } },
         scales: {
           x: { time: false, distr: eta === "log" ? 3 : 1 },
           y: { distr: values === "log" ? 3 : 1 },

@@ -36,7 +36,7 @@ function element(name, attributes = {}, ...children) {
 function tableOf(rows, title) {
   const head = element("tr", {}, ...rows[0].map((cell) => element("th", { scope: "col" }, cell)));
   const body = rows.slice(1).map((row) =>
-    element("tr", {}, ...row.map((cell, k) => (k ? element("td", {}, cell) : element("th", { scope: "row" }, cell)))),
+    element("tr", {}, ...row.map((cell, k) => (k || !cell ? element("td", {}, cell) : element("th", { scope: "row" }, cell)))),
   );
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
   return element("div", { class: "wide", role: "region", tabindex: "0", "aria-label": "Table: " + title }, table);

@@ -15,7 +15,7 @@ from studies.catalogue import STUDIES
 
 _HELP = [
     "An experiment whole, from training to its figure and its answer in words.",
-    "STUDY is one of those below, or file.py:Name for one of your own (docs/your-own-study.md). What is in the folder"
+    "STUDY is one of those below, or file.py:Name for one of your own (docs/how-to/own-study.md). What is in the folder"
     " already is not done again: run it again to continue, or to add seeds.",
     *(f"{name}: {entry.question}" for name, entry in STUDIES.items()),
 ]

@@ -15,7 +15,7 @@ import probes
 from tests.conftest import Probe
 from tests.support.clock import tick
 
-PAGE = Path(__file__).parents[3] / "docs" / "your-own-claim.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "own-claim.md"
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from probes.runs.source import Source
 
 transformers = pytest.importorskip("transformers")
 
-PAGE = Path(__file__).parents[3] / "docs" / "other-networks.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "other-networks.md"
 WORDS, COUNT, LENGTH = 40, 5, 7
 BLOCKS = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
 ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}

@@ -1,0 +1,1 @@
+"""What the site adds to Sphinx: mathematics without a script, and pages made of the code."""
