@@ -34,11 +34,11 @@ socket.addEventListener("open", () => {
   const sought = stateInLink();
   if (!sought) return;
   if (sought.setup) ask("setup", sought.setup);
-  if (sought.steps) ask("go", sought.steps);
   if (sought.perturbation) {
     state.wanted = sought.perturbation;
     ask("perturb", sought.perturbation);
   }
+  if (sought.steps) ask("go", sought.steps); // last: whatever comes after it ends it
 });
 
 const takeError = ({ text }) => showError(text);
