@@ -41,7 +41,10 @@ socket.addEventListener("open", () => {
   if (sought.steps) ask("go", sought.steps); // last: whatever comes after it ends it
 });
 
-const takeError = ({ text }) => showError(text);
+function takeError({ text }) {
+  showError(text);
+  state.requested = null;
+}
 const takeReadings = (found) => showReadings(at("readings").tBodies[0], found);
 const takeLimits = (found) => showLimits(at("limits").tBodies[0], found);
 const takePoints = ({ points }) => {
@@ -50,11 +53,14 @@ const takePoints = ({ points }) => {
 
 function takeSetup({ setup }) {
   state.setup = setup;
-  for (const [name, value] of Object.entries(setup)) {
-    const field = at("setup").elements[name];
-    if (field.type === "checkbox") field.checked = value;
-    else field.value = value;
-  }
+  if (Object.entries(state.requested ?? {}).every(([name, value]) => setup[name] === value)) {
+    state.requested = null;
+    for (const [name, value] of Object.entries(setup)) {
+      const field = at("setup").elements[name];
+      if (field.type === "checkbox") field.checked = value;
+      else field.value = value;
+    }
+  } // else another answer is under way, and the form is ahead of this one
   const wanted = state.wanted?.percent?.length === setup.depth ? state.wanted : null;
   const kept = state.percent.length === setup.depth ? state.percent : Array(setup.depth).fill(0);
   state.percent = wanted ? [...wanted.percent] : kept;
@@ -128,7 +134,7 @@ at("setup").addEventListener("change", (event) => {
   }
   if (event.target.name === "rule") fields.lr.value = { "measured-limit": 1, fromage: 0.03, lars: 0.03 }[fields.rule.value] ?? 0.01;
   if (!at("setup").reportValidity()) return;
-  ask("setup", {
+  state.requested = {
     data: fields.data.value,
     depth: fields.depth.valueAsNumber,
     width: fields.width.valueAsNumber,
@@ -138,7 +144,8 @@ at("setup").addEventListener("change", (event) => {
     batch: fields.batch.valueAsNumber,
     seed: fields.seed.valueAsNumber,
     residual: fields.residual.checked,
-  });
+  };
+  ask("setup", state.requested);
 });
 
 function perturbation() {
