@@ -58,7 +58,7 @@ function takeSetup({ setup }) {
     for (const [name, value] of Object.entries(setup)) {
       const field = at("setup").elements[name];
       if (field.type === "checkbox") field.checked = value;
-      else field.value = value;
+      else if (field.type !== "number" || field !== document.activeElement) field.value = value; // typed in just now
     }
   } // else another answer is under way, and the form is ahead of this one
   const wanted = state.wanted?.percent?.length === setup.depth ? state.wanted : null;
