@@ -74,7 +74,8 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     peers = ", ".join(f"{name} {version}" for name, version in found.get("peers", {}).items())
     words = [found["what"], f"On {where}; {found['versions']}{'; ' if peers else ''}{peers}."]
     lines = [title, *(textwrap.fill(line, _WIDTH) if markdown else line for line in words)]
-    lines += ["", table(times_table(found)), ""]
+    times = times_table(found)
+    lines += ["", table(times), ""] if len(times) > 1 else [""]
     agreed = same_table(found)
     if len(agreed) > 1:
         lines += ["How far the two sides' numbers are apart:", "", table(agreed), ""]
