@@ -22,6 +22,7 @@ from benchmarks.loss_curves import loss_curves
 from benchmarks.machine import machine
 from benchmarks.pages import pages
 from benchmarks.peers import peers_versions
+from benchmarks.playground import playground
 from benchmarks.slices import slices
 from probes.runs.run import versions
 
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "ladder": ladder,
     "curvature": curvature,
     "pages": pages,
+    "playground": playground,
 }
 
 
