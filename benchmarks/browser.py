@@ -36,7 +36,7 @@ def launched() -> Iterator[Browser]:
         raise NoBrowserError("no browser is found: install Chromium, or name one in PROBE_BROWSER")
     # root has no sandbox, which only users' processes can have
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    offline = "--host-resolver-rules=MAP * ~NOTFOUND"
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=[offline, *sandbox])
         yield browser

@@ -23,6 +23,7 @@ from benchmarks.machine import machine
 from benchmarks.monitor import monitor
 from benchmarks.pages import pages
 from benchmarks.peers import peers_versions
+from benchmarks.playground import playground
 from benchmarks.slices import slices
 from probes.runs.run import versions
 
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "ladder": ladder,
     "curvature": curvature,
     "pages": pages,
+    "playground": playground,
     "monitor": monitor,
 }
 

@@ -56,8 +56,9 @@ class Picture:
 
     @property
     def alt(self) -> str:
-        """What stands for it where it is not seen: what its numbers and its caption say stands beside it."""
-        return f"Figure {self.file.stem}, as its caption says"
+        """What stands for it where it is not seen: its caption and its numbers stand beside it."""
+        beside = "as its caption says" if self.caption else "of the numbers below it"
+        return f"Figure {self.file.stem}, {beside}"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from probes.cli.commands.falsify import falsify
 from probes.cli.commands.figure1 import figure1
 from probes.cli.commands.layers import layers
 from probes.cli.commands.limit import limit
+from probes.cli.commands.playground import playground
 from probes.cli.commands.report import report
 from probes.cli.commands.run import run
 from probes.cli.commands.study import study
@@ -36,7 +37,20 @@ __all__ = ["main"]
 
 _SHARED = (run, limit)
 """The commands whose work the processes of torchrun can share."""
-_COMMANDS = (*_SHARED, layers, report, compare, figure1, study, train, distance, claims, falsify, export)
+_COMMANDS = (
+    *_SHARED,
+    layers,
+    report,
+    compare,
+    figure1,
+    study,
+    train,
+    distance,
+    claims,
+    falsify,
+    export,
+    playground,
+)
 
 
 class _Group(click.Group):

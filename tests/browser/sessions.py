@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Complaints:
     """What went wrong on pages, each in a sentence."""
 
     found: list[str] = field(default_factory=list)
+    ours: str = ""
 
     def heard(self, message: ConsoleMessage) -> None:
         """Errors and warnings in the console: a breach of the page's content security policy is one."""
@@ -41,8 +43,8 @@ class Complaints:
             self.found.append(f"console {message.type}: {message.text}")
 
     def routed(self, route: Route) -> None:
-        """Only files and what stands in the page itself may be read."""
-        if route.request.url.startswith(_LOCAL):
+        """Only files, what stands in the page itself and what we serve may be read."""
+        if route.request.url.startswith(_LOCAL) or (self.ours and route.request.url.startswith(self.ours)):
             route.continue_()
             return
         self.found.append(f"asked for {route.request.url}")
@@ -58,16 +60,19 @@ class Complaints:
 
 
 @contextmanager
-def watched(browser: Browser, view: View = DESKTOP, scheme: str = "light", **options: Any) -> Iterator[Page]:
+def watched(
+    browser: Browser, view: View = DESKTOP, scheme: str = "light", ours: str = "", **options: Any
+) -> Iterator[Page]:
     """A fresh page of a reader without a network, whose complaints fail what is inside at its end.
 
     Args:
         browser: a context of its own is made in it.
         view: the window's size.
         scheme: the colours that the reader prefers, ``light`` or ``dark``.
+        ours: the beginning of addresses that a server of ours answers, from the host on.
         options: further ones of Playwright's ``new_context``.
     """
-    complaints = Complaints()
+    complaints = Complaints(ours=f"http://{ours}" if ours else "")
     context = browser.new_context(
         viewport={"width": view.width, "height": view.height},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -98,7 +103,12 @@ def _listen(context: BrowserContext, complaints: Complaints) -> Page:
     found = complaints.found
     context.set_default_timeout(10_000)
     context.route("**/*", complaints.routed)
-    context.route_web_socket("**/*", lambda socket: found.append(f"opened {socket.url}"))
+    socket = complaints.ours.replace("http:", "ws:")
+    if not socket:
+        context.route_web_socket("**/*", lambda socket: found.append(f"opened {socket.url}"))
+    else:
+        elsewhere = re.compile(f"^(?!{re.escape(socket)})")
+        context.route_web_socket(elsewhere, lambda socket: found.append(f"opened {socket.url}"))
     context.on("console", complaints.heard)
     context.on("weberror", lambda error: found.append(f"error in a script: {error.error}"))
     context.on("requestfailed", lambda request: found.append(f"failed to load {request.url}"))

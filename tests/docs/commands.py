@@ -3,7 +3,7 @@
 A command of the pages runs as it is written, in the order of its page, with options behind it that make it small:
 what a page promises of files, options and headings is the same for few examples as for many. Figure 1 and studies,
 which would train for minutes at any size, have their options read by the command's own parser and no more; their toy
-presets run in tests/studies.
+presets run in tests/studies. Nor is the playground opened, which would wait for a browser.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMALLER = {
     "falsify": ["--trials", "12000"],
 }
 """What makes a command small; of an option that is given twice the last one counts."""
-READ_ALONE = ("figure1", "study")
+READ_ALONE = ("figure1", "study", "playground")
 
 
 def lines(source: str) -> list[tuple[str, list[str]]]:

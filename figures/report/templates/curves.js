@@ -211,9 +211,8 @@ class Panel {
     this.what = what;
     this.heading.textContent = `${this.title}: ${what}`;
     this.plot?.destroy();
-    const positive = (value) => (value !== null && value > 0 ? value : null);
     const onX = (curve) => (eta === "log" ? curve.x.map((x, k) => [x, curve.y[k]]).filter(([x]) => x > 0) : curve.x.map((x, k) => [x, curve.y[k]]));
-    const onY = values === "log" ? positive : (value) => value;
+    const onY = (value) => (Number.isFinite(value) && (values !== "log" || value > 0) ? value : null);
     const data = uPlot.join(curves.map((curve) => {
       const points = onX(curve);
       return [points.map(([x]) => x), points.map(([, y]) => onY(y))];

@@ -4,14 +4,15 @@
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
 const floatsOf = (base64) =>
-  Array.from(new Float32Array(bytesOf(base64).buffer), (value) => (Number.isFinite(value) ? value : null));
+  Array.from(new Float32Array(bytesOf(base64).buffer), (value) => (Number.isNaN(value) ? null : value));
 
 const superscript = (number) => [...String(number)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
 
-/** A number with four significant digits; a dash where there is none. */
+/** A number with four significant digits; a dash where none is known. */
 function shown(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
+  if (size === Infinity) return value > 0 ? "∞" : "−∞";
   if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e");
   return String(Number(value.toPrecision(digits)));
 }
