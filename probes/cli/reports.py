@@ -33,7 +33,6 @@ from probes.cli.spelling import in_ticks, spelled_in
 from probes.cli.tables import headings, paragraph, plain
 from probes.errors import InputError
 from probes.monitor.log import read_log
-from probes.monitor.page import log_document
 from probes.runs.history import read_history
 from probes.runs.results import load
 from probes.runs.source import Paths
@@ -270,6 +269,8 @@ def report_document(
     logs: Mapping[str, xr.Dataset] | None = None,
 ) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
+    from probes.monitor.page import log_document  # which draws, as little else here does
+
     answers = [asdict(outcome) for found in (studies or {}).values() for outcome in found]
     return {
         **({"studies": answers} if answers else {}),
