@@ -2,7 +2,8 @@
 
 * everything at once: find, which gives Findings; or an Overview, without verdicts
 * several runs: comparison_rows, differing_verdicts
-* verdicts: judge, a Verdict with its Status on each claim at each checkpoint; table, for pandas
+* verdicts: judge, a Verdict with its Status on each claim at each checkpoint, together Verdicts, a list that a notebook
+  shows as a table; table, for pandas
 * what the theory leaves open: summarise (the effective constants), split (these taken apart, into FACTORS), step_limits
   (side by side), compare_growth (which model of trust explains the slice)
 * the bounds against each other: slack, what loosens them (CAUSES) from rung to rung (RUNGS); inversions of their order;
@@ -47,6 +48,7 @@ from analysis.dataframes import table
 from analysis.envelopes import envelope, find_envelopes
 from analysis.findings import Findings, find
 from analysis.growth import Growth, compare_growth
+from analysis.notebook import Verdicts
 from analysis.overview import Overview
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import CAUSES, RUNGS, Inversion, inversions, slack
@@ -70,6 +72,7 @@ __all__ = [
     "Overview",
     "Status",
     "Verdict",
+    "Verdicts",
     "alignment",
     "certified_labels",
     "check_measurements",

@@ -18,6 +18,7 @@ from analysis.envelopes import find_envelopes
 from analysis.growth import Growth, compare_growth
 from analysis.in_short import in_short
 from analysis.judged import Judged, judged
+from analysis.notebook import findings_in_html
 from analysis.probed import probed
 from analysis.selfchecks import CheckOutcome, check_measurements
 from analysis.slack import Inversion, inversions, slack
@@ -131,6 +132,10 @@ class Findings:
             table = spectral_condition_table(condition)
             found.append(("Spectral condition", explained.SPECTRAL_CONDITION, table))
         return found
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return findings_in_html(self)
 
     @property
     def unfinished(self) -> list[str]:

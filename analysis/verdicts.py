@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from analysis.completion import completed
+from analysis.notebook import Verdicts
 from analysis.statuses import GOOD_FACTOR, Status, Verdict
 from analysis.step_limits import how_far_searched
 from trust import measurements as variables
@@ -29,9 +30,7 @@ def _no_slice(measurements: xr.Dataset, claim: Claim) -> bool:
     return claim.subject in ("step", "loss") and measurements.attrs.get("direction") in variables.WITHOUT_LINE
 
 
-def judge(
-    measurements: xr.Dataset, claims: Iterable[Claim | str] | Claim | str | None = None
-) -> list[Verdict]:
+def judge(measurements: xr.Dataset, claims: Iterable[Claim | str] | Claim | str | None = None) -> Verdicts:
     """A verdict on each claim at each checkpoint, claim by claim.
 
     Args:
@@ -42,11 +41,11 @@ def judge(
         ValueError: there are no measurements, or no such claim.
     """
     whole = completed(measurements)
-    return [
+    return Verdicts(
         verdict
         for claim in claims_of(claims)
         for verdict in _judge(whole, claim, set(measurements.variables))
-    ]
+    )
 
 
 _WITHOUT_OUTPUTS = {

@@ -20,6 +20,7 @@ from benchmarks.ladder import ladder
 from benchmarks.limits import limits
 from benchmarks.loss_curves import loss_curves
 from benchmarks.machine import machine
+from benchmarks.monitor import monitor
 from benchmarks.pages import pages
 from benchmarks.peers import peers_versions
 from benchmarks.playground import playground
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "curvature": curvature,
     "pages": pages,
     "playground": playground,
+    "monitor": monitor,
 }
 
 

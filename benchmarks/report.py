@@ -82,6 +82,10 @@ def section(found: dict[str, Any], *, markdown: bool) -> str:
     for case in cases_of(found):
         weights = ", ".join(f"{name} {size:,}" for name, size in case.get("bytes", {}).items())
         lines += [f"Bytes: {weights}.", ""] if weights else []
+        told = ", ".join(
+            f"{name} {_range(min(values), max(values))}" for name, values in case.get("told", {}).items()
+        )
+        lines += [f"{case['case']}: {told}.", ""] if told else []
     missing = sorted({name for case in cases_of(found) for name in case.get("not_installed", [])})
     lines += [f"Not installed, so not compared with: {', '.join(missing)}.", ""] if missing else []
     return "\n".join(lines)

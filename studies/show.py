@@ -1,4 +1,4 @@
-"""One call from a run's measurements to each figure, for notebooks.
+"""One call from a run's measurements to each figure, and from a module and data to the first, for notebooks.
 
 It stands here because it takes both halves: ``figures`` draws what it is given and knows no analysis, ``analysis``
 draws nothing, and only rooms above them may know both. Each function analyses what its figure needs and no more;
@@ -16,7 +16,7 @@ whoever wants verdicts too calls :func:`analysis.find` once, and the functions o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import figures
@@ -27,8 +27,11 @@ from figures.envelopes import about
 from probes.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
     from matplotlib.figure import Figure
+
+    from probes.measures.settings import SliceSettings
 
 __all__ = [
     "comparison",
@@ -38,6 +41,7 @@ __all__ = [
     "labels",
     "ladder",
     "limits",
+    "network",
     "residuals_held",
     "slack",
     "split",
@@ -53,6 +57,36 @@ def figure1(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:
         runs: measurements of one run, or of several by their titles.
     """
     return figures.draw_figure1(_networks(runs))
+
+
+def network(
+    network: torch.nn.Module,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: str | Callable[..., Any] | None = None,
+    settings: SliceSettings | None = None,
+) -> Figure:
+    """Figure 1 of a module and data, measured at its weights as they are.
+
+    What is drawn is measured anew with each call; who wants more than one figure keeps what
+    :func:`probes.measure_slice` returns.
+
+    Args:
+        network: as :func:`probes.measure_slice` takes it, like all else here.
+        x: inputs, or all data.
+        y: targets.
+        loss: a name or a function.
+        settings: how to measure; None: the loss and the gradients along the slice, which is all that is drawn.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    from probes.measures.settings import SliceSettings
+    from probes.slices.slice import measure_slice
+
+    drawn = SliceSettings(ladder=False, spectra="none", split="none", samples=1)
+    return figure1(measure_slice(network, x, y, loss=loss, settings=drawn if settings is None else settings))
 
 
 def limits(runs: xr.Dataset | Mapping[str, xr.Dataset]) -> Figure:

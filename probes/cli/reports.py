@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,15 @@ from analysis.tables import (
     verdict_table,
 )
 from analysis.wording import alarm_lines, rounding_lines
+from probes.cli.runs import names_of
 from probes.cli.spelling import in_ticks, spelled_in
 from probes.cli.tables import headings, paragraph, plain
 from probes.errors import InputError
+from probes.monitor.log import read_log
+from probes.monitor.page import log_document
 from probes.runs.history import read_history
 from probes.runs.results import load
+from probes.runs.source import Paths
 from probes.system.files import make_folder, remove_leftovers, write_atomically
 from trust.claims import Claim
 
@@ -38,11 +44,13 @@ if TYPE_CHECKING:
     from studies.frame.outcome import Outcome
 
 __all__ = [
+    "Report",
     "curvature_shown",
     "findings_in",
     "judging",
     "limits_shown",
     "noise_lines",
+    "report",
     "report_document",
     "self_check_lines",
     "terminal_summary",
@@ -50,7 +58,86 @@ __all__ = [
 ]
 
 
-def findings_in(folder: Path, *, claims: Iterable[Claim] | None = None, title: str | None = None) -> Findings:
+@dataclass(frozen=True)
+class Report:
+    """A page and what stands on it.
+
+    Attributes:
+        page: the file report.html.
+        figures: files.
+        findings: of each run.
+        studies: outcomes by the folder that they are in.
+        logs: monitors' logs by what they are called.
+        document: what ``probe report --json`` prints.
+    """
+
+    page: Path
+    figures: Sequence[Path]
+    findings: Sequence[Findings]
+    studies: Mapping[Path, Sequence[Outcome]]
+    logs: Mapping[str, xr.Dataset]
+    document: Mapping[str, Any]
+
+
+def report(
+    folders: Paths,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    claims: Iterable[Claim | str] | None = None,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> Report:
+    """Judge every claim on what was measured, draw it beside the bounds, and write it all on one page.
+
+    Args:
+        folders: of runs and of studies, and files that :class:`probes.Monitor` logged into, or one of these.
+        out: the folder for the page; None: ``report`` in the folder of the results, or beside a log.
+        title: what to call the network, where it is one; None: by its kind and depth.
+        claims: to be judged, themselves or by their ids; None for all that are installed.
+        formats: of the figures.
+
+    Raises:
+        InputError: anything given that cannot be used.
+    """
+    from studies.frame.outcome import outcomes_in
+
+    given = [Path(one) for one in ([folders] if isinstance(folders, str | os.PathLike) else folders)]
+    if len(given) > 1 and out is None:
+        raise InputError("`out`: name a folder for the page of several")
+    files = [path for path in given if path.is_file()]
+    if (len(given) > 1 or files) and title is not None:
+        raise InputError("`title`: names one network; of several each has its folder's name")
+    logs = {name: read_log(log) for name, log in zip(names_of(files), files, strict=True)}
+    studies = {path: found for path in given if path not in files and (found := outcomes_in(path))}
+    runs = [path for path in given if path not in studies and path not in files]
+    titles = names_of(runs) if len(given) > 1 else [title] * len(runs)
+    chosen = None if claims is None else list(claims)
+    findings = [findings_in(run, claims=chosen, title=name) for run, name in zip(runs, titles, strict=True)]
+    first = given[0]
+    beside = first.with_name(f"{first.stem}-report") if files else first / "report"
+    target = beside if out is None else Path(out)
+    with judging(runs[0] if runs else first):
+        page, figures = write_report(
+            findings, target, formats=formats, studies=studies, logs=logs, again=_commands(runs, target)
+        )
+        document = report_document(findings, figures, page=page, studies=studies, logs=logs)
+    return Report(page, figures, findings, studies, logs, document)
+
+
+def _commands(runs: Sequence[Path], out: Path) -> list[str]:
+    """What measures and judges the same again."""
+    again = [
+        shlex.join(["probe", "run", "--config", str(run / "run.toml"), "--out", f"{run}-again"])
+        for run in runs
+        if (run / "run.toml").is_file()
+    ]
+    judged = ["probe", "report", *(f"{run}-again" for run in runs)]
+    return [*again, shlex.join([*judged, *(["--out", f"{out}-again"] * (len(runs) > 1))])] if again else []
+
+
+def findings_in(
+    folder: Path, *, claims: Iterable[Claim | str] | None = None, title: str | None = None
+) -> Findings:
     """Analyse a run's folder.
 
     Args:
@@ -180,11 +267,13 @@ def report_document(
     *,
     page: Path | None = None,
     studies: Mapping[Path, Sequence[Outcome]] | None = None,
+    logs: Mapping[str, xr.Dataset] | None = None,
 ) -> dict[str, Any]:
     """The document that ``probe report --json`` prints."""
     answers = [asdict(outcome) for found in (studies or {}).values() for outcome in found]
     return {
         **({"studies": answers} if answers else {}),
+        **({"logs": {name: log_document(log) for name, log in logs.items()}} if logs else {}),
         "summary": summary_rows(findings),
         "verdicts": verdict_rows(findings),
         "split": split_rows(findings),
@@ -206,6 +295,7 @@ def write_report(
     *,
     formats: Sequence[str] = ("png", "pdf"),
     studies: Mapping[Path, Sequence[Outcome]] | None = None,
+    logs: Mapping[str, xr.Dataset] | None = None,
     again: Sequence[str] = (),
 ) -> tuple[Path, list[Path]]:
     """Figures, ``report.html`` with all that is told of them, the same as ``report.md``, and ``verdicts.json``.
@@ -215,6 +305,7 @@ def write_report(
         out: the folder.
         formats: of the figures; the page takes SVG before PNG.
         studies: outcomes by the folder that they are in.
+        logs: monitors' logs by what to call them.
         again: commands that do it again, as a shell takes them.
 
     Returns:
@@ -223,10 +314,11 @@ def write_report(
     Raises:
         InputError: the folder cannot be written.
     """
-    from figures.report.blocks import Chapter, Code
+    from figures.report.blocks import Block, Chapter, Code
     from figures.report.chapters import network_chapters
     from figures.report.figures import write_report_figures
     from figures.report.pages import write_page
+    from probes.monitor.page import log_chapter, write_log_figure
     from studies.frame.outcome import outcome_chapter
 
     remove_leftovers(make_folder(out))
@@ -234,11 +326,19 @@ def write_report(
     figures: list[Path] = []
     if findings:
         figures = write_report_figures(out, findings, formats=shown, write=write_atomically)
-    document = json.dumps(spelled_in(report_document(findings, figures)), indent=1) + "\n"
+    networks = [*figures]
+    document = json.dumps(spelled_in(report_document(findings, figures, logs=logs)), indent=1) + "\n"
     write_atomically(out / "verdicts.json", document.encode())
+    drawn: list[Block] = []
+    for place, (name, log) in enumerate((logs or {}).items()):
+        stem = out / ("training" if len(logs or {}) == 1 else f"training-{place + 1}")
+        files = write_log_figure(log, stem, formats=shown, write=write_atomically)
+        figures += files
+        drawn.append(log_chapter(log, name, stem.with_suffix(".png")))
     chapters = [
+        *drawn,
         *(outcome_chapter(one, folder) for folder, found in (studies or {}).items() for one in found),
-        *(network_chapters(findings, figures) if findings else []),
+        *(network_chapters(findings, networks) if findings else []),
         *([Chapter("Do it again", [Code(again)])] if again else []),
     ]
     page = Chapter("Deep relative trust: what was measured", chapters)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,7 @@ _FIRST = ("checkpoint", "eta", "layer", "example")
 _PARQUET = {"i": "Int64", "u": "Int64", "f": "float64"}
 
 
-def export(measurements: xr.Dataset, path: Path) -> int:
+def export(measurements: xr.Dataset, path: str | PathLike[str]) -> int:
     """Write measurements in the format that the file's name ends in: ``.csv``, ``.parquet`` or ``.nc`` (NetCDF 3).
 
     The tables have a row for each number: variable, checkpoint, eta, layer, example, further dims, value.
@@ -34,6 +35,7 @@ def export(measurements: xr.Dataset, path: Path) -> int:
     Raises:
         InputError: another ending, a package that is missing, or a file that cannot be written; then there is none.
     """
+    path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file such as {path / 'results.csv'}")
     write = _FORMATS.get(path.suffix.lower())

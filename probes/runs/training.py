@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,11 @@ class _State:
 
 
 def train(
-    settings: TrainingSettings, out: Path, *, data: DataSet | None = None, what: str = "training"
+    settings: TrainingSettings,
+    out: str | PathLike[str],
+    *,
+    data: DataSet | None = None,
+    what: str = "training",
 ) -> list[Path]:
     """Train, saving checkpoints as it goes; the same call on the same folder continues or finds it done.
 
@@ -105,6 +110,7 @@ def train(
     Raises:
         InputError: options or data that do not fit, or a folder that holds something else.
     """
+    out = Path(out)
     data = data if data is not None else load_data(settings.data, examples=settings.examples)
     if settings.network.vocabulary is None:
         data = data.in_floats()

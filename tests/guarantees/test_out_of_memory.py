@@ -103,7 +103,7 @@ def test_a_command_that_runs_out_says_so_in_one_line(monkeypatch: pytest.MonkeyP
     def fail(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 MiB")
 
-    monkeypatch.setattr("probes.cli.commands.distance.distance_between_files", fail)
+    monkeypatch.setattr("probes.checkpoints.distance.distance", fail)
     result = CliRunner().invoke(probes.cli.main.main, ["distance", "a", "b"])
     assert result.exit_code == 2
     assert result.stderr.strip() == "probe: OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB"

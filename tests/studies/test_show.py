@@ -56,7 +56,7 @@ def test_each_figure_takes_one_call(name: str, found: xr.Dataset) -> None:
         or figure.axes[0].patches
     )
     xr.testing.assert_identical(found, before)
-    assert set(ONE) | {"comparison"} == set(show.__all__)
+    assert set(ONE) | {"comparison", "network"} == set(show.__all__)
 
 
 def test_it_is_the_figure_of_the_report(found: xr.Dataset) -> None:
@@ -109,3 +109,19 @@ def test_what_are_no_measurements_is_said_in_a_line(given: object) -> None:
     for call in (show.figure1, show.limits, show.comparison):
         with pytest.raises(InputError, match="not measurements; give the dataset that probes"):
             call(given)  # type: ignore[operator]
+
+
+def test_a_module_and_data_are_one_call_too() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    x, y = torch.randn(20, 4), torch.arange(20) % 3
+    settings = SliceSettings(etas=[0, 1e-4, 0.01])
+    drawn = show.network(network, x, y, settings=settings)
+    expected = show.figure1(measure_slice(network, x, y, settings=settings))
+    for one, other in zip(lines(drawn), lines(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+    by_default, whole = show.network(network, x, y), show.figure1(measure_slice(network, x, y))
+    for one, other in zip(lines(by_default), lines(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(InputError, match="not a torch module"):
+        show.network({}, x, y)  # type: ignore[arg-type]

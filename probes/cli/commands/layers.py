@@ -15,7 +15,6 @@ from probes.system.terminal import say
 
 if TYPE_CHECKING:
     from probes.measures.layers import Layer
-    from probes.runs.source import Source
 
 
 @click.command()
@@ -36,44 +35,17 @@ def layers(
     used; without any the order is that of registration.
     """
     from probes.checkpoints.order import training_order
-    from probes.measures.layers import treated
+    from probes.runs.layers import layers as found_in
 
     paths = training_order([Path(checkpoint)]).paths
     source = source_of((str(paths[-1]),), options)
-    found = treated(_found_layers(source), perturb=perturb, biases=biases)
+    found = found_in(source, perturb=perturb, biases=biases)
     if as_json:
         print_json([layer.to_json() for layer in found])
         return
     if len(paths) > 1:
         say(f"{paths[-1]}, the last of {len(paths)} checkpoints")
     say(_lines(found, room(wide=wide)))
-
-
-def _found_layers(source: Source) -> list[Layer]:
-    """The parameters of one checkpoint's network, in forward order where there is data to pass through it.
-
-    Raises:
-        InputError: anything given that cannot be used.
-    """
-    import torch
-
-    from probes.evaluation.evaluator import Evaluator
-    from probes.evaluation.frozen_state import probing
-    from probes.measures.layers import find_layers
-    from probes.runs.source import data_spec, read_data, read_networks
-
-    networks, order = read_networks(source)
-    if (said := networks.conversion()) is not None:
-        say(f"probe: {said}", err=True)
-    path = order.paths[0]
-    frozen = networks.load(0)
-    network, names = frozen.network, frozen.names
-    if data_spec(source, frozen, path) is None:
-        return find_layers(network, reported=names)
-    data, loss = read_data(source, frozen, path)
-    with probing(network):
-        evaluator = Evaluator(network, data.batches[:2], None, loss.function, dtype=torch.float64, chunk=2)
-        return find_layers(network, evaluator, names)
 
 
 def _lines(layers: Sequence[Layer], width: int | None) -> str:

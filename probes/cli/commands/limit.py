@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,14 +10,7 @@ from probes.cli.documents import JSON, print_json
 from probes.cli.options import CURVATURE, MEASURE, SOURCE, setting, settings_of, source_of
 from probes.cli.sharing import share_of
 from probes.cli.tables import WIDE, room
-from probes.errors import InputError
 from probes.system.terminal import say
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from probes.runs.source import Source
-    from probes.system.processes import Share
 
 
 @click.command()
@@ -46,14 +38,11 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
     from probes.cli.reports import curvature_shown, limits_shown, noise_lines
     from probes.cli.spelling import spelled
     from probes.cli.tables import plain
-    from trust.measurements import WITHOUT_LINE
+    from probes.limits import measure_limits
 
     with share_of(options["device"]) as share:
-        if options["direction"] in WITHOUT_LINE:
-            raise InputError(
-                f"--direction {options['direction']}: has no step limit, since every eta has a step of its own"
-            )
-        measurements = _measured(source_of(checkpoints, options), options, share)
+        settings = settings_of(options, samples=1)
+        measurements = measure_limits(source_of(checkpoints, options), settings=settings, share=share)
     if share.rank > 0:
         return
     limits, curvature = step_limits(measurements), curvature_summary(measurements)
@@ -74,26 +63,3 @@ def limit(checkpoints: tuple[str, ...], wide: bool, as_json: bool, **options: An
         say(curvature_shown(curvature, room(wide=wide)))
     if options["precision"] != "full":
         say("\n".join(noise_lines(measurements, room(wide=wide))))
-
-
-def _measured(source: Source, options: Mapping[str, Any], share: Share) -> xr.Dataset:
-    """What the limits are made of, at the one η where C is read off.
-
-    Where rounding leaves no evidence there, C is that of a larger η, and all is measured on the grid of ``probe run``,
-    so that both read it off at the same one.
-    """
-    import numpy as np
-
-    from analysis.constants import constants_known
-    from probes.measures.etas import parse_etas
-    from probes.runs.run import measure
-    from trust.measurements import SMALL_ETA
-
-    for etas in (np.array([0.0, SMALL_ETA]), parse_etas("log")):
-        settings = settings_of(
-            options, etas=etas, samples=1, ladder=False, split="none", spot_check=len(etas) > 2
-        )
-        measurements = measure(source, settings, what="limits", share=share)
-        if constants_known(measurements):
-            break
-    return measurements

@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from probes import InputError
+from probes import InputError, distance
 from probes.checkpoints.checkpoint import read_checkpoint
-from probes.cli.commands.distance import distance_between_files
 from probes.networks.frozen_network import load_network
 from tests.probes.checkpoints.examples import (
     FORMATS,
@@ -90,18 +89,18 @@ def test_distance_takes_programs_and_wrappers(tmp_path: Path) -> None:
     torch.save({"model": prefixed("_orig_mod."), "n": 1}, tmp_path / "b.pt")
     torch.save(moved, tmp_path / "c.pt")
     with pytest.raises(InputError, match=r"'window' .* --ignore-tensors GLOB leaves out"):
-        distance_between_files(tmp_path / "a.jit", tmp_path / "b.pt")
-    same = distance_between_files(tmp_path / "a.jit", tmp_path / "b.pt", ignore=("window",))
+        distance(tmp_path / "a.jit", tmp_path / "b.pt")
+    same = distance(tmp_path / "a.jit", tmp_path / "b.pt", ignore_tensors=("window",))
     assert same == {
         "distance": 0.0,
         "layers": [{"name": f"inner.{k}.weight", "relative": 0.0} for k in (0, 3)],
     }
-    half = distance_between_files(tmp_path / "b.pt", tmp_path / "c.pt")
+    half = distance(tmp_path / "b.pt", tmp_path / "c.pt")
     for layer in half["layers"]:
         old, new = (one[layer["name"]].double() for one in (state(), moved))
         assert layer["relative"] == pytest.approx(float((new - old).norm() / old.norm()), rel=1e-12)
     with pytest.raises(InputError, match="`ignore_tensors='nothing'`: matches no tensor"):
-        distance_between_files(tmp_path / "b.pt", tmp_path / "c.pt", ignore=("nothing",))
+        distance(tmp_path / "b.pt", tmp_path / "c.pt", ignore_tensors=("nothing",))
 
 
 def test_formats_say_how_far_training_was(tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def test_several_stand_on_one_page(probe: Probe, measured: Path, study: Path, tm
 
 def test_what_several_need(probe: Probe, measured: Path, tmp_path: Path) -> None:
     shutil.copytree(measured, tmp_path / "other")
-    one_line(probe("report", measured, tmp_path / "other"), "--out FOLDER")
+    one_line(probe("report", measured, tmp_path / "other"), "--out: name a folder")
     options = ("--out", tmp_path / "r", "--title", "one")
-    one_line(probe("report", measured, tmp_path / "other", *options), "--title names one network")
+    one_line(probe("report", measured, tmp_path / "other", *options), "--title: names one network")
     one_line(probe("report", measured, measured, "--out", tmp_path / "r"), str(measured), "is given twice")
     assert not (tmp_path / "r").exists()
 
