@@ -22,7 +22,7 @@ True
 Whatever the command does is a function too, with the command's options as arguments and its errors as
 :class:`InputError`:
 
-    ====================  ========================================================================================
+    ====================  ==========================================================================================
     ``probe figure1``     :func:`studies.figure1.reproduce`
     ``probe train``       :func:`probes.train`, with :class:`probes.TrainingSettings`
     ``probe layers``      :func:`probes.layers`
@@ -31,12 +31,12 @@ Whatever the command does is a function too, with the command's options as argum
     ``probe limit``       :func:`probes.measure_limits`, then :func:`analysis.step_limits`
     ``probe study``       :func:`studies.frame.run_study`
     ``probe compare``     :func:`probes.compare`
-    ``probe playground``  :func:`probes.playground.opening.open_playground`
     ``probe distance``    :func:`probes.distance`
     ``probe claims``      :func:`trust.claims.all_claims`
     ``probe falsify``     :func:`analysis.falsify`, of a witness :func:`analysis.replay`
     ``probe export``      :func:`probes.export`
-    ====================  ========================================================================================
+    ``probe playground``  :func:`probes.playground.opening.open_playground`
+    ====================  ==========================================================================================
 
 ``import probes`` is light; the heavy parts load when they are first used.
 """
