@@ -25,7 +25,8 @@ VERDICTS = (
     " one that the triangle inequality alone beats, `premise fails` where one does not hold (the inequality's own"
     " outcome is beside it). A model is `within a factor of C`, up to the η where it is exceeded by more than two,"
     " or `off by` one; an estimate is within ×a to ×b of what was measured; a rule, a limit used without its premise,"
-    " is `safe` or `unsafe by ×a`. All speak of the claims as this toolkit restates them (`probe claims`)."
+    " is `safe` or `unsafe by ×a`. Models and estimates that are off by more than a factor of two at some checkpoint"
+    " count as contradicted. All speak of the claims as this toolkit restates them (`probe claims`)."
 )
 LIMITS = (
     "A limit is the η below which the loss is said to be below its start. *measured*: where the loss is back at its"

@@ -33,7 +33,14 @@ from figures.split import (
 from figures.steps import numbers_of_step_limits, plot_step_limits
 from figures.zeros import show_zeros
 
-__all__ = ["caption", "draw_step_limits", "kind_of", "numbers_of_all_step_limits", "write_report_figures"]
+__all__ = [
+    "COMPARED",
+    "caption",
+    "draw_step_limits",
+    "kind_of",
+    "numbers_of_all_step_limits",
+    "write_report_figures",
+]
 
 _CAPTIONS = {
     "figure1": "Each curve is a frozen checkpoint, moved by η in every layer at once: its loss, how far its input"
@@ -67,6 +74,14 @@ _CAPTIONS = {
     " on it.",
 }
 """What a reader sees, by the kind of figure."""
+COMPARED = {
+    "breakdown": "The breakdown of each run's input layer along the slice of its last checkpoint, and the change that"
+    " deep relative trust allows it (dashed).",
+    "constants": "The effective constant C through each run's training, the largest of its layers'; the model sets it"
+    " to 1.",
+    "limits": "The measured step limit through each run's training, and the limit that Lemma 2 allows (dashed).",
+}
+"""What a reader sees in figures of runs side by side, by their files' names."""
 
 
 def caption(name: str, titles: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,7 @@ def _page(
     """
     from figures.report.blocks import Block, Chapter, Code, Curves, Items, Points, Table, Words
     from figures.report.chapters import pictures_of
+    from figures.report.figures import COMPARED
     from figures.report.pages import write_page
 
     unfinished = [f"{run.title}: {line}" for run in runs for line in unfinished_lines(run.measurements)]
@@ -124,13 +125,15 @@ def _page(
         stating = Chapter("What these claims state", [Table(stated, "what these claims state")], folded=True)
         differing = [Table(verdicts, "claims that fare differently"), stating]
     titles = [run.title for run in runs]
+    pictures = [
+        replace(picture, caption=COMPARED.get(picture.file.stem, ""))
+        for *_, picture in pictures_of(figures, titles)
+    ]
     blocks: list[Block] = [
         *([Items(unfinished, beware=True)] if unfinished else []),
         Chapter("Numbers", [Table(numbers, "runs at their first and last checkpoint")]),
         Chapter("Claims that fare differently", differing),
-        Chapter(
-            "Along the slice", [Curves(runs), *(picture for *_, picture in pictures_of(figures, titles))]
-        ),
+        Chapter("Along the slice", [Curves(runs), *pictures]),
         Chapter("What was probed", [Chapter(run.title, [Points(probed(run.measurements))]) for run in runs]),
         Chapter("Do it again", [Code([command])]),
     ]

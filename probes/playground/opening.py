@@ -15,6 +15,7 @@ from probes.errors import InputError, mention
 from probes.playground.messages import MOST_BYTES
 from probes.playground.server import application
 from probes.system.json_files import parse_json
+from probes.system.signals import last_words
 from probes.system.terminal import say
 
 __all__ = ["address_of", "open_playground", "state_in"]
@@ -45,6 +46,7 @@ def open_playground(*, port: int = 0, browser: bool = True, link: str | None = N
         ) from error
     port, token = listening.getsockname()[1], secrets.token_urlsafe(16)
     address = address_of(port, token, state)
+    last_words("probe: the playground has ended")
     say(f"the playground is at {address} (Ctrl-C ends it)")
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()

@@ -76,6 +76,7 @@ class Session:
         x: points (n, 2).
         side: their classes ±1 (n, 1).
         steps: that were made.
+        shareable: whether its setup and its steps are all that it takes to have it again.
     """
 
     def __init__(self, setup: Setup | None = None, points: tuple[Tensor, Tensor] | None = None) -> None:
@@ -91,6 +92,7 @@ class Session:
         self.setup = setup or Setup()
         if self.setup.data == CSV and points is None:
             raise InputError("choose a CSV file first")
+        self.shareable = self.setup.data != CSV
         self.x, self.side = (
             points
             if points is not None and self.setup.data == CSV
@@ -268,6 +270,7 @@ class Session:
                     "the checkpoint's tensors are not those of the network that it describes"
                 ) from None
         made.x, made.side = self.x, self.side
+        made.shareable = False
         return made
 
     def _setup_of(self, spec: Any) -> Setup:

@@ -150,7 +150,7 @@ class Tab:
 
     async def _tell_setup(self) -> None:
         session = self.session
-        await self._send(reply("setup", setup=session.setup.to_json()))
+        await self._send(reply("setup", setup=session.setup.to_json(), shareable=session.shareable))
         points = [[round(number, 3) for number in row] for row in session.shown_points()]
         await self._send(reply("points", points=points))
         self._due = True

@@ -19,7 +19,7 @@ from types import FrameType
 
 from probes.system.terminal import say
 
-__all__ = ["exit_status", "farewell", "interrupted", "interruptible", "watched"]
+__all__ = ["exit_status", "farewell", "interrupted", "interruptible", "last_words", "watched"]
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -86,6 +86,7 @@ class _State:
 
     received: int | None = None
     said: bool = False
+    line: str = _LINE
 
 
 _STATE = _State()
@@ -102,8 +103,13 @@ def farewell() -> None:
     """Say how to go on; it is said once."""
     with _SAYING:
         if not _STATE.said:
-            say(_LINE, err=True)
+            say(_STATE.line, err=True)
         _STATE.said = True
+
+
+def last_words(line: str) -> None:
+    """What is said at a signal in place of how to go on, by what does not go on."""
+    _STATE.line = line
 
 
 def exit_status() -> int:
@@ -153,7 +159,9 @@ def _end() -> None:
     saying = _SAYING.acquire(timeout=_GRACE)  # the main thread may be about it, or stuck in it
     if saying and not _STATE.said:
         with suppress(OSError):  # nobody reads it
-            os.write(2, f"{chr(10) * os.isatty(2)}{_LINE}\n".encode())  # on a terminal below the progress bar
+            os.write(
+                2, f"{chr(10) * os.isatty(2)}{_STATE.line}\n".encode()
+            )  # on a terminal below the progress bar
     if threading.current_thread() is threading.main_thread():  # others would wait for what it holds
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,19 +26,26 @@ views = pytest.mark.parametrize("view", [DESKTOP, PHONE], ids=["desktop", "phone
 schemes = pytest.mark.parametrize("scheme", SCHEMES)
 
 
-@pytest.fixture(scope="module")
-def address(browser: Browser) -> Iterator[str]:
-    """Of a playground that runs as a process of its own, and ends by Ctrl-C."""
+@contextmanager
+def run_playground() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A playground as a process of its own, and its address; it ends by Ctrl-C."""
     command = [sys.executable, "-m", "probes", "playground", "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout is not None
             said = re.search(r"http://\S+", process.stdout.readline())
             assert said is not None
-            yield said[0]
+            yield process, said[0]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) in (0, 130)
+            assert process.wait(60) == 130  # as after any Ctrl-C
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser) -> Iterator[str]:
+    """Of one playground for all tests here."""
+    with run_playground() as (_, address):
+        yield address
 
 
 @pytest.fixture
@@ -142,6 +150,7 @@ def test_what_is_out_of_range_is_said_and_nothing_is_lost(opened: Page) -> None:
     trained(opened, 20)
     steps = opened.locator("#steps").inner_text()
     field(opened, "depth", "99")
+    opened.locator("#error", has_text="Layers: ").wait_for()
     assert opened.locator("#setup [name=depth]").evaluate("field => field.matches(':invalid')")
     opened.evaluate("() => socket.send('{')")
     opened.locator("#error", has_text="no JSON").wait_for()
@@ -162,6 +171,29 @@ def test_a_link_reproduces_a_state(browser: Browser, opened: Page, address: str)
         assert other.locator("#standing").inner_text() == standing
         other.locator("#all-value", has_text="15 %").wait_for()
         assert other.locator("#setup [name=rule]").input_value() == "adam"
+
+
+def test_a_link_says_that_what_was_loaded_is_not_in_it(opened: Page, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("0,0,a\n1,1,b\n")
+    opened.locator("#csv").set_input_files(tmp_path / "own.csv")
+    while opened.locator("#setup [name=data]").input_value() != "csv":
+        opened.wait_for_timeout(50)
+    opened.locator("#link").click()
+    opened.locator("#link", has_text="without what was loaded").wait_for()
+
+
+def test_a_playground_that_has_ended_says_so_whatever_is_pressed(browser: Browser) -> None:
+    with run_playground() as (process, address), watched(browser, ours=host(address)) as page:
+        page.goto(address)
+        ready(page)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130  # as after any Ctrl-C
+        assert process.stdout is not None
+        assert process.stdout.read().strip() == "probe: the playground has ended"
+        for button in ("#error", "#run", "#step", "#reset"):
+            if button != "#error":
+                page.locator(button).click()
+            page.locator("#error", has_text="has ended").wait_for()
 
 
 def test_tabs_are_apart(browser: Browser, opened: Page, address: str) -> None:

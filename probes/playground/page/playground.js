@@ -7,8 +7,10 @@ const state = { setup: null, points: [], steps: 0, running: false, percent: [], 
 const socket = new WebSocket(new URL("live", location.href.split("#")[0].replace(/^http/, "ws")));
 socket.binaryType = "arraybuffer";
 
+const ENDED = "The playground has ended. Start probe playground again, and open its new link.";
 const ask = (request, value) => {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(value === undefined ? { do: request } : { do: request, value }));
+  else if (socket.readyState !== WebSocket.CONNECTING) showError(at("error").dataset.last || ENDED);
 };
 
 function showError(text) {
@@ -26,9 +28,11 @@ socket.addEventListener("message", ({ data }) => {
   const { kind, ...content } = JSON.parse(data);
   ({ setup: takeSetup, points: takePoints, readings: takeReadings, limits: takeLimits, error: takeError, file: takeFile })[kind](content);
 });
-socket.addEventListener("close", () => {
+const TOO_MANY = 1013; // then the reason was told
+socket.addEventListener("close", ({ code }) => {
   at("guide").textContent = "";
-  showError("The playground has ended. Start probe playground again, and open its new link.");
+  if (code !== TOO_MANY) showError(ENDED);
+  at("error").dataset.last = at("error").textContent;
 });
 socket.addEventListener("open", () => {
   const sought = stateInLink();
@@ -51,8 +55,9 @@ const takePoints = ({ points }) => {
   state.points = points;
 };
 
-function takeSetup({ setup }) {
+function takeSetup({ setup, shareable }) {
   state.setup = setup;
+  state.shareable = shareable;
   if (Object.entries(state.requested ?? {}).every(([name, value]) => setup[name] === value)) {
     state.requested = null;
     for (const [name, value] of Object.entries(setup)) {
@@ -133,7 +138,11 @@ at("setup").addEventListener("change", (event) => {
     return;
   }
   if (event.target.name === "rule") fields.lr.value = { "measured-limit": 1, fromage: 0.03, lars: 0.03 }[fields.rule.value] ?? 0.01;
-  if (!at("setup").reportValidity()) return;
+  if (!at("setup").reportValidity()) {
+    const wrong = at("setup").querySelector(":invalid");
+    showError(`${wrong.parentElement.firstChild.textContent.trim()}: ${wrong.validationMessage}`);
+    return;
+  }
   state.requested = {
     data: fields.data.value,
     depth: fields.depth.valueAsNumber,
@@ -240,7 +249,7 @@ at("link").addEventListener("click", async () => {
   history.replaceState(null, "", "#" + encodeURIComponent(text));
   try {
     await navigator.clipboard.writeText(location.href);
-    at("link").textContent = "Copied";
+    at("link").textContent = state.shareable ? "Copied" : "Copied, without what was loaded";
   } catch {
     at("link").textContent = "It is in the address bar";
   }

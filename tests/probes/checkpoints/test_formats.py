@@ -88,7 +88,7 @@ def test_distance_takes_programs_and_wrappers(tmp_path: Path) -> None:
     moved = {name: (1.5 * tensor).bfloat16() if tensor.ndim else tensor for name, tensor in state().items()}
     torch.save({"model": prefixed("_orig_mod."), "n": 1}, tmp_path / "b.pt")
     torch.save(moved, tmp_path / "c.pt")
-    with pytest.raises(InputError, match=r"'window' .* --ignore-tensors GLOB leaves out"):
+    with pytest.raises(InputError, match=r"'window' .* `ignore_tensors='GLOB'` leaves out"):
         distance(tmp_path / "a.jit", tmp_path / "b.pt")
     same = distance(tmp_path / "a.jit", tmp_path / "b.pt", ignore_tensors=("window",))
     assert same == {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from figures.report.figures import COMPARED
 from tests.conftest import Probe
 from tests.probes.cli.refusals import one_line
 
@@ -162,3 +163,6 @@ def test_runs_side_by_side_stand_on_one_page(probe: Probe, measured: Path, tmp_p
     for said in ("No claim fares differently", "60 examples of", f"$ probe compare {measured}"):
         assert said in page.text
     assert (out / "compare.md").read_text("utf-8").count("![") == 3
+    for said in COMPARED.values():
+        assert said in page.text
+    assert "black line" not in page.text  # which the figure of one run's limits has
