@@ -107,7 +107,9 @@ def _holds(verdicts: Sequence[Verdict]) -> str:
         if _is_among(own, Status.HOLDS) and not _is_among(own, Status.REFUTED)
     }
     tight = sorted(slack, key=lambda name: slack[name] if math.isfinite(slack[name]) else math.inf)
-    named = ", ".join(f"{name} ({number(slack[name], 2)} orders to spare)" for name in tight[:_MOST])
+    named = ", ".join(
+        f"{name} ({number(slack[name], 2)} orders to spare in the median)" for name in tight[:_MOST]
+    )
     more = f" and {len(tight) - _MOST} more" if len(tight) > _MOST else ""
     parts = [f"{len(tight)} of {len(proved)} theorems and lemmas" + f", {named}{more}" * bool(tight)]
     parts += [f"{name} is {in_words(own)}" for name, own in by_claim.items() if _fits(own)]

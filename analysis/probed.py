@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from itertools import groupby
+
 import xarray as xr
 
 from analysis.in_short import ALONG, network_name
@@ -24,6 +27,8 @@ def probed(measurements: xr.Dataset) -> list[tuple[str, str]]:
     direction = attributes.get("direction", "")
     found = [
         ("network", f"{network_name(measurements)}; {weights} among {count_of(len(moving), 'tensor')}"),
+        ("widths", _widths(measurements)),
+        ("activation", _activations(attributes)),
         ("checkpoints", _checkpoints(measurements)),
         ("data", _data(attributes)),
         ("loss", attributes.get("loss", "")),
@@ -35,6 +40,28 @@ def probed(measurements: xr.Dataset) -> list[tuple[str, str]]:
         ("versions", attributes.get("versions", "")),
     ]
     return [(word, said) for word, said in found if said]
+
+
+def _widths(measurements: xr.Dataset) -> str:
+    """d_0, …, d_L where each matrix takes what the one before gives; equal ones in a row are counted."""
+    if not {"rows", "columns"} <= set(measurements.coords):
+        return ""
+    own = measurements["is_weight"].values.astype(bool)
+    rows, columns = (measurements[name].values[own].tolist() for name in ("rows", "columns"))
+    if rows[:-1] != columns[1:]:
+        return ""
+    runs = [(width, len(list(same))) for width, same in groupby([columns[0], *rows])]
+    return "–".join(f"{width}" if count == 1 else f"{width} (×{count})" for width, count in runs)
+
+
+def _activations(attributes: dict[str, str]) -> str:
+    """The names of the activations in the network's structure, where it was read."""
+    try:
+        steps = json.loads(attributes.get("structure") or "[]")
+        names = [str(step["name"]) for step in steps if step["kind"] == "activation"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return ", ".join(dict.fromkeys(names))
 
 
 def _checkpoints(measurements: xr.Dataset) -> str:

@@ -103,6 +103,7 @@ def report(
     given = [Path(one) for one in ([folders] if isinstance(folders, str | os.PathLike) else folders)]
     if len(given) > 1 and out is None:
         raise InputError("`out`: name a folder for the page of several")
+    names_of(given)  # which refuses one that is given twice
     files = [path for path in given if path.is_file()]
     if (len(given) > 1 or files) and title is not None:
         raise InputError("`title`: names one network; of several each has its folder's name")

@@ -110,8 +110,26 @@ def outcomes_in(folder: Path) -> list[Outcome]:
             beside = folder / f"{outcome.name}{ending}"
             if not beside.is_file():
                 raise InputError(f"{beside}: is missing; run the study again, which measures nothing anew")
+        _check_picture(folder / f"{outcome.name}.png")
         found.append(outcome)
     return found
+
+
+def _check_picture(path: Path) -> None:
+    """See that a picture is whole.
+
+    Raises:
+        InputError: it is not.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: is damaged ({error}); run the study again, which measures nothing anew"
+        ) from error
 
 
 def _read(path: Path) -> Outcome:
@@ -136,7 +154,9 @@ def _read(path: Path) -> Outcome:
         raise damaged
     if not _are_texts(content["caveats"], list) or not isinstance(content["table"], list):
         raise damaged
-    if not content["table"] or not all(_are_texts(row, list) for row in content["table"]):
+    if len({len(row) for row in content["table"] if isinstance(row, list)}) != 1 or not all(
+        _are_texts(row, list) for row in content["table"]
+    ):
         raise damaged
     return Outcome(**content)
 

@@ -8,7 +8,8 @@ for (const place of document.querySelectorAll(".curves")) new CurvesView(place);
 
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not(.numbers):not([open])")];
+  // but for the claims of which nothing is said, if the reader left them folded
+  opened = [...document.querySelectorAll("details:not(.numbers, .group, details.group:not([open]) *):not([open])")];
   for (const details of opened) details.open = true;
 });
 addEventListener("afterprint", () => {

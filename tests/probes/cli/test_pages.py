@@ -65,6 +65,8 @@ def test_the_page_of_a_run(probe: Probe, measured: Path, tmp_path: Path) -> None
         "What the data contradict",
         "Of which the data say nothing here",
         "60 examples of",
+        "6–8 (×2)–3",
+        "relu",
         "versions",
     ):
         assert said in page.text
@@ -109,7 +111,8 @@ def test_several_stand_on_one_page(probe: Probe, measured: Path, study: Path, tm
     assert (tmp_path / "r" / "constants-other.png").is_file()
 
 
-def test_what_several_need(probe: Probe, measured: Path, tmp_path: Path) -> None:
+def test_what_several_need(probe: Probe, measured: Path, study: Path, tmp_path: Path) -> None:
+    one_line(probe("report", measured, study, study, "--out", tmp_path / "r"), str(study), "is given twice")
     shutil.copytree(measured, tmp_path / "other")
     one_line(probe("report", measured, tmp_path / "other"), "--out: name a folder")
     options = ("--out", tmp_path / "r", "--title", "one")
@@ -127,6 +130,7 @@ def test_what_several_need(probe: Probe, measured: Path, tmp_path: Path) -> None
         {"name": "../squares"},
         {"table": []},
         {"table": [["a", 1]]},
+        {"table": [["a", "b"], ["c"]]},
         {"caveats": "none"},
         {"given": {"seeds": "1"}},
         {"sizes": ["1"]},
@@ -150,6 +154,8 @@ def test_an_answer_without_its_figure_is_refused_in_a_line(probe: Probe, study: 
     shutil.copytree(study, tmp_path / "study")
     (tmp_path / "study" / "squares.png").unlink()
     one_line(probe("report", tmp_path / "study"), "squares.png", "is missing")
+    (tmp_path / "study" / "squares.png").write_bytes((study / "squares.png").read_bytes()[:200])
+    one_line(probe("report", tmp_path / "study"), "squares.png", "is damaged", "run the study again")
 
 
 def test_runs_side_by_side_stand_on_one_page(probe: Probe, measured: Path, tmp_path: Path) -> None:
