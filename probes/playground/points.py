@@ -1,4 +1,4 @@
-"""The points of the plane that a network of the playground learns: ours, or a browser's CSV."""
+"""Points of the plane from a browser's CSV."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ import torch
 from torch import Tensor
 
 from probes.errors import InputError
-from studies.parts.planar import POINTS, planar_tensors
 
-__all__ = ["MOST_ROWS", "points_of", "read_csv"]
+__all__ = ["MOST_ROWS", "read_csv"]
 
 MOST_ROWS = 2000
-
-
-def points_of(name: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Points (n, 2) within [−1, 1]² or near, and their classes ±1 (n, 1), of a set of ours."""
-    assert POINTS <= MOST_ROWS
-    return planar_tensors(name, seed)
 
 
 def read_csv(text: str) -> tuple[Tensor, Tensor]:

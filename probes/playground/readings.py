@@ -12,6 +12,7 @@ from torch import Tensor
 
 from analysis import find_envelopes, step_limits, summarise
 from probes.evaluation.reductions import norm
+from probes.limits import measure_network_limits
 from probes.measures.settings import SliceSettings
 from probes.playground.session import Session
 from probes.slices.slice import measure_slice
@@ -35,7 +36,6 @@ LIMITS = {
     "calibrated": "Lemma 2, measured C",
 }
 _SAMPLE = 200
-_ETAS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def readings(session: Session, moved: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -84,10 +84,8 @@ def readings(session: Session, moved: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def limits(session: Session) -> dict[str, float | None]:
     """The step limits along the gradient, in relative units; null where there is none."""
-    settings = SliceSettings(
-        etas=_ETAS, samples=1, curvature=None, spot_check=False, split="none", ladder=False
-    )
-    data = measure_slice(session.network, session.x, session.side, settings=settings, loss="mse")
+    settings = SliceSettings(curvature=None)
+    data = measure_network_limits(session.network, session.x, session.side, settings=settings, loss="mse")
     found = step_limits(data).isel(checkpoint=0)
     return {word: _finite(float(found[name])) for name, word in LIMITS.items()}
 

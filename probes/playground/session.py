@@ -22,9 +22,10 @@ from probes.errors import InputError
 from probes.evaluation.directions import gradient_direction, noise_direction
 from probes.networks.kinds import read_spec
 from probes.networks.perceptron import Perceptron, PerceptronSpec
-from probes.playground.points import points_of, read_csv
+from probes.playground.points import read_csv
 from probes.playground.setup import ACTIVATIONS, CSV, MOST_DEPTH, MOST_WIDTH, Setup
 from probes.runs.optimizers import make_optimizer
+from studies.parts.planar import planar_tensors
 from trust.optim import Fromage, MeasuredLimit, agd_initialisation_
 
 __all__ = ["DIRECTIONS", "MOST_PERCENT", "MOST_STEPS", "Perturbation", "Session"]
@@ -96,7 +97,7 @@ class Session:
         self.x, self.side = (
             points
             if points is not None and self.setup.data == CSV
-            else points_of(self.setup.data, self.setup.seed)
+            else planar_tensors(self.setup.data, self.setup.seed)
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.setup.seed)
